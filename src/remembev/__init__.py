@@ -1,0 +1,1 @@
+"""RememBEV: PointPillars with a memory."""
