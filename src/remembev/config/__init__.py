@@ -1,0 +1,9 @@
+"""The configuration: typed, validated, in OpenPCDet's keys, read from one YAML file.
+
+``schema.py`` says what a configuration may hold, ``load.py`` reads it; ``nuscenes.yaml`` and ``tiny.yaml`` are shipped.
+"""
+
+from remembev.config.load import config_from_yaml, config_to_yaml, load_config, shipped_configs
+from remembev.config.schema import Config
+
+__all__ = ["Config", "config_from_yaml", "config_to_yaml", "load_config", "shipped_configs"]

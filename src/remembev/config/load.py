@@ -1,0 +1,106 @@
+"""Reading a configuration: a YAML file or a shipped name in, a validated ``Config`` out, with errors that help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from remembev.config.schema import Config
+from remembev.errors import ConfigError
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configurations in the package: ``load_config`` takes them in place of a path."""
+    return sorted(Path(entry.name).stem for entry in files("remembev.config").iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration at a path, or the shipped one of that name, with ``KEY.PATH=value`` overrides applied.
+
+    Raises ConfigError naming the file and the key.
+    """
+    path = Path(source)
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif path.suffix == "" and str(source) in shipped_configs():
+        text = (files("remembev.config") / f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"{source}: no such file, and no shipped configuration ({', '.join(shipped_configs())})")
+    return config_from_yaml(text, name=str(source), overrides=overrides)
+
+
+def config_from_yaml(text: str, *, name: str, overrides: Sequence[str] = ()) -> Config:
+    """The configuration written in ``text``; ``name`` stands in its errors."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{name}: a configuration is a mapping of keys, this holds {type(tree).__name__}")
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{name}: {line}" for line in _explain(error))) from error
+
+
+def config_to_yaml(config: Config) -> str:
+    """The configuration as YAML: ``config_from_yaml`` reads it back equal."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator:
+        raise ConfigError(f"{override}: an override is KEY.PATH=value")
+    *parents, last = key.split(".")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"{override}: {parent} holds a value, not a section")
+    node[last] = yaml.safe_load(value)
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{where}: no such key{_suggestion(problem['loc'])}")
+        elif problem["type"] == "missing":
+            lines.append(f"{where}: this key is missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            given = problem["input"]
+            value = f" (given: {given!r})" if isinstance(given, str | int | float | bool | list | tuple) else ""
+            lines.append(f"{where}: {message}{value}" if where else message)
+    return lines
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    keys = _known_keys(location[:-1])
+    close = get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(keys)}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in location:
+        if isinstance(part, str):
+            section = _section_of(section.model_fields[part].annotation)
+    return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel]:
+    """The section class inside an annotation such as ``tuple[AnchorConfig, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(_section_of(argument) for argument in get_args(annotation) if argument is not Ellipsis)

@@ -1,0 +1,354 @@
+"""What a configuration may hold: one class a section, with OpenPCDet's key names where OpenPCDet has the concept.
+
+Every key is checked, unknown keys are errors, and what must fit together (classes and heads, range and voxels) is
+checked here, once, so that the model and the data set need not.
+"""
+
+from __future__ import annotations
+
+from math import isclose
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from remembev.geometry import BEVGrid
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Interval = tuple[float, float]
+
+
+class Section(BaseModel):
+    """A section of the configuration: no unknown keys, never changed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+class SplitConfig(Section):
+    """Which split of the data set training and testing use: an official one, or one of the root's ``splits.json``."""
+
+    train: str = "train"
+    test: str = "val"
+
+
+class AugmentorConfig(Section):
+    """Augmentation of a training clip: one draw for all its frames."""
+
+    FLIP: tuple[Literal["x", "y"], ...] = ()
+    """Axes to mirror along, each with probability ½: ``x`` maps y to −y, ``y`` maps x to −x (as in OpenPCDet)."""
+    ROTATION: Interval = (0.0, 0.0)
+    """Turn about the vertical axis, uniform in this interval, radians."""
+    SCALING: Interval = (1.0, 1.0)
+    """Factor on all lengths, uniform in this interval."""
+
+
+class ProcessorConfig(Section):
+    """Voxelisation."""
+
+    VOXEL_SIZE: tuple[Positive, Positive, Positive]
+    MAX_POINTS_PER_VOXEL: Count = 20
+    MAX_NUMBER_OF_VOXELS: Count = 30000
+
+
+class DataConfig(Section):
+    """The data set, its clips, and what is done to them before the model sees them."""
+
+    DATASET: Literal["NuScenesSeqDataset"] = "NuScenesSeqDataset"
+    DATA_PATH: str = "data/nuscenes"
+    VERSION: str = "v1.0-trainval"
+    DATA_SPLIT: SplitConfig = SplitConfig()
+    POINT_CLOUD_RANGE: tuple[float, float, float, float, float, float]
+    SEQ_LEN: Count = 4
+    """Key frames in a clip."""
+    STRIDE: Count = 1
+    """Key frames from one frame of a clip to the next."""
+    NUM_SWEEPS: Annotated[int, Field(ge=0)] = 0
+    """Earlier sweeps added to each key frame; 0: the key frame alone. OpenPCDet's MAX_SWEEPS counts the key frame: 9 here is 10 there."""
+    ALIGNMENT: Literal["implicit", "explicit"] = "implicit"
+    """``explicit``: the loader moves every frame into the clip's last one. ``implicit``: the network moves its memory."""
+    AGENT_SLOTS: Annotated[int, Field(ge=0)] = 0
+    """Slots of agent_masks; 0: no agent masks."""
+    DATA_AUGMENTOR: AugmentorConfig = AugmentorConfig()
+    DATA_PROCESSOR: ProcessorConfig
+
+    @model_validator(mode="after")
+    def _range_divides_into_voxels(self) -> DataConfig:
+        low, high = self.POINT_CLOUD_RANGE[:3], self.POINT_CLOUD_RANGE[3:]
+        for axis, start, stop, size in zip("xyz", low, high, self.DATA_PROCESSOR.VOXEL_SIZE, strict=True):
+            cells = (stop - start) / size
+            if cells < 1 or not isclose(cells, round(cells), rel_tol=1e-6):
+                raise ValueError(
+                    f"POINT_CLOUD_RANGE spans {stop - start:g} m along {axis}, which is {cells:g} voxels of {size:g} m: "
+                    "it has to be a whole number"
+                )
+        if not isclose(high[2] - low[2], self.DATA_PROCESSOR.VOXEL_SIZE[2]):
+            raise ValueError("a pillar is as high as POINT_CLOUD_RANGE: make VOXEL_SIZE's z equal to it")
+        return self
+
+    @property
+    def pillar_grid(self) -> BEVGrid:
+        """The grid of pillars."""
+        x_min, y_min, _, x_max, y_max, _ = self.POINT_CLOUD_RANGE
+        size_x, size_y, _ = self.DATA_PROCESSOR.VOXEL_SIZE
+        return BEVGrid(x_min, y_min, x_max, y_max, round((y_max - y_min) / size_y), round((x_max - x_min) / size_x))
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+
+
+class VFEConfig(Section):
+    """Pillar feature encoder: ``PillarVFE`` on hard voxels, ``DynPillarVFE`` on all points of every pillar."""
+
+    NAME: Literal["PillarVFE", "DynPillarVFE"] = "PillarVFE"
+    WITH_DISTANCE: bool = False
+    USE_ABSLOTE_XYZ: bool = True
+    NUM_FILTERS: tuple[Count, ...] = (64,)
+
+
+class BackboneConfig(Section):
+    """2D BEV backbone: strided blocks, each up-sampled to one map and concatenated."""
+
+    NAME: Literal["BaseBEVBackbone"] = "BaseBEVBackbone"
+    LAYER_NUMS: tuple[int, ...]
+    LAYER_STRIDES: tuple[Count, ...]
+    NUM_FILTERS: tuple[Count, ...]
+    UPSAMPLE_STRIDES: tuple[Positive, ...]
+    NUM_UPSAMPLE_FILTERS: tuple[Count, ...]
+
+    @model_validator(mode="after")
+    def _blocks_agree(self) -> BackboneConfig:
+        lists = (
+            self.LAYER_NUMS,
+            self.LAYER_STRIDES,
+            self.NUM_FILTERS,
+            self.UPSAMPLE_STRIDES,
+            self.NUM_UPSAMPLE_FILTERS,
+        )
+        if len({len(values) for values in lists}) != 1:
+            raise ValueError("LAYER_*, NUM_* and UPSAMPLE_STRIDES of BACKBONE_2D need one entry a block each")
+        strides = {self._map_stride(block) for block in range(len(self.LAYER_NUMS))}
+        if len(strides) != 1:
+            raise ValueError(f"the blocks of BACKBONE_2D end at different strides {sorted(strides)}")
+        return self
+
+    def _map_stride(self, block: int) -> float:
+        stride = 1.0
+        for layer_stride in self.LAYER_STRIDES[: block + 1]:
+            stride *= layer_stride
+        return round(stride / self.UPSAMPLE_STRIDES[block], 6)
+
+    @property
+    def stride(self) -> int:
+        """Pillars from one cell of spatial_features_2d to the next."""
+        return round(self._map_stride(0))
+
+    @property
+    def num_bev_features(self) -> int:
+        """Channels of spatial_features_2d."""
+        return sum(self.NUM_UPSAMPLE_FILTERS)
+
+
+class OccupancyLossConfig(Section):
+    """Bootstrapped cross entropy and dice of the occupancy against scene_masks."""
+
+    WEIGHT: NonNegative = 1.0
+    BOOTSTRAP_TOP: Share = 0.15
+    """Share of the cells, the hardest ones, that count once the warm-up is over."""
+    BOOTSTRAP_WARMUP: Interval = (0.2, 0.7)
+    """Progress of the training, 0 to 1, from which and up to which the share falls from all cells to BOOTSTRAP_TOP."""
+
+
+class MemoryConfig(Section):
+    """XMem's memory in BEV (Cheng & Schwing, ECCV 2022)."""
+
+    NAME: Literal["XMemBEVModule"] = "XMemBEVModule"
+    STRIDE: Count = 2
+    """Cells of spatial_features_2d from one cell of the memory to the next: H_m = H / STRIDE."""
+    FEATURE_DIM: Count = 128
+    """Channels of the features that the memory works on."""
+    KEY_DIM: Count = 64
+    VALUE_DIM: Count = 128
+    HIDDEN_DIM: Count = 64
+    TOP_K: Count = 30
+    MEM_EVERY: Count = 1
+    """A frame in so many is written into the working memory."""
+    MAX_FRAMES: Count = 5
+    """Memory frames that the working memory keeps; the oldest goes first."""
+    MAX_SCENES: Count = 8
+    """Scenes whose memory is kept; the one used longest ago goes first."""
+    TEACHER_FORCING: Share = 0.5
+    """Training: the share of the frames whose true mask is written instead of the model's own occupancy."""
+    GATE_BIAS: float = 3.0
+    """Occupancy logit that an untrained model gives: its gate is open, so that it can't kill recall early."""
+    OCC_LOSS: OccupancyLossConfig = OccupancyLossConfig()
+
+
+class AnchorConfig(Section):
+    """Anchors of one class, and how ground truth is matched to them."""
+
+    class_name: str
+    anchor_sizes: tuple[tuple[Positive, Positive, Positive], ...]
+    anchor_rotations: tuple[float, ...] = (0.0, 1.57)
+    anchor_bottom_heights: tuple[float, ...]
+    align_center: bool = False
+    matched_threshold: Share
+    unmatched_threshold: Share
+
+
+class HeadConfig(Section):
+    """One head of ``AnchorHeadMulti``: the classes that share it."""
+
+    HEAD_CLS_NAME: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class SeparateRegConfig(Section):
+    """Separate branches of a head: middle convolutions, then one output a branch."""
+
+    NUM_MIDDLE_CONV: Annotated[int, Field(ge=0)] = 1
+    NUM_MIDDLE_FILTER: Count = 64
+    REG_LIST: tuple[str, ...] = ("reg:2", "height:1", "size:3", "angle:2", "velo:2")
+
+    @model_validator(mode="after")
+    def _ten_numbers_in_order(self) -> SeparateRegConfig:
+        expected = ("reg:2", "height:1", "size:3", "angle:2", "velo:2")
+        if self.REG_LIST != expected:
+            raise ValueError(f"REG_LIST has to be {list(expected)}: the box code of this head")
+        return self
+
+
+class TargetAssignerConfig(Section):
+    """Matching of ground truth to anchors."""
+
+    NAME: Literal["AxisAlignedTargetAssigner"] = "AxisAlignedTargetAssigner"
+    MIN_POINTS_IN_GT: Annotated[int, Field(ge=0)] = 1
+    """Boxes with fewer LiDAR points are no targets of the detector (their cells stay in scene_masks)."""
+
+
+class LossWeights(Section):
+    """Weights of the head's losses."""
+
+    pos_cls_weight: NonNegative = 1.0
+    neg_cls_weight: NonNegative = 2.0
+    cls_weight: NonNegative = 1.0
+    loc_weight: NonNegative = 0.25
+    dir_weight: NonNegative = 0.2
+    code_weights: Annotated[tuple[NonNegative, ...], Field(min_length=10, max_length=10)] = (
+        1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2,
+    )  # fmt: skip
+
+
+class LossConfig(Section):
+    """Losses of the head: sigmoid focal on classes, L1 on box codes."""
+
+    REG_LOSS_TYPE: Literal["WeightedL1Loss"] = "WeightedL1Loss"
+    LOSS_WEIGHTS: LossWeights = LossWeights()
+
+
+class DenseHeadConfig(Section):
+    """``AnchorHeadMulti``: anchors, heads and their losses."""
+
+    NAME: Literal["AnchorHeadMulti"] = "AnchorHeadMulti"
+    SHARED_CONV_NUM_FILTER: Count = 64
+    RPN_HEAD_CFGS: tuple[HeadConfig, ...]
+    SEPARATE_REG_CONFIG: SeparateRegConfig = SeparateRegConfig()
+    USE_DIRECTION_CLASSIFIER: bool = False
+    DIR_OFFSET: float = 0.78539
+    DIR_LIMIT_OFFSET: float = 0.0
+    NUM_DIR_BINS: Annotated[int, Field(ge=2)] = 2
+    ANCHOR_GENERATOR_CONFIG: tuple[AnchorConfig, ...]
+    TARGET_ASSIGNER_CONFIG: TargetAssignerConfig = TargetAssignerConfig()
+    LOSS_CONFIG: LossConfig = LossConfig()
+
+
+class NMSConfig(Section):
+    """Rotated non-maximum suppression, a class at a time."""
+
+    NMS_THRESH: Share = 0.2
+    NMS_PRE_MAXSIZE: Count = 1000
+    NMS_POST_MAXSIZE: Count = 83
+
+
+class PostProcessingConfig(Section):
+    """From predictions to boxes."""
+
+    SCORE_THRESH: Share = 0.1
+    NMS_CONFIG: NMSConfig = NMSConfig()
+
+
+class ModelConfig(Section):
+    """The model, from points to boxes in the order in which data flows through it."""
+
+    NAME: Literal["TemporalPointPillar"] = "TemporalPointPillar"
+    VFE: VFEConfig = VFEConfig()
+    BACKBONE_2D: BackboneConfig
+    MEMORY: MemoryConfig = MemoryConfig()
+    DENSE_HEAD: DenseHeadConfig
+    POST_PROCESSING: PostProcessingConfig = PostProcessingConfig()
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+class OptimizationConfig(Section):
+    """Training: AdamW with decoupled weight decay and one cycle of learning rate and momentum."""
+
+    BATCH_SIZE_PER_GPU: Count = 1
+    NUM_EPOCHS: Count = 20
+    NUM_WORKERS: Annotated[int, Field(ge=0)] = 4
+    OPTIMIZER: Literal["adam_onecycle"] = "adam_onecycle"
+    LR: Positive = 1e-3
+    WEIGHT_DECAY: NonNegative = 0.01
+    MOMS: Interval = (0.95, 0.85)
+    PCT_START: Share = 0.4
+    DIV_FACTOR: Positive = 10.0
+    GRAD_NORM_CLIP: Positive = 10.0
+    PRECISION: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """``auto``: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU."""
+
+
+class Config(Section):
+    """A whole configuration."""
+
+    CLASS_NAMES: Annotated[tuple[str, ...], Field(min_length=1)]
+    DATA_CONFIG: DataConfig
+    MODEL: ModelConfig
+    OPTIMIZATION: OptimizationConfig = OptimizationConfig()
+
+    @model_validator(mode="after")
+    def _every_class_has_one_head_and_anchors(self) -> Config:
+        classes = sorted(self.CLASS_NAMES)
+        head = self.MODEL.DENSE_HEAD
+        in_heads = sorted(name for entry in head.RPN_HEAD_CFGS for name in entry.HEAD_CLS_NAME)
+        if in_heads != classes:
+            raise ValueError(f"RPN_HEAD_CFGS holds {in_heads}, CLASS_NAMES {classes}: each class needs one head")
+        with_anchors = sorted(entry.class_name for entry in head.ANCHOR_GENERATOR_CONFIG)
+        if with_anchors != classes:
+            raise ValueError(f"ANCHOR_GENERATOR_CONFIG holds {with_anchors}, CLASS_NAMES {classes}: one entry each")
+        return self
+
+    @model_validator(mode="after")
+    def _maps_divide(self) -> Config:
+        deepest = 1
+        for stride in self.MODEL.BACKBONE_2D.LAYER_STRIDES:
+            deepest *= stride
+        try:
+            self.DATA_CONFIG.pillar_grid.strided(deepest)
+            _ = self.memory_grid
+        except ValueError as error:
+            raise ValueError(f"LAYER_STRIDES or MEMORY.STRIDE do not fit the pillars: {error}") from error
+        return self
+
+    @property
+    def feature_grid(self) -> BEVGrid:
+        """The grid of spatial_features_2d: H, W."""
+        return self.DATA_CONFIG.pillar_grid.strided(self.MODEL.BACKBONE_2D.stride)
+
+    @property
+    def memory_grid(self) -> BEVGrid:
+        """The grid of masks, occupancy and memory: H_m, W_m."""
+        return self.feature_grid.strided(self.MODEL.MEMORY.STRIDE)

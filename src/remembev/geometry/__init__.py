@@ -1,0 +1,37 @@
+"""Boxes, poses, the BEV grid, rotated overlap and suppression: plain geometry, no learning.
+
+Conventions: right-handed LiDAR frame, metres, radians; boxes are (x, y, z, l, w, h, yaw, vx, vy) with the centre of the
+box first, l along the heading, yaw counter-clockwise from +x.
+"""
+
+from remembev.geometry.boxes import (
+    bev_corners,
+    box_corners,
+    nearest_aligned_bev,
+    points_in_boxes,
+    transform_boxes,
+    wrap_angle,
+)
+from remembev.geometry.grid import BEVGrid, rasterise_boxes
+from remembev.geometry.nms import nms_bev
+from remembev.geometry.overlap import iou_aligned, iou_bev, pairwise_iou_bev
+from remembev.geometry.poses import invert_pose, make_pose, relative_pose, transform_points
+
+__all__ = [
+    "BEVGrid",
+    "bev_corners",
+    "box_corners",
+    "invert_pose",
+    "iou_aligned",
+    "iou_bev",
+    "make_pose",
+    "nearest_aligned_bev",
+    "nms_bev",
+    "pairwise_iou_bev",
+    "points_in_boxes",
+    "rasterise_boxes",
+    "relative_pose",
+    "transform_boxes",
+    "transform_points",
+    "wrap_angle",
+]

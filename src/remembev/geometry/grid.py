@@ -1,0 +1,80 @@
+"""The BEV grid: which square metres a row and a column of a feature map stand for, and rasterising boxes onto it.
+
+Maps are [..., H, W] with rows along +y and columns along +x, as in OpenPCDet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BEVGrid:
+    """A regular grid over [x_min, x_max) × [y_min, y_max) metres with ``height`` rows (y) and ``width`` columns (x)."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+    height: int
+    width: int
+
+    @property
+    def cell_x(self) -> float:
+        """Width of a cell in metres."""
+        return (self.x_max - self.x_min) / self.width
+
+    @property
+    def cell_y(self) -> float:
+        """Height of a cell in metres."""
+        return (self.y_max - self.y_min) / self.height
+
+    def strided(self, stride: int) -> BEVGrid:
+        """The same area in cells ``stride`` times as large.
+
+        Raises ValueError if the grid does not divide by ``stride``.
+        """
+        if self.height % stride or self.width % stride:
+            raise ValueError(f"a grid of {self.height} × {self.width} cells does not divide by {stride}")
+        return BEVGrid(self.x_min, self.y_min, self.x_max, self.y_max, self.height // stride, self.width // stride)
+
+    def centres(self, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
+        """Centres of all cells in metres, [H, W, 2] as (x, y)."""
+        columns = torch.arange(self.width, dtype=dtype, device=device)
+        rows = torch.arange(self.height, dtype=dtype, device=device)
+        x = self.x_min + (columns + 0.5) * self.cell_x
+        y = self.y_min + (rows + 0.5) * self.cell_y
+        return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+    def cells(self, xy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Row and column (int64) of points [..., ≥2], and whether they lie on the grid: three tensors [...]."""
+        column = ((xy[..., 0] - self.x_min) / self.cell_x).floor().long()
+        row = ((xy[..., 1] - self.y_min) / self.cell_y).floor().long()
+        inside = (column >= 0) & (column < self.width) & (row >= 0) & (row < self.height)
+        return row, column, inside
+
+    def normalised(self, xy: Tensor) -> Tensor:
+        """Points [..., 2] in metres as the (x, y) in [-1, 1] of ``grid_sample(align_corners=False)``."""
+        low = xy.new_tensor((self.x_min, self.y_min))
+        extent = xy.new_tensor((self.x_max - self.x_min, self.y_max - self.y_min))
+        return (xy - low) / extent * 2 - 1
+
+
+def rasterise_boxes(boxes: Tensor, grid: BEVGrid) -> Tensor:
+    """Cells that boxes [M, ≥7] cover, with their true orientation: bool [M, H, W].
+
+    A cell is covered if its centre lies in the box, or if the box's centre lies in the cell: no box on the grid is too
+    small to leave a mark.
+    """
+    offset = grid.centres(dtype=boxes.dtype, device=boxes.device) - boxes[:, None, None, :2]
+    cos, sin = boxes[:, 6].cos()[:, None, None], boxes[:, 6].sin()[:, None, None]
+    along = offset[..., 0] * cos + offset[..., 1] * sin
+    across = offset[..., 1] * cos - offset[..., 0] * sin
+    covered = (along.abs() <= boxes[:, None, None, 3] / 2) & (across.abs() <= boxes[:, None, None, 4] / 2)
+    row, column, inside = grid.cells(boxes[:, :2])
+    index = inside.nonzero()[:, 0]
+    covered[index, row[index], column[index]] = True
+    return covered

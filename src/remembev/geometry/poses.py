@@ -1,0 +1,48 @@
+"""Poses: 4 × 4 matrices named ``to_from_source`` (``global_from_lidar``), composed and inverted in float64.
+
+A global pose is only ever made relative to another one before it becomes float32: at 1 km from the map's origin a
+float32 coordinate is 0.06 mm coarse, and the products of rotations and such translations lose centimetres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def make_pose(translation: Sequence[float], quaternion: Sequence[float]) -> Tensor:
+    """Pose [4, 4] float64 from a translation in metres and a quaternion (w, x, y, z) of any length but zero."""
+    w, x, y, z = torch.nn.functional.normalize(torch.tensor(quaternion, dtype=torch.float64), dim=0).tolist()
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3] = torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ],
+        dtype=torch.float64,
+    )
+    pose[:3, 3] = torch.as_tensor(translation, dtype=torch.float64)
+    return pose
+
+
+def invert_pose(pose: Tensor) -> Tensor:
+    """Inverse [..., 4, 4] of rigid poses [..., 4, 4]: the transposed rotation, no linear solve."""
+    rotation = pose[..., :3, :3].transpose(-1, -2)
+    inverse = torch.zeros_like(pose)
+    inverse[..., :3, :3] = rotation
+    inverse[..., :3, 3:] = -rotation @ pose[..., :3, 3:]
+    inverse[..., 3, 3] = 1.0
+    return inverse
+
+
+def relative_pose(global_from_target: Tensor, global_from_source: Tensor) -> Tensor:
+    """Pose ``target_from_source`` [..., 4, 4] float64 of two global poses [..., 4, 4], composed in float64."""
+    return invert_pose(global_from_target.double()) @ global_from_source.double()
+
+
+def transform_points(pose: Tensor, points: Tensor) -> Tensor:
+    """Move points [..., N, 3] by poses (or any affine maps) [..., 4, 4]."""
+    return points @ pose[..., :3, :3].transpose(-1, -2) + pose[..., None, :3, 3]
