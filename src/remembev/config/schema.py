@@ -68,9 +68,9 @@ class DataConfig(Section):
     STRIDE: Count = 1
     """Key frames from one frame of a clip to the next."""
     NUM_SWEEPS: Annotated[int, Field(ge=0)] = 0
-    """Earlier sweeps added to each key frame; 0: the key frame alone. OpenPCDet's MAX_SWEEPS counts the key frame: 9 here is 10 there."""
+    """Earlier sweeps added to each key frame; 0: none. OpenPCDet's MAX_SWEEPS counts the key frame: 10 is 9 here."""
     ALIGNMENT: Literal["implicit", "explicit"] = "implicit"
-    """``explicit``: the loader moves every frame into the clip's last one. ``implicit``: the network moves its memory."""
+    """``explicit``: the loader moves all frames into the clip's last. ``implicit``: the network moves its memory."""
     AGENT_SLOTS: Annotated[int, Field(ge=0)] = 0
     """Slots of agent_masks; 0: no agent masks."""
     DATA_AUGMENTOR: AugmentorConfig = AugmentorConfig()
@@ -83,8 +83,8 @@ class DataConfig(Section):
             cells = (stop - start) / size
             if cells < 1 or not isclose(cells, round(cells), rel_tol=1e-6):
                 raise ValueError(
-                    f"POINT_CLOUD_RANGE spans {stop - start:g} m along {axis}, which is {cells:g} voxels of {size:g} m: "
-                    "it has to be a whole number"
+                    f"POINT_CLOUD_RANGE spans {stop - start:g} m along {axis}, which is {cells:g} voxels of "
+                    f"{size:g} m: it has to be a whole number"
                 )
         if not isclose(high[2] - low[2], self.DATA_PROCESSOR.VOXEL_SIZE[2]):
             raise ValueError("a pillar is as high as POINT_CLOUD_RANGE: make VOXEL_SIZE's z equal to it")
