@@ -12,19 +12,23 @@ import torch
 from torch import Tensor
 
 
-def make_pose(translation: Sequence[float], quaternion: Sequence[float]) -> Tensor:
-    """Pose [4, 4] float64 from a translation in metres and a quaternion (w, x, y, z) of any length but zero."""
-    w, x, y, z = torch.nn.functional.normalize(torch.tensor(quaternion, dtype=torch.float64), dim=0).tolist()
-    pose = torch.eye(4, dtype=torch.float64)
-    pose[:3, :3] = torch.tensor(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ],
-        dtype=torch.float64,
+def make_pose(translation: Sequence[float] | Tensor, quaternion: Sequence[float] | Tensor) -> Tensor:
+    """Poses [..., 4, 4] float64 from translations [..., 3] in metres and quaternions [..., 4] (w, x, y, z).
+
+    Quaternions may have any length but zero.
+    """
+    translation = torch.as_tensor(translation, dtype=torch.float64)
+    quaternion = torch.as_tensor(quaternion, dtype=torch.float64)
+    w, x, y, z = torch.nn.functional.normalize(quaternion, dim=-1).unbind(dim=-1)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
-    pose[:3, 3] = torch.as_tensor(translation, dtype=torch.float64)
+    pose = torch.zeros(*translation.shape[:-1], 4, 4, dtype=torch.float64)
+    pose[..., :3, :3] = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+    pose[..., :3, 3] = translation
+    pose[..., 3, 3] = 1.0
     return pose
 
 
