@@ -1,0 +1,36 @@
+"""Moving what is remembered into the current frame: the sensory grid is resampled, token positions move exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from remembev.geometry import BEVGrid, invert_pose, transform_points
+from remembev.memory.state import MemoryState
+
+
+def resample_hidden(hidden: Tensor, prev_from_frame: Tensor, grid: BEVGrid) -> Tensor:
+    """Sensory grid [B, A, C_h, H_m, W_m] of the previous frame as seen from the current one, zero where it ends.
+
+    Each cell's centre, at the height of the sensor, is looked up where prev_from_frame [B, 4, 4] puts it, bilinearly.
+    """
+    centres = grid.centres(dtype=prev_from_frame.dtype, device=hidden.device).flatten(0, 1)
+    centres = torch.cat((centres, torch.zeros_like(centres[:, :1])), dim=1)
+    sampled_at = grid.normalised(transform_points(prev_from_frame, centres)[..., :2])
+    sampled_at = sampled_at.view(-1, grid.height, grid.width, 2)
+    resampled = F.grid_sample(hidden.flatten(1, 2), sampled_at.to(hidden.dtype), align_corners=False)
+    return resampled.view_as(hidden)
+
+
+def move_positions(position: Tensor, prev_from_frame: Tensor) -> Tensor:
+    """Token positions [B, 3, N] of the previous frame in the coordinates of the current one, metres."""
+    return transform_points(invert_pose(prev_from_frame), position.transpose(1, 2)).transpose(1, 2)
+
+
+def align_state(state: MemoryState, prev_from_frame: Tensor, grid: BEVGrid) -> MemoryState:
+    """The state in the coordinates of the current frame; prev_from_frame [B, 4, 4] takes those to the previous ones."""
+    working = replace(state.working, position=move_positions(state.working.position, prev_from_frame))
+    return replace(state, hidden=resample_hidden(state.hidden, prev_from_frame, grid), working=working)

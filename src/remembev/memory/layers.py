@@ -1,0 +1,131 @@
+"""The learnt parts of the memory: key projection, value encoder, sensory update, decoder."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+
+
+class KeyProjection(nn.Module):
+    """Features to what a memory is asked with and found by (XMem §3.2)."""
+
+    def __init__(self, feature_dim: int, key_dim: int) -> None:
+        super().__init__()
+        self.key = _conv(feature_dim, key_dim)
+        self.shrinkage = _conv(feature_dim, 1)
+        self.selection = _conv(feature_dim, key_dim)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [B, F, H, W] to float32 rows of H·W tokens.
+
+        Key [B, C_k, H·W], shrinkage d² + 1 ≥ 1 [B, 1, H·W], selection σ(·) in [0, 1] [B, C_k, H·W].
+        """
+        key, shrinkage, selection = self.key(features), self.shrinkage(features), self.selection(features)
+        return (
+            key.flatten(2).float(),
+            shrinkage.flatten(2).float().square() + 1,
+            selection.flatten(2).float().sigmoid(),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions around a shortcut, pre-activated."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = _conv(inputs, outputs)
+        self.second = _conv(outputs, outputs)
+        self.shortcut = _conv(inputs, outputs, kernel=1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, H, W] to [B, C_out, H, W]."""
+        return self.shortcut(x) + self.second(F.relu(self.first(F.relu(x))))
+
+
+class CBAM(nn.Module):
+    """Attention over channels, then over places (Woo et al., ECCV 2018), from averages and maxima."""
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.channels = nn.Sequential(_conv(channels, hidden, kernel=1), nn.ReLU(), _conv(hidden, channels, kernel=1))
+        self.places = _conv(2, 1, kernel=7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to the same shape."""
+        squeezed = self.channels(x.mean(dim=(2, 3), keepdim=True)) + self.channels(x.amax(dim=(2, 3), keepdim=True))
+        x = x * squeezed.sigmoid()
+        pooled = torch.cat((x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)), dim=1)
+        return x * self.places(pooled).sigmoid()
+
+
+class SensoryUpdate(nn.Module):
+    """XMem's gated recurrent unit: h' = f · h · (1 − u) + u · c, with f, u, c from one convolution of [input, h]."""
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.gates = _conv(input_dim + hidden_dim, 3 * hidden_dim)
+
+    def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+        """Inputs [B, C, H, W] and hidden [B, C_h, H, W] to the next hidden, float32."""
+        forget, update, candidate = self.gates(torch.cat((inputs, hidden.to(inputs.dtype)), dim=1)).float().chunk(3, 1)
+        forget, update = forget.sigmoid(), update.sigmoid()
+        return forget * hidden * (1 - update) + update * candidate.tanh()
+
+
+class ValueEncoder(nn.Module):
+    """What is remembered of a frame: its features fused with an agent's mask; deeply updates the sensory memory."""
+
+    def __init__(self, feature_dim: int, value_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fuse = ResidualBlock(feature_dim + 2, value_dim)
+        self.attend = CBAM(value_dim)
+        self.refine = ResidualBlock(value_dim, value_dim)
+        self.deep_update = SensoryUpdate(value_dim, hidden_dim)
+
+    def forward(self, features: Tensor, masks: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Value and hidden of every agent slot.
+
+        features [B, F, H, W], masks [B, A, H, W] in [0, 1], hidden [B, A, C_h, H, W]
+        returns  value [B, A, C_v, H·W] in float32, hidden [B, A, C_h, H, W]
+        """
+        batch, agents = masks.shape[:2]
+        others = masks.sum(dim=1, keepdim=True) - masks
+        shared = features[:, None].expand(-1, agents, -1, -1, -1)
+        inputs = torch.cat((shared, masks[:, :, None].to(features.dtype), others[:, :, None].to(features.dtype)), dim=2)
+        fused = self.fuse(inputs.flatten(0, 1))
+        value = self.refine(fused + self.attend(fused))
+        hidden = self.deep_update(value, hidden.flatten(0, 1)).view_as(hidden)
+        return value.float().view(batch, agents, value.shape[1], -1), hidden
+
+
+class Decoder(nn.Module):
+    """Occupancy of every agent slot from frame, readout and sensory memory; updates the sensory memory."""
+
+    def __init__(self, feature_dim: int, value_dim: int, hidden_dim: int, bias: float) -> None:
+        super().__init__()
+        self.fuse = ResidualBlock(feature_dim + value_dim + hidden_dim, feature_dim)
+        self.refine = ResidualBlock(feature_dim, feature_dim)
+        self.occupancy = _conv(feature_dim, 1)
+        self.update = SensoryUpdate(feature_dim + 1, hidden_dim)
+        nn.init.normal_(self.occupancy.weight, std=1e-3)
+        nn.init.constant_(self.occupancy.bias, bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, readout: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and hidden of every agent slot.
+
+        features [B, F, H, W], readout [B, A, C_v, H·W], hidden [B, A, C_h, H, W]
+        returns  logits [B, A, H, W] in float32, hidden [B, A, C_h, H, W]
+        """
+        batch, agents, _, height, width = hidden.shape
+        shared = features[:, None].expand(-1, agents, -1, -1, -1)
+        read = readout.view(batch, agents, -1, height, width).to(features.dtype)
+        x = self.refine(self.fuse(torch.cat((shared, read, hidden.to(features.dtype)), dim=2).flatten(0, 1)))
+        logits = self.occupancy(F.relu(x))
+        hidden = self.update(torch.cat((x, logits), dim=1), hidden.flatten(0, 1)).view_as(hidden)
+        return logits.float().view(batch, agents, height, width), hidden

@@ -1,0 +1,37 @@
+"""The loss of the occupancy: bootstrapped cross entropy and dice against scene_masks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from remembev.config.schema import OccupancyLossConfig
+
+
+def bootstrap_share(progress: float, cfg: OccupancyLossConfig) -> float:
+    """Share of the cells that count at a progress of 0 to 1 of the training: all at first, then ever fewer."""
+    start, stop = cfg.BOOTSTRAP_WARMUP
+    passed = min(max((progress - start) / max(stop - start, 1e-9), 0.0), 1.0)
+    return 1.0 + passed * (cfg.BOOTSTRAP_TOP - 1.0)
+
+
+def bootstrapped_cross_entropy(logits: Tensor, target: Tensor, share: float) -> Tensor:
+    """Mean binary cross entropy [] over the hardest ``share`` of each item's cells; both [B, 1, H, W]."""
+    losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1)
+    return losses.topk(max(1, int(share * losses.shape[1])), dim=1).values.mean()
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 − 2 |p ∩ y| / (|p| + |y|) [], smoothed by one cell and averaged over the items; both [B, 1, H, W]."""
+    probability, target = logits.sigmoid().flatten(1), target.flatten(1)
+    shared = (probability * target).sum(dim=1)
+    return (1 - (2 * shared + 1) / (probability.sum(dim=1) + target.sum(dim=1) + 1)).mean()
+
+
+def occupancy_loss(occ_logits: Tensor, scene_masks: Tensor, cfg: OccupancyLossConfig, progress: float) -> Tensor:
+    """Weighted loss [] of occupancy logits [B, 1, H_m, W_m] against true masks of the same shape."""
+    with torch.autocast(occ_logits.device.type, enabled=False):
+        logits, target = occ_logits.float(), scene_masks.float()
+        cross_entropy = bootstrapped_cross_entropy(logits, target, bootstrap_share(progress, cfg))
+        return cfg.WEIGHT * (cross_entropy + dice_loss(logits, target))
