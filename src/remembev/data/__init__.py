@@ -1,0 +1,12 @@
+"""Sequences out of a nuScenes-format data set: the index, frames, clips, masks, augmentation and batches.
+
+Only building the index needs the nuScenes devkit. Nothing here knows whether the data is simulated.
+"""
+
+from remembev.data.collate import Clip, collate_seq
+from remembev.data.dataset import NuScenesSeqDataset
+from remembev.data.frame import Frame
+from remembev.data.index import NuScenesIndex
+from remembev.data.loader import build_seq_loader
+
+__all__ = ["Clip", "Frame", "NuScenesIndex", "NuScenesSeqDataset", "build_seq_loader", "collate_seq"]

@@ -1,0 +1,36 @@
+"""Augmentation of a clip: one random similarity that all its frames, their boxes, velocities and poses go through."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from remembev.config.schema import AugmentorConfig
+
+
+def draw_similarity(augmentor: AugmentorConfig) -> Tensor:
+    """A random similarity [4, 4] float64 about the vertical axis: mirroring, then rotation, then scaling.
+
+    Drawn from torch's default generator.
+    """
+    linear = torch.eye(3, dtype=torch.float64)
+    for axis in augmentor.FLIP:
+        if torch.rand(()) < 0.5:
+            linear = torch.diag(linear.new_tensor((1, -1, 1) if axis == "x" else (-1, 1, 1))) @ linear
+    angle = _uniform(*augmentor.ROTATION)
+    cos, sin = math.cos(angle), math.sin(angle)
+    linear = linear.new_tensor([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ linear
+    similarity = torch.eye(4, dtype=torch.float64)
+    similarity[:3, :3] = _uniform(*augmentor.SCALING) * linear
+    return similarity
+
+
+def conjugated(similarity: Tensor, poses: Tensor) -> Tensor:
+    """Relative poses [..., 4, 4] between frames that have both gone through ``similarity`` S: S · pose · S⁻¹."""
+    return similarity @ poses @ torch.linalg.inv(similarity)
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), dtype=torch.float64))

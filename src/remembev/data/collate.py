@@ -1,0 +1,41 @@
+"""From frames to a clip and from clips to a batch: padding to the longest, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Clip: TypeAlias = dict[str, Tensor | NDArray[np.str_]]
+
+_PADDING = {"gt_labels": -1, "gt_track_ids": -1}
+
+
+def pad_stack(key: str, tensors: Sequence[Tensor], *, dim: int = 0) -> Tensor:
+    """Stack tensors that differ in length along ``dim``, padded at its end with the value that pads ``key``."""
+    longest = max(tensor.shape[dim] for tensor in tensors)
+    shape = list(tensors[0].shape)
+    shape[dim] = longest
+    stacked = tensors[0].new_full((len(tensors), *shape), _PADDING.get(key, 0))
+    for row, tensor in zip(stacked, tensors, strict=True):
+        row.narrow(dim, 0, tensor.shape[dim]).copy_(tensor)
+    return stacked
+
+
+def collate_seq(clips: Sequence[Clip]) -> Clip:
+    """A batch of B clips: every value [T, ...] becomes [B, T, ...].
+
+    Points and boxes are padded to the longest frame of the batch: labels and track ids with -1, all else with 0.
+    """
+    return {key: _stack(key, [clip[key] for clip in clips]) for key in clips[0]}
+
+
+def _stack(key: str, values: Sequence[Tensor | NDArray[np.str_]]) -> Tensor | NDArray[np.str_]:
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if not tensors:
+        return np.stack([np.asarray(value) for value in values])
+    return pad_stack(key, tensors, dim=1) if tensors[0].dim() > 1 else torch.stack(tensors)

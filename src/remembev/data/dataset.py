@@ -1,0 +1,145 @@
+"""``NuScenesSeqDataset``: clips of a nuScenes-format data set, each a dictionary of [T, ...] tensors.
+
+A clip is loaded, aligned, augmented, cropped and rasterised, in that order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from remembev.config.schema import DataConfig
+from remembev.data.augmentation import conjugated, draw_similarity
+from remembev.data.collate import Clip, pad_stack
+from remembev.data.frame import Frame
+from remembev.data.index import NuScenesIndex
+from remembev.data.masks import agent_masks, scene_masks
+from remembev.errors import DataError
+from remembev.geometry import BEVGrid, relative_pose
+
+
+class NuScenesSeqDataset(Dataset[Clip]):
+    """Clips of ``seq_len`` key frames, ``stride`` apart, one starting at every key frame from which it fits its scene.
+
+    Training takes the split ``DATA_SPLIT.train`` and augments, otherwise ``DATA_SPLIT.test`` as it is. An item has the
+    keys of a batch (see ``collate_seq``) with [T, ...] values; ``agent_masks`` and ``valids_mask`` only where
+    ``AGENT_SLOTS`` is not 0. With ``ALIGNMENT: explicit`` everything is in the coordinates of the clip's last frame
+    already, and both relative poses are the identity, since nothing remains to be moved.
+
+    seq_len, stride, nusc_version, nusc_dataroot  default to the configuration's
+    root_path  the data set's folder, instead of ``nusc_dataroot``
+    mask_grid  the grid of the masks; by default that of the pillars, for training that of the memory
+    cache      the index file, where the data set's folder cannot be written
+
+    Raises DataError if the data set is not as it should be, or no scene of the split is long enough for a clip.
+    """
+
+    def __init__(
+        self,
+        dataset_cfg: DataConfig,
+        class_names: Sequence[str],
+        training: bool = True,
+        root_path: str | Path | None = None,
+        logger: logging.Logger | None = None,
+        seq_len: int | None = None,
+        stride: int | None = None,
+        nusc_version: str | None = None,
+        nusc_dataroot: str | Path | None = None,
+        *,
+        mask_grid: BEVGrid | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.cfg = dataset_cfg
+        self.class_names = tuple(class_names)
+        self.training = training
+        self.seq_len = dataset_cfg.SEQ_LEN if seq_len is None else seq_len
+        self.stride = dataset_cfg.STRIDE if stride is None else stride
+        self.mask_grid = dataset_cfg.pillar_grid if mask_grid is None else mask_grid
+        self.logger = logging.getLogger(__name__) if logger is None else logger
+        root = root_path or nusc_dataroot or dataset_cfg.DATA_PATH
+        self.index = NuScenesIndex.open(root, nusc_version or dataset_cfg.VERSION, cache=cache)
+        self.clips = self._find_clips()
+
+    def _find_clips(self) -> list[range]:
+        """The frame numbers of every clip."""
+        if self.seq_len < 1 or self.stride < 1:
+            raise DataError(f"a clip of {self.seq_len} key frames, {self.stride} apart: both have to be at least 1")
+        split = self.cfg.DATA_SPLIT.train if self.training else self.cfg.DATA_SPLIT.test
+        span = (self.seq_len - 1) * self.stride + 1
+        scenes = {scene: self.index.scene_frames(scene) for scene in self.index.split_scenes(split)}
+        short = [self.index.scene_name(scene) for scene, frames in scenes.items() if len(frames) < span]
+        needed = f"a clip of {self.seq_len} key frames, {self.stride} apart, needs {span} key frames in a scene"
+        if len(short) == len(scenes):
+            longest = max((len(frames) for frames in scenes.values()), default=0)
+            raise DataError(f"{needed}; the longest of the {len(scenes)} in split {split!r} has {longest}")
+        if short:
+            self.logger.warning("%s; skipped as too short: %s", needed, ", ".join(short))
+        starts = (start for frames in scenes.values() for start in frames[: len(frames) - span + 1])
+        return [range(start, start + span, self.stride) for start in starts]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, item: int) -> Clip:
+        """The clip number ``item``, with a fresh draw of the augmentation when training."""
+        frames = [self.index.load_frame(n, self.class_names, self.cfg.NUM_SWEEPS) for n in self.clips[item]]
+        if self.cfg.ALIGNMENT == "explicit":
+            frames = aligned_to_last(frames)
+        last_from_frame, prev_from_frame = relative_poses(frames)
+        if self.training:
+            similarity = draw_similarity(self.cfg.DATA_AUGMENTOR)
+            frames = [frame.moved(similarity) for frame in frames]
+            last_from_frame = conjugated(similarity, last_from_frame)
+            prev_from_frame = conjugated(similarity, prev_from_frame)
+        frames = [frame.cropped(self.cfg.POINT_CLOUD_RANGE) for frame in frames]
+        return {
+            **_stacked(frames),
+            "last_from_frame": last_from_frame.float(),
+            "prev_from_frame": prev_from_frame.float(),
+            **self._masks(frames),
+        }
+
+    def _masks(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
+        boxes = [frame.boxes for frame in frames]
+        masks = {"scene_masks": scene_masks(boxes, self.mask_grid)}
+        if self.cfg.AGENT_SLOTS:
+            tracks = [frame.track_ids for frame in frames]
+            masks["agent_masks"], masks["valids_mask"] = agent_masks(
+                boxes, tracks, self.mask_grid, self.cfg.AGENT_SLOTS
+            )
+        return masks
+
+
+def aligned_to_last(frames: Sequence[Frame]) -> list[Frame]:
+    """Explicit alignment: all frames in the coordinates of the last one."""
+    last = frames[-1].global_from_lidar
+    return [frame.moved(relative_pose(last, frame.global_from_lidar)) for frame in frames]
+
+
+def relative_poses(frames: Sequence[Frame]) -> tuple[Tensor, Tensor]:
+    """``last_from_frame`` and ``prev_from_frame``, both [T, 4, 4] float64; the first frame is its own previous one."""
+    global_from_frame = torch.stack([frame.global_from_lidar for frame in frames])
+    global_from_prev = torch.cat((global_from_frame[:1], global_from_frame[:-1]))
+    return relative_pose(global_from_frame[-1:], global_from_frame), relative_pose(global_from_prev, global_from_frame)
+
+
+def _stacked(frames: Sequence[Frame]) -> Clip:
+    """The frames' own values as [T, ...]."""
+    return {
+        "points": pad_stack("points", [frame.points for frame in frames]),
+        "num_points": torch.tensor([len(frame.points) for frame in frames]),
+        "gt_boxes": pad_stack("gt_boxes", [frame.boxes for frame in frames]),
+        "gt_labels": pad_stack("gt_labels", [frame.labels for frame in frames]),
+        "gt_track_ids": pad_stack("gt_track_ids", [frame.track_ids for frame in frames]),
+        "gt_num_points": pad_stack("gt_num_points", [frame.num_points for frame in frames]),
+        "gt_visibility": pad_stack("gt_visibility", [frame.visibility for frame in frames]),
+        "timestamp": torch.tensor([frame.timestamp for frame in frames], dtype=torch.float64),
+        "scene_token": np.array([frame.scene_token for frame in frames]),
+        "sample_token": np.array([frame.sample_token for frame in frames]),
+    }

@@ -1,0 +1,59 @@
+"""One key frame as tensors: its points, boxes and pose, and moving all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from remembev.data.points import moved_points
+from remembev.geometry import transform_boxes
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A key frame in its LiDAR frame.
+
+    Velocities of boxes are 0 where nuScenes cannot tell them (an object annotated once), as in OpenPCDet.
+    """
+
+    points: Tensor  # [N, 5] float32: x, y, z, intensity, age in seconds
+    global_from_lidar: Tensor  # [4, 4] float64
+    timestamp: float  # seconds
+    scene_token: str
+    sample_token: str
+    boxes: Tensor  # [M, 9] float32
+    labels: Tensor  # [M] int64, into the class names it was loaded with
+    track_ids: Tensor  # [M] int64, one number an object throughout the data set
+    num_points: Tensor  # [M] int64, LiDAR points of the key frame inside
+    visibility: Tensor  # [M] int64, nuScenes level 1..4
+
+    def moved(self, transform: Tensor) -> Frame:
+        """The same frame in other coordinates: ``transform`` [4, 4] float64, a similarity, takes old ones into new.
+
+        The global pose goes along, so that every point and box keeps its place in the world.
+        """
+        return replace(
+            self,
+            points=moved_points(transform, self.points),
+            boxes=transform_boxes(transform, self.boxes.double()).float(),
+            global_from_lidar=self.global_from_lidar @ torch.linalg.inv(transform),
+        )
+
+    def cropped(self, point_cloud_range: Sequence[float]) -> Frame:
+        """Only the points inside (x_min, y_min, z_min, x_max, y_max, z_max), and the boxes centred in its x, y."""
+        low = self.points.new_tensor(point_cloud_range[:3])
+        high = self.points.new_tensor(point_cloud_range[3:])
+        inside = ((self.points[:, :3] >= low) & (self.points[:, :3] < high)).all(dim=1)
+        kept = ((self.boxes[:, :2] >= low[:2]) & (self.boxes[:, :2] < high[:2])).all(dim=1)
+        return replace(
+            self,
+            points=self.points[inside],
+            boxes=self.boxes[kept],
+            labels=self.labels[kept],
+            track_ids=self.track_ids[kept],
+            num_points=self.num_points[kept],
+            visibility=self.visibility[kept],
+        )
