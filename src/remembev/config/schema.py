@@ -299,6 +299,10 @@ class OptimizationConfig(Section):
 
     BATCH_SIZE_PER_GPU: Count = 1
     NUM_EPOCHS: Count = 20
+    BATCHES_PER_EPOCH: Count | None = None
+    """An epoch is this many batches, drawn anew each time; ``null``: every clip once."""
+    VAL_CLIPS: Count = 64
+    """Clips of the test split whose loss is worked out after every epoch, spread evenly over it."""
     NUM_WORKERS: Annotated[int, Field(ge=0)] = 4
     OPTIMIZER: Literal["adam_onecycle"] = "adam_onecycle"
     LR: Positive = 1e-3

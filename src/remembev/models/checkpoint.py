@@ -1,0 +1,61 @@
+"""Weights on disk: one safetensors file with the configuration in its header, so that a file is all it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from remembev.config import config_from_yaml, config_to_yaml
+from remembev.errors import CheckpointError
+from remembev.files import replacing
+from remembev.models.temporal import TemporalPointPillar, build_model
+
+_CONFIG = "remembev_config"
+
+
+def save_checkpoint(path: str | Path, model: TemporalPointPillar) -> None:
+    """Write the weights of a model and its configuration; a file that is there is replaced whole."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(Path(path)) as temporary:
+        save_file(weights, temporary, metadata={_CONFIG: config_to_yaml(model.cfg)})
+
+
+def load_checkpoint(path: str | Path) -> TemporalPointPillar:
+    """The model of a checkpoint, in eval mode on the CPU.
+
+    Raises CheckpointError naming the file, and the weights that are missing, left over or of another shape.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a checkpoint (safetensors): {error}") from error
+    if _CONFIG not in metadata:
+        raise CheckpointError(f"{path}: holds weights but no configuration: not written by RememBEV")
+    model = build_model(config_from_yaml(metadata[_CONFIG], name=str(path)))
+    load_weights(model, weights, name=str(path))
+    return model.eval()
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], *, name: str) -> None:
+    """Put ``weights`` into ``model``: all of them, and all that it has, or CheckpointError and nothing changed."""
+    expected = model.state_dict()
+    problems = [f"{key} is missing" for key in expected.keys() - weights.keys()]
+    problems += [f"{key} has no place in the model" for key in weights.keys() - expected.keys()]
+    problems += [
+        f"{key} is {list(weights[key].shape)}, the model wants {list(expected[key].shape)}"
+        for key in expected.keys() & weights.keys()
+        if weights[key].shape != expected[key].shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise CheckpointError(f"{name}: does not fit the model: {shown}")
+    with torch.no_grad():
+        model.load_state_dict(weights)

@@ -1,0 +1,18 @@
+"""The few hot kernels, one signature each, written in plain PyTorch; and the marks by which their time is taken."""
+
+from remembev.ops.memory_read import read_memory, similarity
+from remembev.ops.scatter import scatter_pillars
+from remembev.ops.stages import StageTimer, stage
+from remembev.ops.voxelise import PillarAssignment, Pillars, assign_pillars, voxelise
+
+__all__ = [
+    "PillarAssignment",
+    "Pillars",
+    "StageTimer",
+    "assign_pillars",
+    "read_memory",
+    "scatter_pillars",
+    "similarity",
+    "stage",
+    "voxelise",
+]

@@ -1,0 +1,69 @@
+"""The model as Lightning trains it: the loss of a clip, AdamW, one cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from remembev.config import Config
+from remembev.models import build_model
+
+_FINAL_DIV_FACTOR = 1e4
+"""One cycle ends at this fraction of the learning rate it began with, as in OpenPCDet's schedule."""
+
+
+class ClipModule(L.LightningModule):
+    """Trains a ``TemporalPointPillar`` on clips."""
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.model = build_model(cfg)
+
+    def training_step(self, batch_seq: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss [] of a batch of clips, the mean over their frames."""
+        losses: dict[str, Tensor] = self.model(batch_seq, self.progress)
+        self.log("train/loss", losses["loss"], prog_bar=True)
+        self._log_losses("train", losses, batch_seq)
+        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return losses["loss"]
+
+    def validation_step(self, batch_seq: dict[str, Any], batch_idx: int) -> None:
+        """The same loss on clips of the test split, every cell of the occupancy counted alike over the whole run."""
+        losses = self.model.clip_losses(batch_seq, progress=0.0)
+        self.log("val/loss", losses["loss"], prog_bar=True, batch_size=len(batch_seq["points"]), sync_dist=True)
+        self._log_losses("val", losses, batch_seq)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW and one cycle of learning rate and momentum, a step of the schedule a batch."""
+        cfg = self.cfg.OPTIMIZATION
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=cfg.LR, betas=(cfg.MOMS[0], 0.99), weight_decay=cfg.WEIGHT_DECAY
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=cfg.LR,
+            total_steps=self._total_steps,
+            pct_start=cfg.PCT_START,
+            div_factor=cfg.DIV_FACTOR,
+            final_div_factor=_FINAL_DIV_FACTOR,
+            max_momentum=cfg.MOMS[0],
+            base_momentum=cfg.MOMS[1],
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, 0 to 1."""
+        return min(1.0, self.global_step / self._total_steps)
+
+    @property
+    def _total_steps(self) -> int:
+        return max(1, int(self.trainer.estimated_stepping_batches))
+
+    def _log_losses(self, stage: str, losses: dict[str, Tensor], batch_seq: dict[str, Any]) -> None:
+        parts = {f"{stage}/{name}": value for name, value in losses.items() if name != "loss"}
+        self.log_dict(parts, batch_size=len(batch_seq["points"]), sync_dist=stage == "val")

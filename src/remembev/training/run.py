@@ -1,0 +1,145 @@
+"""One training run: its folder, its loaders, Lightning's trainer, and what is left on disk."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch.utils.data import DataLoader, Subset
+
+from remembev.config import Config, config_to_yaml
+from remembev.data import build_seq_loader, collate_seq
+from remembev.errors import CheckpointError, UserError
+from remembev.files import replacing
+from remembev.models import save_checkpoint
+from remembev.training.module import ClipModule
+
+logger = logging.getLogger(__name__)
+
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Where a run keeps its files."""
+
+    out: Path
+
+    @property
+    def weights(self) -> Path:
+        """The latest weights, with their configuration: what evaluation and streaming load."""
+        return self.out / "model.safetensors"
+
+    @property
+    def resume_from(self) -> Path:
+        """Lightning's checkpoint of the last whole epoch."""
+        return self.out / "checkpoints" / "last.ckpt"
+
+    @property
+    def curves(self) -> list[Path]:
+        """The logged values, a file for each time the run was started."""
+        return sorted(self.out.glob("logs/*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[-1]))
+
+
+class WriteWeights(Callback):
+    """Writes the weights and their configuration at the end of every epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write them, from one process."""
+        if trainer.is_global_zero and isinstance(pl_module, ClipModule):
+            save_checkpoint(self.path, pl_module.model)
+
+
+def train(
+    cfg: Config,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    seed: int = 0,
+    devices: int = 1,
+    workers: int | None = None,
+) -> TrainingRun:
+    """Train a configuration on a nuScenes root; weights, curves and checkpoints go to ``out``.
+
+    resume    go on from the last whole epoch of ``out``, if there is one
+    devices   processes, on as many GPUs if there are any (torch.distributed through Lightning)
+
+    Raises UserError if ``out`` holds a run and ``resume`` isn't set, or holds one of another configuration.
+    """
+    run = TrainingRun(out)
+    _prepare(run, cfg, resume)
+    L.seed_everything(seed, workers=True, verbose=False)
+    workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
+    _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data)
+    val_loader = _validation_loader(cfg, data)
+    trainer = build_trainer(cfg, run, devices=devices)
+    trainer.fit(
+        ClipModule(cfg),
+        train_loader,
+        val_loader,
+        ckpt_path=run.resume_from if run.resume_from.is_file() else None,
+        weights_only=True,
+    )
+    return run
+
+
+def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: str = "auto") -> L.Trainer:
+    """Lightning's trainer for a configuration.
+
+    The loaders are asked for anew every epoch: Lightning works out once a loading after how many batches it validates,
+    and an epoch that turned out shorter would go without.
+    """
+    loggers: list[Logger] = [CSVLogger(run.out, name="logs"), TensorBoardLogger(run.out, name="tensorboard")]
+    return L.Trainer(
+        max_epochs=cfg.OPTIMIZATION.NUM_EPOCHS,
+        limit_train_batches=cfg.OPTIMIZATION.BATCHES_PER_EPOCH,
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=devices,
+        strategy=strategy,
+        precision=_PRECISIONS[resolve_precision(cfg.OPTIMIZATION.PRECISION)],  # type: ignore[arg-type]
+        gradient_clip_val=cfg.OPTIMIZATION.GRAD_NORM_CLIP,
+        logger=loggers,
+        log_every_n_steps=5,
+        callbacks=[ModelCheckpoint(run.resume_from.parent, filename="last", enable_version_counter=False), WriteWeights(run.weights)],
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+    )
+
+
+def resolve_precision(precision: str) -> str:
+    """What ``auto`` means on this machine: bf16 or fp16 on a GPU, fp32 on a CPU; anything else is taken as it is."""
+    if precision != "auto":
+        return precision
+    if not torch.cuda.is_available():
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _prepare(run: TrainingRun, cfg: Config, resume: bool) -> None:
+    """Make the run's folder, or check that it can be gone on with."""
+    config_file = run.out / "config.yaml"
+    if config_file.exists():
+        if not resume:
+            raise UserError(f"{run.out} holds a run already: resume it, or give another folder")
+        if config_file.read_text(encoding="utf-8") != config_to_yaml(cfg):
+            raise CheckpointError(f"{config_file} differs from the configuration given: resume needs the same one")
+    with replacing(config_file) as temporary:
+        temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
+
+
+def _validation_loader(cfg: Config, data: Path) -> DataLoader[dict[str, object]]:
+    """Clips of the test split, at most VAL_CLIPS of them, spread evenly over it."""
+    dataset, _ = build_seq_loader(cfg, logger, 0, training=False, root_path=data)
+    count = min(cfg.OPTIMIZATION.VAL_CLIPS, len(dataset))
+    chosen = [round(i * (len(dataset) - 1) / max(1, count - 1)) for i in range(count)]
+    return DataLoader(Subset(dataset, chosen), batch_size=1, collate_fn=collate_seq)

@@ -1,0 +1,56 @@
+"""What several rooms' tests share: a small simulated data set, made once a run, and a small configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+
+from remembev.config import Config, load_config
+
+torch.set_num_threads(1)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def sim_root(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Root of a simulated data set, version v1.0-sim: 4 scenes of 8 key frames, splits train and val."""
+    from remembev.simulate import SimulationSettings, simulate_dataset
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    root = shared / "sim"
+    with FileLock(str(shared / "sim.lock")):
+        simulate_dataset(root, SimulationSettings(scenes=4, seconds=4.0, azimuths=1080, val_share=0.5), workers=1)
+    return root
+
+
+@pytest.fixture
+def small_cfg() -> Config:
+    """The tiny configuration, smaller still: what end-to-end tests train and stream in seconds."""
+    return load_config("tiny", SMALL)
+
+
+SMALL = [
+    "DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE=[0.8, 0.8, 8.0]",
+    "DATA_CONFIG.SEQ_LEN=3",
+    "MODEL.VFE.NUM_FILTERS=[8]",
+    "MODEL.BACKBONE_2D.LAYER_NUMS=[1, 1, 1]",
+    "MODEL.BACKBONE_2D.NUM_FILTERS=[8, 16, 16]",
+    "MODEL.BACKBONE_2D.NUM_UPSAMPLE_FILTERS=[8, 8, 8]",
+    "MODEL.MEMORY.STRIDE=4",
+    "MODEL.MEMORY.FEATURE_DIM=16",
+    "MODEL.MEMORY.KEY_DIM=8",
+    "MODEL.MEMORY.VALUE_DIM=8",
+    "MODEL.MEMORY.HIDDEN_DIM=8",
+    "MODEL.MEMORY.MAX_FRAMES=2",
+    "MODEL.DENSE_HEAD.SHARED_CONV_NUM_FILTER=16",
+    "MODEL.DENSE_HEAD.SEPARATE_REG_CONFIG.NUM_MIDDLE_FILTER=8",
+    "OPTIMIZATION.NUM_EPOCHS=2",
+    "OPTIMIZATION.BATCHES_PER_EPOCH=2",
+    "OPTIMIZATION.VAL_CLIPS=2",
+    "OPTIMIZATION.NUM_WORKERS=0",
+]
