@@ -39,7 +39,6 @@ class TemporalPointPillar(nn.Module):
             class_names=cfg.CLASS_NAMES,
             in_channels=backbone.num_bev_features,
             feature_grid=cfg.feature_grid,
-            point_cloud_range=cfg.DATA_CONFIG.POINT_CLOUD_RANGE,
         )
 
     def forward(self, batch_seq: BatchDict, progress: float = 1.0) -> dict[str, Tensor] | list[list[Detections]]:

@@ -1,0 +1,91 @@
+"""Anchors: boxes of each class's usual size at every cell of the feature map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from remembev.config.schema import AnchorConfig
+from remembev.geometry import BEVGrid, nearest_aligned_bev
+
+
+class AnchorGrid(nn.Module):
+    """The anchors of the K classes of a head: T templates, class after class, each at H rows and W columns.
+
+    Anchors are numbered from 0 to T · H · W - 1 in that order: template (class, size, rotation, height), row, column.
+    Without ``align_center`` the first and the last of a row stand on the edges of the range, as in OpenPCDet: off the
+    cells' centres by up to half a cell.
+    """
+
+    x: Tensor  # [T, W] m
+    y: Tensor  # [T, H] m
+    templates: Tensor  # [T, 5] (z, l, w, h, yaw)
+
+    def __init__(self, cfgs: Sequence[AnchorConfig], grid: BEVGrid) -> None:
+        super().__init__()
+        x: list[Tensor] = []
+        y: list[Tensor] = []
+        templates: list[Tensor] = []
+        self.class_templates: list[slice] = []
+        for cfg in cfgs:
+            first = len(templates)
+            for size, yaw, bottom in product(cfg.anchor_sizes, cfg.anchor_rotations, cfg.anchor_bottom_heights):
+                x.append(_positions(grid.x_min, grid.x_max, grid.width, cfg.align_center))
+                y.append(_positions(grid.y_min, grid.y_max, grid.height, cfg.align_center))
+                templates.append(torch.tensor((bottom + size[2] / 2, *size, yaw), dtype=torch.float32))
+            self.class_templates.append(slice(first, len(templates)))
+        self.register_buffer("x", torch.stack(x), persistent=False)
+        self.register_buffer("y", torch.stack(y), persistent=False)
+        self.register_buffer("templates", torch.stack(templates), persistent=False)
+
+    @property
+    def per_location(self) -> int:
+        """Anchors at one cell, T."""
+        return len(self.templates)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
+        return len(self.templates), self.y.shape[1], self.x.shape[1]
+
+    def boxes(self, index: Tensor) -> Tensor:
+        """The anchors [..., 7] (x, y, z, l, w, h, yaw) of these numbers [...]."""
+        _, height, width = self.shape
+        template = index // (height * width)
+        x = self.x[template, index % width]
+        y = self.y[template, index // width % height]
+        return torch.cat((x[..., None], y[..., None], self.templates[template]), dim=-1)
+
+    def aligned_iou(self, class_index: int, boxes: Tensor) -> Tensor:
+        """Overlap [N_k, M] of one class's anchors with boxes [M, ≥7], all turned to the nearest axis.
+
+        Rectangles on a grid share lengths along x and along y independently: the shared areas are outer products.
+        """
+        of_class = self.class_templates[class_index]
+        x1, y1, x2, y2 = nearest_aligned_bev(boxes).unbind(dim=-1)
+        at_origin = F.pad(self.templates[of_class], (2, 0))
+        _, _, half_x, half_y = nearest_aligned_bev(at_origin)[:, None].unbind(dim=-1)
+        shared_x = _shared_length(self.x[of_class], half_x, x1, x2)
+        shared_y = _shared_length(self.y[of_class], half_y, y1, y2)
+        shared = shared_y[:, :, None, :] * shared_x[:, None, :, :]
+        areas = 4 * half_x * half_y + (x2 - x1) * (y2 - y1)
+        return (shared / (areas[:, None, None, :] - shared)).flatten(0, 2)
+
+
+def _positions(low: float, high: float, count: int, align_center: bool) -> Tensor:
+    """Where the anchors of a row or a column stand: [count] float32."""
+    index = torch.arange(count, dtype=torch.float64)
+    if align_center:
+        return (low + (index + 0.5) * (high - low) / count).float()
+    return (low + index * (high - low) / max(count - 1, 1)).float()
+
+
+def _shared_length(centre: Tensor, half: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Length [T, S, M] that intervals centre [T, S] ± half [T, 1] share with intervals [low, high] [M]."""
+    start = torch.maximum((centre - half)[..., None], low)
+    stop = torch.minimum((centre + half)[..., None], high)
+    return (stop - start).clamp(min=0)

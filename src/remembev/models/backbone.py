@@ -1,0 +1,56 @@
+"""The 2D backbone on the BEV map (OpenPCDet's ``BaseBEVBackbone``; PointPillars §2.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from remembev.config.schema import BackboneConfig
+
+
+def conv_norm_relu(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+    """A convolution without bias, with the batch normalisation and ReLU that follow it."""
+    return [conv, nn.BatchNorm2d(conv.out_channels, eps=1e-3, momentum=0.01), nn.ReLU(inplace=True)]
+
+
+class BaseBEVBackbone(nn.Module):
+    """Blocks of 3×3 convolutions, each begun by a strided one; the output of each is brought to one map size."""
+
+    def __init__(self, cfg: BackboneConfig, in_channels: int) -> None:
+        super().__init__()
+        self.num_bev_features = cfg.num_bev_features
+        self.blocks = nn.ModuleList()
+        self.deblocks = nn.ModuleList()
+        per_block = zip(
+            cfg.LAYER_NUMS,
+            cfg.LAYER_STRIDES,
+            cfg.NUM_FILTERS,
+            cfg.UPSAMPLE_STRIDES,
+            cfg.NUM_UPSAMPLE_FILTERS,
+            strict=True,
+        )
+        for num_layers, stride, filters, upsample_stride, upsample_filters in per_block:
+            layers = conv_norm_relu(nn.Conv2d(in_channels, filters, 3, stride, padding=1, bias=False))
+            for _ in range(num_layers):
+                layers += conv_norm_relu(nn.Conv2d(filters, filters, 3, padding=1, bias=False))
+            self.blocks.append(nn.Sequential(*layers))
+            resample = _resampling_conv(filters, upsample_filters, upsample_stride)
+            self.deblocks.append(nn.Sequential(*conv_norm_relu(resample)))
+            in_channels = filters
+
+    def forward(self, bev: Tensor) -> Tensor:
+        """BEV map [B, C, H_p, W_p] of pillars to spatial_features_2d [B, C_bev, H, W]."""
+        maps = []
+        for block, deblock in zip(self.blocks, self.deblocks, strict=True):
+            bev = block(bev)
+            maps.append(deblock(bev))
+        return torch.cat(maps, dim=1)
+
+
+def _resampling_conv(in_channels: int, out_channels: int, upsample_stride: float) -> nn.Conv2d | nn.ConvTranspose2d:
+    """Up-sampling by a whole number ≥ 1, or down-sampling by 1 / ``upsample_stride``; kernels do not overlap."""
+    if upsample_stride >= 1:
+        stride = round(upsample_stride)
+        return nn.ConvTranspose2d(in_channels, out_channels, stride, stride, bias=False)
+    stride = round(1 / upsample_stride)
+    return nn.Conv2d(in_channels, out_channels, stride, stride, bias=False)

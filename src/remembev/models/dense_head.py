@@ -1,0 +1,216 @@
+"""``AnchorHeadMulti``: several anchor heads on one BEV map, their loss, and the boxes they predict.
+
+Laid out as OpenPCDet's head of that name with USE_MULTIHEAD and SEPARATE_MULTIHEAD: each head classifies only its own
+classes, and has a branch of convolutions for the scores and for each part of the box code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from remembev.config.schema import AnchorConfig, DenseHeadConfig, PostProcessingConfig, SeparateRegConfig
+from remembev.geometry import BEVGrid
+from remembev.models.anchors import AnchorGrid
+from remembev.models.backbone import conv_norm_relu
+from remembev.models.box_coder import CODE_SIZE, decode_boxes, encode_boxes
+from remembev.models.detections import Detections
+from remembev.models.direction import DirectionBins
+from remembev.models.losses import sigmoid_focal_loss, weighted_l1_loss
+from remembev.models.post_processing import select_candidates, suppress
+from remembev.models.targets import BACKGROUND, AxisAlignedTargetAssigner, HeadTargets
+
+_PRIOR = 0.01  # score of every anchor before training
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """Predictions of one head for its N anchors and K classes."""
+
+    cls_preds: Tensor  # [B, N, K] logits
+    box_preds: Tensor  # [B, N, 10] box codes
+    dir_preds: Tensor | None  # [B, N, bins] logits, with a direction classifier
+
+
+class SingleHead(nn.Module):
+    """Branches for the scores and the box codes of a few classes."""
+
+    class_ids: Tensor  # [K] index into CLASS_NAMES
+    code_weights: Tensor  # [10]
+    box_channels: Tensor  # [T * 10] where (template, code) lies in the branches' concatenated channels
+
+    def __init__(
+        self,
+        cfg: DenseHeadConfig,
+        class_ids: Sequence[int],
+        anchor_cfgs: Sequence[AnchorConfig],
+        in_channels: int,
+        feature_grid: BEVGrid,
+    ) -> None:
+        super().__init__()
+        self.loss_weights = cfg.LOSS_CONFIG.LOSS_WEIGHTS
+        self.anchors = AnchorGrid(anchor_cfgs, feature_grid)
+        self.assigner = AxisAlignedTargetAssigner(self.anchors, anchor_cfgs)
+        self.register_buffer("class_ids", torch.tensor(class_ids), persistent=False)
+        self.register_buffer("code_weights", torch.tensor(self.loss_weights.code_weights), persistent=False)
+
+        templates, separate = self.anchors.per_location, cfg.SEPARATE_REG_CONFIG
+        widths = {name: int(width) for name, width in (entry.split(":") for entry in separate.REG_LIST)}
+        self.conv_cls = _branch(in_channels, templates * len(class_ids), separate)
+        self.conv_box = nn.ModuleDict(
+            {f"conv_{name}": _branch(in_channels, templates * width, separate) for name, width in widths.items()}
+        )
+        self.register_buffer("box_channels", _box_channels(templates, list(widths.values())))
+        self.direction = DirectionBins(cfg.NUM_DIR_BINS, cfg.DIR_OFFSET, cfg.DIR_LIMIT_OFFSET)
+        self.conv_dir_cls = (
+            nn.Conv2d(in_channels, templates * cfg.NUM_DIR_BINS, 1) if cfg.USE_DIRECTION_CLASSIFIER else None
+        )
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.conv_box.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        score_bias = self.conv_cls[-1].bias
+        assert isinstance(score_bias, Tensor)
+        nn.init.constant_(score_bias, -math.log((1 - _PRIOR) / _PRIOR))
+
+    def forward(self, features: Tensor) -> HeadOutput:
+        """Features [B, C, H, W] to predictions for T · H · W anchors."""
+        boxes = torch.cat([branch(features) for branch in self.conv_box.values()], dim=1)
+        return HeadOutput(
+            self._by_anchor(self.conv_cls(features)),
+            self._by_anchor(boxes.index_select(1, self.box_channels)),
+            None if self.conv_dir_cls is None else self._by_anchor(self.conv_dir_cls(features)),
+        )
+
+    def _by_anchor(self, channels: Tensor) -> Tensor:
+        """[B, T * C, H, W] to [B, T * H * W, C]."""
+        batch, _, height, width = channels.shape
+        by_template = channels.reshape(batch, self.anchors.per_location, -1, height, width)
+        return by_template.permute(0, 1, 3, 4, 2).flatten(1, 3)
+
+    def assign(self, gt_boxes: Tensor, gt_labels: Tensor) -> HeadTargets:
+        """Targets from ground truth [B, M, 9] with labels [B, M] into CLASS_NAMES; what other heads detect is none."""
+        is_class = gt_labels[..., None] == self.class_ids
+        return self.assigner.assign(gt_boxes, torch.where(is_class.any(-1), is_class.int().argmax(-1), BACKGROUND))
+
+    def loss(self, output: HeadOutput, targets: HeadTargets, sample_weight: Tensor) -> dict[str, Tensor]:
+        """Weighted losses, summed over anchors with ``sample_weight`` [B] for those of a sample."""
+        weights = self.loss_weights
+        labels, positive = targets.labels, (targets.sample, targets.anchor)
+        anchor_weight = (labels >= 0) * weights.pos_cls_weight + (labels == BACKGROUND) * weights.neg_cls_weight
+        is_class = labels[..., None] == torch.arange(len(self.class_ids), device=labels.device)
+        focal = sigmoid_focal_loss(output.cls_preds.float(), is_class)
+        cls_loss = (focal * (anchor_weight * sample_weight[:, None])[..., None]).sum()
+
+        positive_weight = sample_weight[targets.sample]
+        codes = encode_boxes(targets.boxes, self.anchors.boxes(targets.anchor))
+        l1 = weighted_l1_loss(output.box_preds[positive].float(), codes, self.code_weights)
+        losses = {
+            "cls_loss": weights.cls_weight * cls_loss,
+            "loc_loss": weights.loc_weight * (l1 * positive_weight).sum(),
+        }
+        if output.dir_preds is not None:
+            sector = self.direction.of(targets.boxes[:, 6])
+            entropy = F.cross_entropy(output.dir_preds[positive].float(), sector, reduction="none")
+            losses["dir_loss"] = weights.dir_weight * (entropy * positive_weight).sum()
+        return losses
+
+    def candidates(self, output: HeadOutput, sample: int, post: PostProcessingConfig) -> Detections:
+        """The boxes of one sample that are worth suppressing, decoded."""
+        scores = output.cls_preds[sample].float().sigmoid()
+        anchor, class_index = select_candidates(scores, post)
+        boxes = decode_boxes(output.box_preds[sample, anchor].float(), self.anchors.boxes(anchor))
+        if output.dir_preds is not None:
+            boxes[:, 6] = self.direction.resolve(boxes[:, 6], output.dir_preds[sample, anchor].argmax(dim=-1))
+        return Detections(boxes, scores[anchor, class_index], self.class_ids[class_index])
+
+
+class AnchorHeadMulti(nn.Module):
+    """A shared convolution, and behind it one ``SingleHead`` for each entry of RPN_HEAD_CFGS."""
+
+    def __init__(
+        self, cfg: DenseHeadConfig, class_names: Sequence[str], in_channels: int, feature_grid: BEVGrid
+    ) -> None:
+        super().__init__()
+        self.min_points_in_gt = cfg.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT
+        shared = cfg.SHARED_CONV_NUM_FILTER
+        self.shared_conv = nn.Sequential(*conv_norm_relu(nn.Conv2d(in_channels, shared, 3, padding=1, bias=False)))
+        anchor_cfgs = {entry.class_name: entry for entry in cfg.ANCHOR_GENERATOR_CONFIG}
+        self.rpn_heads = nn.ModuleList()
+        for head in cfg.RPN_HEAD_CFGS:
+            class_ids = [list(class_names).index(name) for name in head.HEAD_CLS_NAME]
+            head_anchors = [anchor_cfgs[name] for name in head.HEAD_CLS_NAME]
+            self.rpn_heads.append(SingleHead(cfg, class_ids, head_anchors, shared, feature_grid))
+
+    @property
+    def heads(self) -> list[SingleHead]:
+        """The heads, in the order of their outputs."""
+        return [head for head in self.rpn_heads if isinstance(head, SingleHead)]
+
+    def forward(self, spatial_features_2d: Tensor) -> tuple[HeadOutput, ...]:
+        """Predictions of each head from spatial_features_2d [B, C_bev, H, W]."""
+        shared = self.shared_conv(spatial_features_2d)
+        return tuple(head(shared) for head in self.rpn_heads)
+
+    def loss(
+        self,
+        outputs: Sequence[HeadOutput],
+        gt_boxes: Tensor,  # [B, M, 9]
+        gt_labels: Tensor,  # [B, M] into CLASS_NAMES, -1 pads
+        gt_num_points: Tensor,  # [B, M]
+    ) -> dict[str, Tensor]:
+        """Weighted ``cls_loss``, ``loc_loss`` and, with a direction classifier, ``dir_loss``: scalars.
+
+        Each sample's losses are divided by its positive anchors of all heads, then averaged over the batch. A number of
+        a box that is NaN (an unknown velocity) is not learnt from.
+        """
+        labels = torch.where(gt_num_points >= self.min_points_in_gt, gt_labels, -1)
+        targets = [head.assign(gt_boxes, labels) for head in self.heads]
+        positives = torch.stack([(target.labels >= 0).sum(dim=1) for target in targets]).sum(dim=0)
+        sample_weight = 1 / (positives.clamp(min=1) * len(positives))
+        losses: dict[str, Tensor] = {}
+        for head, output, target in zip(self.heads, outputs, targets, strict=True):
+            for name, value in head.loss(output, target, sample_weight).items():
+                losses[name] = losses[name] + value if name in losses else value
+        return losses
+
+    def predict(self, outputs: Sequence[HeadOutput], post: PostProcessingConfig) -> list[Detections]:
+        """The detections of each sample."""
+        return [self._predict_sample(outputs, sample, post) for sample in range(len(outputs[0].cls_preds))]
+
+    def _predict_sample(self, outputs: Sequence[HeadOutput], sample: int, post: PostProcessingConfig) -> Detections:
+        found = [head.candidates(output, sample, post) for head, output in zip(self.heads, outputs, strict=True)]
+        boxes = torch.cat([part.boxes for part in found])
+        scores = torch.cat([part.scores for part in found])
+        labels = torch.cat([part.labels for part in found])
+        return suppress(Detections(boxes, scores, labels), post)
+
+
+def _branch(in_channels: int, out_channels: int, cfg: SeparateRegConfig) -> nn.Sequential:
+    """Middle convolutions and the output convolution of one branch; its normalisation has PyTorch's defaults."""
+    layers: list[nn.Module] = []
+    for _ in range(cfg.NUM_MIDDLE_CONV):
+        conv = nn.Conv2d(in_channels, cfg.NUM_MIDDLE_FILTER, 3, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(cfg.NUM_MIDDLE_FILTER), nn.ReLU(inplace=True)]
+        in_channels = cfg.NUM_MIDDLE_FILTER
+    return nn.Sequential(*layers, nn.Conv2d(in_channels, out_channels, 3, padding=1))
+
+
+def _box_channels(templates: int, widths: Sequence[int]) -> Tensor:
+    """Channel of each (template, code), [T * 10], when every branch holds its own part of the code for all templates.
+
+    Published OpenPCDet weights cut their concatenated channels into templates instead, whatever branch they are of:
+    for them this is 0 … 10 T - 1.
+    """
+    channels = torch.arange(templates * CODE_SIZE)
+    branches = torch.split(channels, [templates * width for width in widths])
+    return torch.cat([branch.view(templates, -1) for branch in branches], dim=1).flatten()

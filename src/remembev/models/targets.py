@@ -1,0 +1,67 @@
+"""Targets: which anchor answers for which ground truth (OpenPCDet's ``AxisAlignedTargetAssigner``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from remembev.config.schema import AnchorConfig
+from remembev.models.anchors import AnchorGrid
+
+BACKGROUND = -1
+IGNORED = -2
+
+
+@dataclass(frozen=True)
+class HeadTargets:
+    """What the N anchors of a head should predict; only the P positive ones, over all samples, have a box."""
+
+    labels: Tensor  # [B, N] int64: class within the head, BACKGROUND or IGNORED
+    sample: Tensor  # [P] int64, sample of each positive anchor
+    anchor: Tensor  # [P] int64, its number
+    boxes: Tensor  # [P, 9] its ground truth
+
+
+class AxisAlignedTargetAssigner:
+    """Matches ground truth to anchors, a class at a time, by overlap from above, both turned to the nearest axis."""
+
+    def __init__(self, anchors: AnchorGrid, cfgs: Sequence[AnchorConfig]) -> None:
+        self.anchors = anchors
+        self.thresholds = [(cfg.matched_threshold, cfg.unmatched_threshold) for cfg in cfgs]
+
+    def assign(self, gt_boxes: Tensor, labels: Tensor) -> HeadTargets:
+        """Targets of ground truth [B, M, 9] with classes within the head [B, M]; any other label is no target."""
+        matches = torch.stack([self._match_sample(*sample) for sample in zip(gt_boxes, labels, strict=True)])
+        sample, anchor = (matches >= 0).nonzero(as_tuple=True)
+        gt = matches[sample, anchor]
+        anchor_labels = matches.clone()
+        anchor_labels[sample, anchor] = labels[sample, gt]
+        return HeadTargets(anchor_labels, sample, anchor, gt_boxes[sample, gt].float())
+
+    def _match_sample(self, gt_boxes: Tensor, labels: Tensor) -> Tensor:
+        """Row of the ground truth [M, 9] that each anchor answers for, BACKGROUND or IGNORED: int64 [N]."""
+        matches = []
+        for class_index, (matched, unmatched) in enumerate(self.thresholds):
+            (rows,) = (labels == class_index).nonzero(as_tuple=True)
+            overlap = self.anchors.aligned_iou(class_index, gt_boxes[rows].float())
+            match = match_anchors(overlap, matched, unmatched)
+            matches.append(torch.where(match >= 0, rows[match], match) if len(rows) else match)
+        return torch.cat(matches)
+
+
+def match_anchors(overlap: Tensor, matched: float, unmatched: float) -> Tensor:
+    """Box that each anchor answers for, from overlaps [N, M]: int64 [N], or BACKGROUND or IGNORED.
+
+    An anchor answers for the box that it overlaps most, if by ``matched`` or more, or if no anchor overlaps some box
+    more than this one does; else it is background under ``unmatched`` and ignored from there on.
+    """
+    if overlap.shape[1] == 0:
+        return overlap.new_full((len(overlap),), BACKGROUND, dtype=torch.int64)
+    most, box = overlap.max(dim=1)
+    most_of_box = overlap.amax(dim=0)
+    is_best_of_a_box = ((overlap == most_of_box) & (most_of_box > 0)).any(dim=1)
+    unanswered = torch.where(most < unmatched, BACKGROUND, IGNORED)
+    return torch.where((most >= matched) | is_best_of_a_box, box, unanswered)
