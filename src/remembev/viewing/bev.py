@@ -1,0 +1,223 @@
+"""One frame from above: points, gate, ground truth and detections on matplotlib axes, forward up.
+
+A ``FrameView`` says what there is to see; what it leaves out is not drawn. Nothing here uses pyplot or global state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, Patch, Polygon
+from numpy.typing import NDArray
+from torch import Tensor
+
+from remembev.files import replacing
+from remembev.geometry import BEVGrid, bev_corners
+from remembev.models.detections import Detections
+from remembev.viewing import style
+
+HEIGHT_RANGE = (-2.2, 2.0)
+"""Heights in the LiDAR frame, metres, between which points go from dim to bright."""
+
+FILL_OPACITY = 0.3
+"""How much of a detection's colour fills its box."""
+
+_SCALE_BAR_METRES = 10.0
+_POINT_PIXELS = 640
+_DPI = 130
+_EGO_OUTLINE = np.array([(-0.95, -2.4), (0.95, -2.4), (0.95, 1.6), (0.0, 2.6), (-0.95, 1.6)])
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """What is to be seen of a frame, all in its LiDAR frame; None is not drawn.
+
+    grid                area to show, and the area that ``gate`` covers
+    seconds             time since the start of the scene
+    points              [N, ≥3]
+    gt_boxes, gt_labels, gt_num_points   [M, 9], [M], [M]; the label -1 pads
+    detections          boxes, scores and labels
+    gate                [H, W] in 0..1
+    """
+
+    grid: BEVGrid
+    class_names: Sequence[str]
+    title: str = ""
+    seconds: float | None = None
+    points: Tensor | None = None
+    gt_boxes: Tensor | None = None
+    gt_labels: Tensor | None = None
+    gt_num_points: Tensor | None = None
+    detections: Detections | None = None
+    gate: Tensor | None = None
+
+
+def draw_frame(axes: Axes, view: FrameView, *, min_score: float = 0.25) -> None:
+    """Draw a view on cleared axes; detections below ``min_score`` are left out."""
+    _draw_furniture(axes, view)
+    if view.gate is not None:
+        _draw_gate(axes, view.gate, view.grid)
+    if view.points is not None:
+        image = _point_image(view.points, view.grid, round(min(axes.bbox.width, _POINT_PIXELS)))
+        axes.imshow(image, extent=_extent(view.grid), origin="lower", interpolation="nearest", zorder=2)
+    if view.gt_boxes is not None:
+        _draw_ground_truth(axes, view)
+    if view.detections is not None:
+        _draw_detections(axes, view.detections, view.class_names, min_score)
+
+
+def save_frames(path: Path, views: Sequence[FrameView], *, panel: int = 950, min_score: float = 0.25) -> None:
+    """Write frames side by side as one PNG with its legend; each panel is ``panel`` pixels wide."""
+    margin, top, bottom = 0.025 * panel, 0.05 * panel, 0.1 * panel
+    width = len(views) * (panel + margin) + margin
+    height = panel + top + bottom
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=style.BACKGROUND)
+    for column, view in enumerate(views):
+        left = margin + column * (panel + margin)
+        axes = figure.add_axes((left / width, bottom / height, panel / width, panel / height))
+        draw_frame(axes, view, min_score=min_score)
+    draw_legend(figure, views[0].class_names)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def draw_legend(figure: Figure, class_names: Sequence[str]) -> None:
+    """Key to the colours along the bottom edge of a figure."""
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=style.GROUND_TRUTH, linewidth=1, label="ground truth"),
+        Line2D([], [], color=style.GROUND_TRUTH, linewidth=1, linestyle=(0, (2, 2)), label="… without a point"),
+    ]
+    for name in class_names:
+        colour = style.class_colour(name)
+        face = to_rgba(colour, FILL_OPACITY)
+        handles.append(Patch(facecolor=face, edgecolor=colour, linewidth=1, label=name.replace("_", " ")))
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        ncols=(len(handles) + 1) // 2,
+        frameon=False,
+        labelcolor=style.QUIET_TEXT,
+        fontsize=7.5,
+        handlelength=1.4,
+        columnspacing=1.4,
+        borderaxespad=0.3,
+    )
+
+
+def _extent(grid: BEVGrid) -> tuple[float, float, float, float]:
+    return grid.x_min, grid.x_max, grid.y_min, grid.y_max
+
+
+def _draw_furniture(axes: Axes, view: FrameView) -> None:
+    """Range rings, the ego car, a scale bar, title and time."""
+    grid = view.grid
+    axes.clear()
+    axes.set(xlim=(grid.x_min, grid.x_max), ylim=(grid.y_min, grid.y_max), aspect="equal", xticks=[], yticks=[])
+    axes.set_facecolor(style.BACKGROUND)
+    for spine in axes.spines.values():
+        spine.set_color(style.FURNITURE)
+    for radius in (20, 40):
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=style.FURNITURE, linewidth=0.7, zorder=1.5))
+        axes.text(0.6, radius + 0.6, f"{radius} m", color=style.QUIET_TEXT, fontsize=6, zorder=6)
+    axes.add_patch(Polygon(_EGO_OUTLINE, facecolor=style.TEXT, edgecolor=style.BACKGROUND, linewidth=0.6, zorder=6))
+    right, bottom = grid.x_max - 4, grid.y_min + 4
+    axes.plot((right - _SCALE_BAR_METRES, right), (bottom, bottom), color=style.TEXT, linewidth=1.5, zorder=6)
+    axes.text(
+        right - _SCALE_BAR_METRES / 2, bottom + 1, f"{_SCALE_BAR_METRES:g} m", color=style.TEXT, ha="center", fontsize=7
+    )
+    axes.set_title(view.title, loc="left", color=style.TEXT, fontsize=9, pad=5)
+    if view.seconds is not None:
+        axes.set_title(f"{view.seconds:4.1f} s", loc="right", color=style.QUIET_TEXT, fontsize=9, pad=5)
+
+
+def _draw_gate(axes: Axes, gate: Tensor, grid: BEVGrid) -> None:
+    """The gate as a heat map on the fixed scale 0..1, and the key to that scale."""
+    heat: dict[str, Any] = {
+        "cmap": style.GATE_COLOURS,
+        "vmin": 0.0,
+        "vmax": 1.0,
+        "origin": "lower",
+        "interpolation": "bilinear",
+    }
+    axes.imshow(gate.numpy(force=True), extent=_extent(grid), interpolation="bilinear", zorder=1, **heat)
+    left, bottom = grid.x_min + 4, grid.y_min + 4
+    axes.imshow(np.linspace(0, 1, 64)[None], extent=(left, left + 14, bottom - 0.5, bottom + 0.5), zorder=6, **heat)
+    label: dict[str, Any] = {"color": style.TEXT, "fontsize": 7, "zorder": 6}
+    axes.text(left, bottom + 1, "closed", **label)
+    axes.text(left + 14, bottom + 1, "open", ha="right", **label)
+
+
+def _point_image(points: Tensor, grid: BEVGrid, pixels: int) -> NDArray[np.float32]:
+    """Points seen from above as RGBA [pixels, pixels, 4]: each pixel has the colour of its highest point."""
+    canvas = BEVGrid(grid.x_min, grid.y_min, grid.x_max, grid.y_max, pixels, pixels)
+    row, column, inside = (tensor.numpy(force=True) for tensor in canvas.cells(points))
+    height = points[:, 2].numpy(force=True)[inside]
+    low, high = HEIGHT_RANGE
+    order = height.argsort(kind="stable")
+    colours = style.HEIGHT_COLOURS(np.clip((height[order] - low) / (high - low), 0, 1))
+    image = np.zeros((pixels, pixels, 4), dtype=np.float32)
+    image[row[inside][order], column[inside][order]] = colours
+    return image
+
+
+def _draw_ground_truth(axes: Axes, view: FrameView) -> None:
+    assert view.gt_boxes is not None
+    real = torch.ones(len(view.gt_boxes), dtype=torch.bool) if view.gt_labels is None else view.gt_labels >= 0
+    boxes = view.gt_boxes[real].cpu()
+    hidden = torch.zeros(len(boxes), dtype=torch.bool) if view.gt_num_points is None else view.gt_num_points[real] == 0
+    for chosen, line_style in ((~hidden, "solid"), (hidden, (0, (2, 2)))):
+        outlines = [*_outlines(boxes[chosen]), *_headings(boxes[chosen])]
+        axes.add_collection(
+            LineCollection(outlines, colors=style.GROUND_TRUTH, linewidths=0.9, linestyles=line_style, zorder=3),
+            autolim=False,
+        )
+
+
+def _draw_detections(axes: Axes, detections: Detections, class_names: Sequence[str], min_score: float) -> None:
+    chosen = detections.scores >= min_score
+    boxes, scores = detections.boxes[chosen].cpu(), detections.scores[chosen].tolist()
+    names = [class_names[label] for label in detections.labels[chosen].tolist()]
+    strength = [min(1.0, 0.55 + 0.6 * score) for score in scores]
+    edges = [to_rgba(style.class_colour(name), alpha) for name, alpha in zip(names, strength, strict=True)]
+    faces = [to_rgba(style.class_colour(name), FILL_OPACITY) for name in names]
+    axes.add_collection(
+        PolyCollection(_outlines(boxes), facecolors=faces, edgecolors=edges, linewidths=1.3, zorder=4), autolim=False
+    )
+    axes.add_collection(LineCollection(_headings(boxes), colors=edges, linewidths=1.3, zorder=4), autolim=False)
+    moving = boxes[:, 7:9].norm(dim=-1) > 0.5
+    arrows = boxes[moving].numpy()
+    if len(arrows):
+        axes.quiver(
+            *(arrows[:, column] for column in (0, 1, 7, 8)),
+            color=[edge for edge, moves in zip(edges, moving.tolist(), strict=True) if moves],
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            width=0.0035,
+            headwidth=3.5,
+            headlength=4,
+            headaxislength=3.5,
+            zorder=5,
+        )
+
+
+def _outlines(boxes: Tensor) -> list[NDArray[np.float32]]:
+    """Closed outlines of boxes seen from above: [5, 2] each."""
+    corners = bev_corners(boxes)
+    return list(torch.cat((corners, corners[:, :1]), dim=1).numpy())
+
+
+def _headings(boxes: Tensor) -> list[NDArray[np.float32]]:
+    """Lines from the centre of each box to the middle of its front: [2, 2] each."""
+    front = bev_corners(boxes)[:, (0, 3)].mean(dim=1)
+    return list(torch.stack((boxes[:, :2], front), dim=1).numpy())
