@@ -36,13 +36,24 @@ _OFFICIAL_SPLITS = {
 _VISIBILITY_LEVELS = {"v0-40": 1, "v40-60": 2, "v60-80": 3, "v80-100": 4}
 
 
+def check_tables(root: Path, version: str) -> None:
+    """Raise DataError if the folder of this version or one of its 13 tables is missing."""
+    folder = root / version
+    if not folder.is_dir():
+        versions = sorted(path.parent.name for path in root.glob("*/scene.json"))
+        there = f"; there are: {', '.join(versions)}" if versions else ""
+        raise DataError(f"{folder}: no such folder, where nuScenes keeps the tables of {version}{there}")
+    missing = [f"{name}.json" for name in TABLE_NAMES if not (folder / f"{name}.json").is_file()]
+    if missing:
+        raise DataError(f"{folder}: missing table {', '.join(missing)}")
+
+
 def build_tables(root: Path, version: str) -> IndexTables:
     """Index the data set at ``root``: its ``version`` folder holds the 13 tables and, if any, custom splits.
 
-    Raises DataError naming the table, token or file that is missing or broken.
+    Raises DataError naming the table, token or file that is broken.
     """
     folder = root / version
-    _check_tables(folder)
     console = Console(stderr=True)
     with _errors_named(folder):
         with Progress(console=console, transient=True) as progress:
@@ -191,14 +202,6 @@ def _rows(values: Sequence[Sequence[float]], width: int) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------------------------------- errors
-
-
-def _check_tables(folder: Path) -> None:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; a nuScenes version and its tables are expected there")
-    missing = [f"{name}.json" for name in TABLE_NAMES if not (folder / f"{name}.json").is_file()]
-    if missing:
-        raise DataError(f"{folder}: missing table {', '.join(missing)}")
 
 
 def _read_with_devkit(root: Path, version: str) -> Any:

@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from remembev.data.build import SPLITS_FILE, TABLE_NAMES, build_tables
+from remembev.data.build import SPLITS_FILE, TABLE_NAMES, build_tables, check_tables
 from remembev.data.frame import Frame
 from remembev.data.points import aged, moved_points, read_points, without_ego_returns
-from remembev.data.tables import DETECTION_NAMES, IndexTables, load_tables, replacing, save_tables
+from remembev.data.tables import DETECTION_NAMES, IndexTables, load_tables, save_tables
 from remembev.errors import DataError
+from remembev.files import replacing
 from remembev.geometry import relative_pose
 
 INDEX_FILE = "remembev_index.safetensors"
@@ -49,9 +51,7 @@ class NuScenesIndex:
         fingerprint = _fingerprint(folder)
         tables = _load_if_current(file, fingerprint)
         if tables is None:
-            with replacing(file) as temporary:
-                save_tables(build_tables(root, version), temporary, fingerprint=fingerprint)
-            tables, _ = load_tables(file)
+            tables = _build(root, version, file, fingerprint)
         return cls(root, tables, file)
 
     def __reduce__(self) -> tuple[Callable[[Path, Path], NuScenesIndex], tuple[Path, Path]]:
@@ -105,7 +105,7 @@ class NuScenesIndex:
         known = label >= 0
         return Frame(
             points=self._load_points(int(tables.frame_cloud[number]), num_sweeps),
-            global_from_lidar=tables.global_from_cloud[tables.frame_cloud[number]],
+            global_from_lidar=tables.global_from_cloud[tables.frame_cloud[number]].clone(),
             timestamp=int(tables.frame_time[number]) * 1e-6,
             scene_token=self.scene_token(int(tables.frame_scene[number])),
             sample_token=str(tables.frame_token[number].decode()),
@@ -131,6 +131,17 @@ class NuScenesIndex:
 
     def _path(self, cloud: int) -> Path:
         return self.root / self._tables.cloud_path[cloud].decode()
+
+
+def _build(root: Path, version: str, file: Path, fingerprint: str) -> IndexTables:
+    check_tables(root, version)
+    try:
+        with replacing(file) as temporary:
+            temporary.touch()  # a folder that cannot be written shows before the tables are read, not minutes later
+            save_tables(build_tables(root, version), temporary, fingerprint=fingerprint)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{file}: cannot write the index ({error}); give another file as `cache`") from error
+    return load_tables(file)[0]
 
 
 def _reopen(root: Path, file: Path) -> NuScenesIndex:

@@ -6,9 +6,7 @@ looked at is read.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -104,24 +102,3 @@ def _from_file(name: str, column: Tensor) -> Strings | Tensor:
     if name not in _STRING_COLUMNS:
         return column
     return column.numpy().view(f"S{column.shape[1]}")[:, 0]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well and goes when it does not.
-
-    Raises DataError before the block starts if the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-    except OSError as error:
-        raise DataError(
-            f"{path}: the index cannot be written there ({error.strerror}); give a file in another place as ``cache``"
-        ) from error
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

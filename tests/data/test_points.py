@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from remembev.data import NuScenesIndex
+from remembev.data.points import read_points, without_ego_returns
+from remembev.errors import DataError
+
+from .handmade import EGO_RETURN, VERSION, landmarks
+
+EGO_RETURN_ID = len(landmarks())
+
+
+def write(path: Path, values: np.ndarray) -> Path:
+    values.astype("<f4").tofile(path)
+    return path
+
+
+def test_a_point_file_is_read_as_it_is(tmp_path: Path) -> None:
+    values = np.arange(20, dtype=np.float32).reshape(4, 5)
+    points = read_points(write(tmp_path / "cloud.pcd.bin", values))
+    assert points.dtype == torch.float32
+    np.testing.assert_array_equal(points, values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros(0), "is empty"),
+        (np.zeros(13), "52 bytes.*truncated"),
+        (np.array([[0, 0, 0, 1, 1], [0, np.nan, 0, 1, 1]]), "1 of 2 points are not finite"),
+        (np.array([[0, 0, np.inf, 1, 1]]), "1 of 1 points are not finite"),
+    ],
+)
+def test_a_broken_point_file_is_named(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    path = write(tmp_path / "cloud.pcd.bin", values)
+    with pytest.raises(DataError, match=rf"cloud\.pcd\.bin: .*{message}"):
+        read_points(path)
+
+
+def test_a_point_file_cut_inside_a_number_is_truncated(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.pcd.bin"
+    path.write_bytes(bytes(41))
+    with pytest.raises(DataError, match=r"41 bytes.*truncated"):
+        read_points(path)
+
+
+def test_a_missing_point_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cloud\.pcd\.bin: .*cannot be read"):
+        read_points(tmp_path / "cloud.pcd.bin")
+
+
+def test_a_broken_sweep_is_named(hand_root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(hand_root, tmp_path / "root")
+    (root / "sweeps/LIDAR_TOP/0-009.pcd.bin").write_bytes(bytes(19))
+    index = NuScenesIndex.open(root, VERSION)
+    index.load_frame(2, num_sweeps=0)
+    with pytest.raises(DataError, match=r"sweeps/LIDAR_TOP/0-009\.pcd\.bin"):
+        index.load_frame(2, num_sweeps=1)
+
+
+def test_sweeps_have_ages_in_seconds_and_the_key_frame_has_none(index: NuScenesIndex) -> None:
+    age = index.load_frame(3, num_sweeps=4).points[:, 4]
+    torch.testing.assert_close(age.unique(), torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4]))
+    assert (age == 0).sum() == EGO_RETURN_ID + 1
+
+
+def test_static_points_of_all_sweeps_fall_together_in_the_key_frame(index: NuScenesIndex) -> None:
+    frame = index.load_frame(4, num_sweeps=9)
+    pose = frame.global_from_lidar
+    of_landmarks = frame.points[frame.points[:, 3] < EGO_RETURN_ID].double()
+    world = torch.from_numpy(landmarks())[of_landmarks[:, 3].long()]
+    expected = (world - pose[:3, 3]) @ pose[:3, :3]
+    assert len(of_landmarks) >= 9.5 * EGO_RETURN_ID
+    torch.testing.assert_close(of_landmarks[:, :3], expected, atol=3e-5, rtol=0)
+
+
+def test_the_ego_car_is_removed_from_sweeps_but_not_from_the_key_frame(index: NuScenesIndex) -> None:
+    points = index.load_frame(4, num_sweeps=9).points
+    on_ego = points[points[:, 3] == EGO_RETURN_ID]
+    assert len(on_ego) == 1
+    torch.testing.assert_close(on_ego[0, :3], torch.tensor(EGO_RETURN))
+    assert on_ego[0, 4] == 0
+
+
+def test_a_point_is_on_the_ego_car_if_it_is_within_a_metre_in_both_x_and_y() -> None:
+    points = torch.tensor([[0.9, -0.9, 3.0], [1.1, 0.0, 0.0], [0.0, -1.1, 0.0]])
+    assert torch.equal(without_ego_returns(points), points[1:])
+
+
+@pytest.mark.parametrize(("frame", "sweeps"), [(0, 0), (5, 0), (1, 5), (6, 5)])
+def test_a_scene_s_start_has_the_sweeps_there_are_and_none_of_another_scene(
+    index: NuScenesIndex, frame: int, sweeps: int
+) -> None:
+    ages = index.load_frame(frame, num_sweeps=9).points[:, 4].unique()
+    torch.testing.assert_close(ages, torch.arange(sweeps + 1) * 0.1)
+
+
+def test_more_sweeps_than_lie_between_key_frames_reach_past_the_key_frame_before(index: NuScenesIndex) -> None:
+    assert index.load_frame(2, num_sweeps=7).points[:, 4].max() == pytest.approx(0.7)
