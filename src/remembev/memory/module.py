@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -86,19 +87,25 @@ class XMemBEVModule(nn.Module):
         spatial_features_2d  [B, C_bev, H, W]
         scene_token          [B]; at t = 0, and for scenes not met before, the memory starts empty
         returns              gated features [B, C_bev, H, W], occ_logits [B, 1, H_m, W_m]
+
+        Training steps the batch at once. At inference each scene steps by itself: kernels round differently for other
+        batch sizes, and what a scene gives must not depend, to the last bit, on who shares its batch.
         """
         keys = clip_keys(scene_token)
-        step = self.xmem.forward_step(
-            t,
-            spatial_features_2d,
-            scene_masks,
-            agent_masks,
-            valids_mask,
-            state=self._states(keys, t, 1 if agent_masks is None else agent_masks.shape[1]),
-            prev_from_frame=prev_from_frame,
-        )
-        self.memories.put(dict(zip(keys, step.state.split(), strict=True)))
-        return spatial_features_2d * self.gate(step.occ_logits, spatial_features_2d), step.occ_logits
+        together = [slice(0, len(keys))] if self.training else [slice(i, i + 1) for i in range(len(keys))]
+        optional = (scene_masks, agent_masks, valids_mask, prev_from_frame)
+        states: dict[ClipKey, MemoryState] = {}
+        gated, occ_logits = [], []
+        for rows in together:
+            features = spatial_features_2d[rows]
+            scenes, agents, valids, motion = (None if part is None else part[rows] for part in optional)
+            state = self._states(keys[rows], t, 1 if agents is None else agents.shape[1])
+            step = self.xmem.forward_step(t, features, scenes, agents, valids, state=state, prev_from_frame=motion)
+            states |= dict(zip(keys[rows], step.state.split(), strict=True))
+            gated.append(features * self.gate(step.occ_logits, features))
+            occ_logits.append(step.occ_logits)
+        self.memories.put(states)
+        return torch.cat(gated), torch.cat(occ_logits)
 
     @staticmethod
     def gate(occ_logits: Tensor, spatial_features_2d: Tensor) -> Tensor:

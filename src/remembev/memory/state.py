@@ -90,7 +90,7 @@ class TokenStore(_Tensors):
         return self.valid.sum(dim=1)
 
     def append(self, tokens: Self, write: Tensor) -> Self:
-        """The store with M ≤ N tokens added behind and the M oldest dropped, in the items where ``write`` [B] is set."""
+        """The store with M ≤ N tokens added behind and the M oldest dropped, where ``write`` [B] says so."""
         fresh = tokens.capacity
 
         def shifted(old: Tensor, new: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def read_memory(
     near_valid = valid.flatten()[row].view_as(scores)
     affinity = scores.masked_fill(~near_valid, torch.finfo(scores.dtype).min).softmax(dim=-1) * near_valid
 
-    table = value.permute(0, 3, 1, 2).reshape(batch * tokens, agents * channels)
+    table = value.permute(0, 3, 1, 2).reshape(batch * tokens, agents * channels).contiguous()
     bags = row.view(batch * queries, count)
     read = F.embedding_bag(bags, table, per_sample_weights=affinity.view_as(bags).to(table.dtype), mode="sum")
     readout = read.view(batch, queries, agents, channels).permute(0, 2, 3, 1)

@@ -1,0 +1,38 @@
+"""The occupancy loss against its formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from remembev.config.schema import OccupancyLossConfig
+from remembev.memory.losses import bootstrap_share, bootstrapped_cross_entropy, dice_loss, occupancy_loss
+
+
+def test_all_cells_count_at_first_and_only_the_hardest_at_last() -> None:
+    cfg = OccupancyLossConfig(BOOTSTRAP_TOP=0.1, BOOTSTRAP_WARMUP=(0.2, 0.6))
+    assert bootstrap_share(0.1, cfg) == 1.0
+    assert bootstrap_share(0.4, cfg) == pytest.approx(0.55)
+    assert bootstrap_share(0.9, cfg) == pytest.approx(0.1)
+
+
+def test_the_bootstrapped_cross_entropy_is_the_mean_of_the_hardest() -> None:
+    logits, target = torch.randn(1, 1, 5, 4), (torch.rand(1, 1, 5, 4) > 0.5).float()
+    probability = logits.sigmoid()
+    losses = -(target * probability.log() + (1 - target) * (1 - probability).log())
+    expected = losses.flatten().sort(descending=True).values[:5].mean()
+    torch.testing.assert_close(bootstrapped_cross_entropy(logits, target, 0.25), expected)
+
+
+def test_dice_is_near_zero_when_right_and_near_one_when_wrong() -> None:
+    target = torch.zeros(1, 1, 20, 20)
+    target[..., :10] = 1
+    right = (target * 2 - 1) * 20
+    assert dice_loss(right, target) < 0.01
+    assert dice_loss(-right, target) > 0.99
+
+
+def test_the_loss_of_an_empty_scene_is_finite_and_small_when_nothing_is_predicted() -> None:
+    empty = torch.zeros(2, 1, 8, 8)
+    loss = occupancy_loss(torch.full((2, 1, 8, 8), -12.0), empty, OccupancyLossConfig(), progress=1.0)
+    assert 0 <= loss < 0.01
