@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from remembev.data.masks import agent_masks, scene_masks
+from remembev.geometry import BEVGrid, points_in_boxes
+
+GRID = BEVGrid(-8.0, -6.0, 8.0, 6.0, 24, 40)
+
+
+def box(x: float, y: float, length: float = 4.0, width: float = 2.0, yaw: float = 0.0) -> Tensor:
+    return torch.tensor([[x, y, 0.0, length, width, 1.5, yaw, 0.0, 0.0]])
+
+
+boxes_of_a_frame = st.lists(
+    st.builds(
+        box,
+        st.floats(-9, 9),
+        st.floats(-7, 7),
+        st.floats(1, 6),
+        st.floats(1, 3),
+        st.floats(-math.pi, math.pi),
+    ),
+    max_size=4,
+).map(lambda rows: torch.cat([torch.zeros(0, 9), *rows]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(boxes_of_a_frame, min_size=1, max_size=3))
+def test_the_scene_mask_is_every_cell_whose_centre_lies_in_a_box_as_it_is_turned(frames: list[Tensor]) -> None:
+    masks = scene_masks(frames, GRID)
+    assert masks.shape == (len(frames), 1, 24, 40)
+    centres = torch.cat((GRID.centres(), torch.zeros(24, 40, 1)), dim=-1).reshape(-1, 3)
+    for mask, boxes in zip(masks, frames, strict=True):
+        covered = points_in_boxes(centres, boxes).any(dim=0).reshape(24, 40)
+        row, column, inside = GRID.cells(boxes[:, :2])
+        covered[row[inside], column[inside]] = True
+        assert torch.equal(mask[0] > 0, covered)
+
+
+def test_a_mask_is_zero_or_one_where_boxes_overlap_too() -> None:
+    masks = scene_masks([torch.cat((box(0, 0), box(0.5, 0)))], GRID)
+    assert set(masks.unique().tolist()) == {0.0, 1.0}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_with_enough_slots_the_agents_are_the_scene(data: st.DataObject) -> None:
+    frames = data.draw(st.lists(boxes_of_a_frame, min_size=1, max_size=4))
+    tracks = [torch.tensor(data.draw(st.permutations(range(6)))[: len(boxes)], dtype=torch.int64) for boxes in frames]
+    masks, valid = agent_masks(frames, tracks, GRID, slots=6)
+    assert torch.equal(masks.amax(dim=1, keepdim=True), scene_masks(frames, GRID))
+    assert valid.sum(dim=1).tolist() == [len(boxes) for boxes in frames]
+    assert not masks[~valid].any()
+
+
+def test_a_track_keeps_its_slot_when_it_goes_and_comes_back() -> None:
+    frames = [torch.cat((box(5, 0), box(1, 0))), box(2, 0), torch.cat((box(4, 1), box(0, 5)))]
+    tracks = [torch.tensor([10, 20]), torch.tensor([20]), torch.tensor([10, 30])]
+    masks, valid = agent_masks(frames, tracks, GRID, slots=3)
+    assert valid.tolist() == [[True, True, False], [True, False, False], [False, True, True]]
+    assert torch.equal(masks[2, 1], scene_masks([box(4, 1)], GRID)[0, 0])
+    assert torch.equal(masks[2, 2], scene_masks([box(0, 5)], GRID)[0, 0])
+
+
+def test_slots_go_to_who_appears_first_then_to_the_nearest_and_the_rest_goes_without() -> None:
+    frames = [torch.cat((box(6, 0), box(0, 3))), torch.cat((box(0.5, 0), box(6, 0), box(0, 3), box(4, 4)))]
+    tracks = [torch.tensor([1, 2]), torch.tensor([3, 1, 2, 4])]
+    masks, valid = agent_masks(frames, tracks, GRID, slots=3)
+    assert valid.tolist() == [[True, True, False], [True, True, True]]
+    for slot, of in enumerate((box(0, 3), box(6, 0), box(0.5, 0))):
+        assert torch.equal(masks[1, slot], scene_masks([of], GRID)[0, 0])
+
+
+def test_a_clip_without_boxes_has_empty_masks() -> None:
+    empty = [torch.zeros(0, 9)] * 2
+    masks, valid = agent_masks(empty, [torch.zeros(0, dtype=torch.int64)] * 2, GRID, slots=2)
+    assert not masks.any()
+    assert not valid.any()
+    assert not scene_masks(empty, GRID).any()
