@@ -1,0 +1,9 @@
+"""A simulated world, seen by a simulated LiDAR, written in the nuScenes format.
+
+`simulate_dataset` writes a data set that nuscenes-devkit loads as it is. The rest of the package only ever reads such
+a data set, and can't tell it from a real one.
+"""
+
+from remembev.simulate.dataset import SimulationSettings, simulate_dataset
+
+__all__ = ["SimulationSettings", "simulate_dataset"]

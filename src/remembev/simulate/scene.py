@@ -1,0 +1,203 @@
+"""One scene, from its world to what a recording holds: points of every turn, and what each object looked like.
+
+Everything is drawn from (seed, scene index), so a scene is the same whoever simulates it and in whatever order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remembev.simulate import sensor
+from remembev.simulate.sensor import Geometry
+from remembev.simulate.shapes import Array, Mesh, merge
+from remembev.simulate.visibility import sample_surface, visible_shares
+from remembev.simulate.world import STEP, Actor, World, build_world, poses_at
+
+SWEEPS_PER_KEY_FRAME = 10
+LIDAR_POSITION = (0.943713, 0.0, 1.84023)
+LIDAR_ANGLES = (-1.5685, 0.0058, -0.0242)  # yaw, pitch, roll on the ego car: +y looks forward
+CLOCK_JITTER = 2e-4  # seconds
+MOVING_SPEED = 0.2  # m/s, as the devkit's attributes have it
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The actors at one key frame: boxes [A, 7] (global x, y, z of the centre, l, w, h, yaw), points inside [A],
+    visible share [A], whether they are moving [A], and the distance to the ego car [A].
+    """
+
+    boxes: Array
+    num_points: NDArray[np.int64]
+    share: Array
+    moving: NDArray[np.bool_]
+    distance: Array
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One turn of the LiDAR: its time (s from the scene's start), the ego car's pose, its points, and, at a key
+    frame, the objects.
+    """
+
+    time: float
+    global_from_ego: Array
+    points: NDArray[np.float32]
+    objects: Objects | None
+
+
+def rotation(yaw: Array | float, pitch: Array | float = 0.0, roll: Array | float = 0.0) -> Array:
+    """Rotation matrices [..., 3, 3], yaw about z after pitch about y after roll about x."""
+    yaw, pitch, roll = np.broadcast_arrays(yaw, pitch, roll)
+    (a, b, c), (sa, sb, sc) = (tuple(f(v) for v in (yaw, pitch, roll)) for f in (np.cos, np.sin))
+    rows = [
+        [a * b, a * sb * sc - sa * c, a * sb * c + sa * sc],
+        [sa * b, sa * sb * sc + a * c, sa * sb * c - a * sc],
+        [-sb, b * sc, b * c],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def transform(turn: Array, position: Array) -> Array:
+    """Rigid transforms [..., 4, 4] from rotations [..., 3, 3] and positions [..., 3]."""
+    matrix = np.zeros((*position.shape[:-1], 4, 4))
+    matrix[..., :3, :3], matrix[..., :3, 3], matrix[..., 3, 3] = turn, position, 1.0
+    return matrix
+
+
+EGO_FROM_LIDAR = transform(rotation(*LIDAR_ANGLES), np.array(LIDAR_POSITION))
+
+
+class Stage:
+    """A world ready to be looked at: what stands is committed once, what moves is placed anew for every time."""
+
+    def __init__(self, world: World, rng: np.random.Generator) -> None:
+        self.world = world
+        self.standing = [i for i, a in enumerate(world.actors) if not a.moves]
+        self.moving = [i for i, a in enumerate(world.actors) if a.moves]
+        placed = [world.actors[i].mesh.placed(*world.actors[i].poses[0]) for i in self.standing]
+        owners = np.repeat([sensor.SCENERY, *self.standing], [len(m.faces) for m in (world.scenery, *placed)])
+        self._static = Geometry(merge([world.scenery, *placed]), owners)
+        if self.moving:
+            self._tracks = np.stack([world.actors[i].poses for i in self.moving], axis=1)
+            meshes = [world.actors[i].mesh for i in self.moving]
+            self._body = merge(meshes)
+            self._vertex_track = np.repeat(np.arange(len(meshes)), [len(m.vertices) for m in meshes])
+            self._face_owner = np.repeat(self.moving, [len(m.faces) for m in meshes])
+        samples = [sample_surface(a.mesh, rng) for a in world.actors]
+        self._surface = np.stack([points for points, _ in samples])
+        self._normals = np.stack([normals for _, normals in samples])
+
+    def poses(self, time: float) -> Array:
+        """Poses [A, 4] of all actors' feet: x, y, z, yaw."""
+        return np.stack([poses_at(a.poses, time) for a in self.world.actors])
+
+    def geometries(self, time: float) -> list[Geometry]:
+        """What rays can hit at this time."""
+        if not self.moving:
+            return [self._static]
+        poses = poses_at(self._tracks, time)
+        turn = rotation(poses[:, 3])[self._vertex_track]
+        at = poses[self._vertex_track, :3]
+        vertices = np.einsum("vij,vj->vi", turn, self._body.vertices) + at
+        body = Mesh(vertices, self._body.faces, self._body.materials)
+        return [self._static, Geometry(body, self._face_owner)]
+
+    def shares(self, geometries: list[Geometry], eye: Array, poses: Array) -> Array:
+        """Visible share [A] of every actor from the eye [3]."""
+        turn = rotation(poses[:, 3])
+        points = np.einsum("aij,asj->asi", turn, self._surface) + poses[:, None, :3]
+        normals = np.einsum("aij,asj->asi", turn, self._normals)
+        return visible_shares(geometries, eye, points, normals, np.arange(len(poses)))
+
+
+def count_points(points: NDArray[np.float32], sensor_from_global: Array, boxes: Array) -> NDArray[np.int64]:
+    """How many points [N, 5] of the sensor frame lie in each global box [A, 7] (x, y, z, l, w, h, yaw)."""
+    centres = boxes[:, :3] @ sensor_from_global[:3, :3].T + sensor_from_global[:3, 3]
+    axes = sensor_from_global[:3, :3] @ rotation(boxes[:, 6])
+    reach = np.linalg.norm(boxes[:, 3:6], axis=1) / 2
+    x, y = points[:, 0], points[:, 1]
+    counts = np.zeros(len(boxes), np.int64)
+    for i in np.flatnonzero(np.hypot(centres[:, 0], centres[:, 1]) < sensor.MAX_RANGE + reach):
+        near = np.flatnonzero((np.abs(x - centres[i, 0]) < reach[i]) & (np.abs(y - centres[i, 1]) < reach[i]))
+        local = (points[near, :3].astype(np.float64) - centres[i]) @ axes[i]
+        counts[i] = np.count_nonzero((np.abs(local) <= boxes[i, 3:6] / 2).all(1))
+    return counts
+
+
+def sweep_times(seconds: float, rng: np.random.Generator) -> Array:
+    """When the turns of a scene end, in s: 20 Hz with a little jitter, in whole microseconds."""
+    count = SWEEPS_PER_KEY_FRAME * int(round(seconds / (SWEEPS_PER_KEY_FRAME * sensor.TURN_SECONDS)))
+    jitter = np.clip(rng.standard_normal(count), -2.0, 2.0) * CLOCK_JITTER
+    return np.round(np.arange(count) * sensor.TURN_SECONDS + np.abs(jitter), 6)
+
+
+def _ego_transform(world: World, times: Array | float) -> Array:
+    pose = poses_at(world.ego, times)
+    return transform(rotation(pose[..., 3], pose[..., 4]), pose[..., :3])
+
+
+def _draw_place(rng: np.random.Generator) -> Array:
+    """global_from_world [4, 4]: scenes lie scattered over a map a few kilometres wide, as nuScenes' do."""
+    place = np.array([rng.uniform(300.0, 2000.0), rng.uniform(600.0, 2400.0), 0.0])
+    return transform(rotation(rng.uniform(-np.pi, np.pi)), place)
+
+
+class SceneSimulation:
+    """Scene `index` of a data set: its actors, and its frames as they are simulated."""
+
+    def __init__(self, seed: int, index: int, seconds: float, azimuths: int) -> None:
+        self._key = (seed, index)
+        self._azimuths = azimuths
+        self.world = build_world(seconds, self._generator(0))
+        self.stage = Stage(self.world, self._generator(1))
+        self._times = sweep_times(seconds, self._generator(2))
+        self._global_from_world = _draw_place(self._generator(3))
+
+    @property
+    def actors(self) -> list[Actor]:
+        """The objects, in the order of `Objects`."""
+        return self.world.actors
+
+    def _generator(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([*self._key, *purpose])
+
+    def frames(self, *, sweeps: bool) -> Iterator[Frame]:
+        """The key frames in order, or all sweeps; a key frame is the same either way."""
+        for number in range(0, len(self._times), 1 if sweeps else SWEEPS_PER_KEY_FRAME):
+            yield self._frame(number)
+
+    def _frame(self, number: int) -> Frame:
+        time = float(self._times[number])
+        columns = time + sensor.column_times(self._azimuths)
+        lidar = _ego_transform(self.world, columns) @ EGO_FROM_LIDAR
+        geometries = self.stage.geometries(time)
+        points = sensor.sweep(geometries, lidar, self._generator(4, number))
+        global_from_ego = self._global_from_world @ _ego_transform(self.world, time)
+        objects = None
+        if number % SWEEPS_PER_KEY_FRAME == 0:
+            objects = self._objects(time, geometries, lidar[-1, :3, 3], global_from_ego, points)
+        return Frame(time, global_from_ego, points, objects)
+
+    def _objects(
+        self, time: float, geometries: list[Geometry], eye: Array, global_from_ego: Array, points: NDArray[np.float32]
+    ) -> Objects:
+        poses = self.stage.poses(time)
+        shift = self.stage.poses(time + STEP / 2)[:, :2] - self.stage.poses(time - STEP / 2)[:, :2]
+        place = self._global_from_world
+        sizes = np.array([a.size for a in self.actors])
+        centres = poses[:, :3] + np.column_stack([np.zeros((len(sizes), 2)), sizes[:, 2] / 2])
+        yaw = poses[:, 3] + np.arctan2(place[1, 0], place[0, 0])
+        # nuScenes' tables hold millimetres: round before counting, so that the count is that of the written box
+        boxes = np.column_stack([np.round(centres @ place[:3, :3].T + place[:3, 3], 3), sizes, yaw])
+        sensor_from_global = np.linalg.inv(global_from_ego @ EGO_FROM_LIDAR)
+        return Objects(
+            boxes,
+            count_points(points, sensor_from_global, boxes),
+            self.stage.shares(geometries, eye, poses),
+            np.hypot(*shift.T) / STEP > MOVING_SPEED,
+            np.hypot(*(boxes[:, :2] - global_from_ego[:2, 3]).T),
+        )

@@ -1,0 +1,166 @@
+"""The LiDAR: a spinning 32-beam sensor like the one on nuScenes' roof, cast against meshes with embree.
+
+Rays leave from where the sensor is while it turns; returns are written in the sensor's frame at the end of the turn.
+Range noise, intensity by material and angle, and lost returns are modelled per return (`Optics`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import NDArray
+
+from remembev.simulate.shapes import Array, Material, Mesh
+
+BEAMS = 32
+ELEVATIONS = np.radians(np.linspace(-30.67, 10.67, BEAMS))
+TURN_SECONDS = 0.05
+MAX_RANGE, MIN_RANGE = 100.0, 1.0
+RANGE_NOISE = 0.02
+WEAKEST_SIGNAL = 3e-6  # reflectivity · cos(incidence) / range² of which 63 % of the pulses are seen
+RANDOM_LOSS = 0.02
+SCENERY = -1  # owner of what is no annotated object
+NOTHING = -2  # owner of rays into the sky
+
+
+@dataclass(frozen=True)
+class Optics:
+    """How a surface answers: diffuse reflectivity, share of pulses lost in it, roughness (m), glint."""
+
+    reflectivity: float
+    loss: float = 0.0
+    roughness: float = 0.0
+    glint: float = 0.0
+
+
+OPTICS: dict[Material, Optics] = {
+    Material.ASPHALT: Optics(0.12),
+    Material.CONCRETE: Optics(0.22),
+    Material.FACADE: Optics(0.25, loss=0.05),
+    Material.FOLIAGE: Optics(0.30, loss=0.25, roughness=0.15),
+    Material.WOOD: Optics(0.20, roughness=0.01),
+    Material.STEEL: Optics(0.25, glint=0.3),
+    Material.LIGHT_PAINT: Optics(0.30, glint=0.5),
+    Material.DARK_PAINT: Optics(0.06, loss=0.1, glint=0.5),
+    Material.GLASS: Optics(0.08, loss=0.6, glint=0.6),
+    Material.RUBBER: Optics(0.06, roughness=0.01),
+    Material.CLOTH: Optics(0.18, roughness=0.01),
+    Material.PLASTIC: Optics(0.35),
+    Material.REFLECTOR: Optics(3.0),
+    Material.SOIL: Optics(0.15, roughness=0.04),
+}
+
+
+def _column(name: str) -> Array:
+    return np.array([getattr(OPTICS[m], name) for m in Material])
+
+
+_REFLECTIVITY, _LOSS, _ROUGHNESS, _GLINT = (_column(name) for name in ("reflectivity", "loss", "roughness", "glint"))
+
+
+@dataclass(frozen=True)
+class Hits:
+    """First hits of rays: distance [R] (inf: none), cosine of incidence [R], material [R], owner [R]."""
+
+    distance: Array
+    cosine: Array
+    material: NDArray[np.uint8]
+    owner: NDArray[np.intp]
+
+
+class Geometry:
+    """Meshes committed for ray casting; each face knows its material and its owner (an actor's index, or SCENERY)."""
+
+    def __init__(self, mesh: Mesh, owners: NDArray[np.intp]) -> None:
+        self._scene = EmbreeScene()
+        TriangleMesh(self._scene, mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
+        self._materials, self._owners = mesh.materials, owners
+
+    def cast(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> Hits:
+        """First hits of rays [R, 3] with unit directions."""
+        result = self._scene.run(origins, directions, output=True)
+        face = result["primID"]
+        hit = face >= 0
+        normal = result["Ng"]
+        length = np.linalg.norm(normal, axis=1)
+        cosine = np.abs(np.einsum("ij,ij->i", normal, directions)) / np.where(hit, np.maximum(length, 1e-12), 1.0)
+        return Hits(
+            np.where(hit, result["tfar"], np.inf),
+            np.where(hit, cosine, 0.0),
+            np.where(hit, self._materials[face], 0).astype(np.uint8),
+            np.where(hit, self._owners[face], NOTHING),
+        )
+
+
+def nearest(first: Hits, second: Hits) -> Hits:
+    """The nearer of two sets of hits of the same rays."""
+    swap = second.distance < first.distance
+    return Hits(
+        np.where(swap, second.distance, first.distance),
+        np.where(swap, second.cosine, first.cosine),
+        np.where(swap, second.material, first.material),
+        np.where(swap, second.owner, first.owner),
+    )
+
+
+def cast(geometries: list[Geometry], origins: Array, directions: Array) -> Hits:
+    """First hits of rays [R, 3] among several geometries."""
+    low, ways = origins.astype(np.float32), directions.astype(np.float32)
+    hits = geometries[0].cast(low, ways)
+    for geometry in geometries[1:]:
+        hits = nearest(hits, geometry.cast(low, ways))
+    return hits
+
+
+def beam_directions(azimuths: int) -> Array:
+    """Unit directions [azimuths, 32, 3] in the sensor frame, clockwise from the left (-x), lowest ring first."""
+    azimuth = np.pi - (np.arange(azimuths) + 0.5) * (2 * np.pi / azimuths)
+    level = np.cos(ELEVATIONS)
+    return np.stack(
+        [
+            np.cos(azimuth)[:, None] * level,
+            np.sin(azimuth)[:, None] * level,
+            np.broadcast_to(np.sin(ELEVATIONS), (azimuths, BEAMS)),
+        ],
+        axis=-1,
+    )
+
+
+def column_times(azimuths: int) -> Array:
+    """When each column of a turn fires [azimuths], in seconds relative to the end of the turn (<= 0)."""
+    return ((np.arange(azimuths) + 1) / azimuths - 1.0) * TURN_SECONDS
+
+
+def sweep(geometries: list[Geometry], poses: Array, rng: np.random.Generator) -> NDArray[np.float32]:
+    """One turn of the sensor.
+
+    poses [A, 4, 4] are world_from_sensor as each of the A columns fires; the last is the sweep's own. Returns the
+    points [N, 5] float32 in the sensor frame of the last pose: x, y, z (m), intensity 0..255, ring 0..31.
+    """
+    local = beam_directions(len(poses))
+    directions = np.einsum("aij,abj->abi", poses[:, :3, :3], local).reshape(-1, 3)
+    origins = np.repeat(poses[:, :3, 3], BEAMS, axis=0)
+    hits = cast(geometries, origins, directions)
+    seen, distance, intensity = _returns(hits, rng)
+    world = origins[seen] + directions[seen] * distance[:, None]
+    points = (world - poses[-1, :3, 3]) @ poses[-1, :3, :3]
+    rings = np.tile(np.arange(BEAMS), len(poses))[seen]
+    return np.column_stack([points, intensity, rings]).astype(np.float32)
+
+
+def _returns(hits: Hits, rng: np.random.Generator) -> tuple[NDArray[np.intp], Array, Array]:
+    """Which rays [N] come back, their measured distances [N] and intensities [N]."""
+    chance, noise, speckle = rng.random(len(hits.distance)), *rng.standard_normal((2, len(hits.distance)))
+    m = hits.material
+    signal = _REFLECTIVITY[m] * np.maximum(hits.cosine, 0.02) / np.maximum(hits.distance, 1.0) ** 2
+    likely = (1 - np.exp(-signal / WEAKEST_SIGNAL)) * (1 - _LOSS[m]) * (1 - RANDOM_LOSS)
+    in_range = (hits.distance > MIN_RANGE) & (hits.distance < MAX_RANGE)
+    seen = np.flatnonzero(in_range & (chance < likely))
+    m = m[seen]
+    spread = np.hypot(RANGE_NOISE, _ROUGHNESS[m])
+    bright = _REFLECTIVITY[m] * (0.35 + 0.65 * hits.cosine[seen]) + _GLINT[m] * hits.cosine[seen] ** 24
+    intensity = np.clip(np.round(100.0 * bright * np.exp(0.25 * speckle[seen])), 0.0, 255.0)
+    return seen, hits.distance[seen] + spread * noise[seen], intensity
