@@ -34,7 +34,6 @@ FILL_OPACITY = 0.3
 
 _SCALE_BAR_METRES = 10.0
 _POINT_PIXELS = 640
-_DPI = 130
 _EGO_OUTLINE = np.array([(-0.95, -2.4), (0.95, -2.4), (0.95, 1.6), (0.0, 2.6), (-0.95, 1.6)])
 
 
@@ -81,7 +80,8 @@ def save_frames(path: Path, views: Sequence[FrameView], *, panel: int = 950, min
     margin, top, bottom = 0.025 * panel, 0.05 * panel, 0.1 * panel
     width = len(views) * (panel + margin) + margin
     height = panel + top + bottom
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=style.BACKGROUND)
+    dpi = 40 + 0.095 * panel
+    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor=style.BACKGROUND)
     for column, view in enumerate(views):
         left = margin + column * (panel + margin)
         axes = figure.add_axes((left / width, bottom / height, panel / width, panel / height))
@@ -142,19 +142,13 @@ def _draw_furniture(axes: Axes, view: FrameView) -> None:
 
 def _draw_gate(axes: Axes, gate: Tensor, grid: BEVGrid) -> None:
     """The gate as a heat map on the fixed scale 0..1, and the key to that scale."""
-    heat: dict[str, Any] = {
-        "cmap": style.GATE_COLOURS,
-        "vmin": 0.0,
-        "vmax": 1.0,
-        "origin": "lower",
-        "interpolation": "bilinear",
-    }
+    heat: dict[str, Any] = {"cmap": style.GATE_COLOURS, "vmin": 0, "vmax": 1, "origin": "lower"}
     axes.imshow(gate.numpy(force=True), extent=_extent(grid), interpolation="bilinear", zorder=1, **heat)
     left, bottom = grid.x_min + 4, grid.y_min + 4
-    axes.imshow(np.linspace(0, 1, 64)[None], extent=(left, left + 14, bottom - 0.5, bottom + 0.5), zorder=6, **heat)
+    axes.imshow(np.linspace(0, 1, 64)[None], extent=(left, left + 16, bottom - 0.5, bottom + 0.5), zorder=6, **heat)
     label: dict[str, Any] = {"color": style.TEXT, "fontsize": 7, "zorder": 6}
     axes.text(left, bottom + 1, "closed", **label)
-    axes.text(left + 14, bottom + 1, "open", ha="right", **label)
+    axes.text(left + 16, bottom + 1, "open", ha="right", **label)
 
 
 def _point_image(points: Tensor, grid: BEVGrid, pixels: int) -> NDArray[np.float32]:

@@ -78,7 +78,7 @@ def _draw_panel(axes: Axes, title: str, curves: Curves) -> None:
     axes.grid(color=_RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_facecolor("none")
-    axes.ticklabel_format(axis="y", scilimits=(-2, 4))
+    axes.yaxis.set_major_formatter("{x:g}")
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(_RULE)

@@ -1,0 +1,176 @@
+"""The official score of submissions whose score is known beforehand."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remembev.data import NuScenesIndex
+from remembev.errors import DataError
+from remembev.evaluation import DetectionScore, score_submission, score_table, write_submission
+from remembev.evaluation.scoring import ERRORS
+
+pytest.importorskip("nuscenes")
+VERSION = "v1.0-sim"
+
+
+@pytest.fixture(scope="session")
+def nusc(sim_root: Path) -> Any:
+    from nuscenes import NuScenes
+
+    return NuScenes(version=VERSION, dataroot=str(sim_root), verbose=False)
+
+
+@pytest.fixture(scope="session")
+def scenes(nusc: Any) -> list[str]:
+    """All scenes of the data set, so that all ten classes occur."""
+    return [scene["name"] for scene in nusc.scene]
+
+
+@pytest.fixture(scope="session")
+def annotated(nusc: Any) -> dict[str, list[dict[str, Any]]]:
+    """The ground truth of every sample as a submission, attributes and velocities as annotated."""
+    from nuscenes.eval.detection.utils import category_to_detection_name
+
+    attributes = {record["token"]: record["name"] for record in nusc.attribute}
+    results: dict[str, list[dict[str, Any]]] = {}
+    for sample in nusc.sample:
+        results[sample["token"]] = boxes = []
+        for token in sample["anns"]:
+            record = nusc.get("sample_annotation", token)
+            name = category_to_detection_name(record["category_name"])
+            if name is None or record["num_lidar_pts"] + record["num_radar_pts"] == 0:
+                continue
+            velocity = nusc.box_velocity(token)[:2].tolist()
+            boxes.append(
+                {
+                    "sample_token": sample["token"],
+                    "translation": record["translation"],
+                    "size": record["size"],
+                    "rotation": record["rotation"],
+                    "velocity": [0.0 if math.isnan(value) else value for value in velocity],
+                    "detection_name": name,
+                    "detection_score": 0.5,
+                    "attribute_name": attributes[record["attribute_tokens"][0]] if record["attribute_tokens"] else "",
+                }
+            )
+    return results
+
+
+def test_a_perfect_submission_scores_one(
+    sim_root: Path, scenes: list[str], annotated: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    submission = tmp_path / "perfect.json"
+    write_submission(submission, annotated)
+    score = score_submission(submission, sim_root, VERSION, scenes)
+    assert score.mean_ap == pytest.approx(1.0)
+    assert score.nds == pytest.approx(1.0, abs=1e-6)
+    assert score.errors == pytest.approx(dict.fromkeys(ERRORS, 0.0), abs=1e-6)
+    assert score.class_ap == pytest.approx(dict.fromkeys(score.class_ap, 1.0))
+    assert len(score.class_ap) == 10
+
+
+def test_an_empty_submission_scores_zero(
+    sim_root: Path, scenes: list[str], annotated: dict[str, object], tmp_path: Path
+) -> None:
+    submission = tmp_path / "empty.json"
+    write_submission(submission, {token: [] for token in annotated})
+    score = score_submission(submission, sim_root, VERSION, scenes)
+    assert score.mean_ap == 0.0
+    assert score.nds == 0.0
+    assert score.errors == dict.fromkeys(ERRORS, 1.0)
+
+
+def test_boxes_a_metre_off_score_between_nothing_and_everything(
+    sim_root: Path, scenes: list[str], annotated: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    moved = {
+        token: [{**box, "translation": [box["translation"][0] + 0.9, *box["translation"][1:]]} for box in boxes]
+        for token, boxes in annotated.items()
+    }
+    write_submission(tmp_path / "moved.json", moved)
+    score = score_submission(tmp_path / "moved.json", sim_root, VERSION, scenes)
+    assert 0.3 < score.mean_ap < 0.95
+    assert 0.5 < score.errors["mATE"] <= 0.9 + 1e-6
+
+
+def test_scoring_prints_nothing_and_leaves_no_file(
+    sim_root: Path,
+    scenes: list[str],
+    annotated: dict[str, Any],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    submission = tmp_path / "some.json"
+    write_submission(submission, annotated)
+    before = sorted(sim_root.rglob("*"))
+    score_submission(submission, sim_root, VERSION, scenes)
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == [submission]
+    assert sorted(sim_root.rglob("*")) == before
+
+
+def test_one_split_is_scored_as_if_it_were_alone(
+    sim_root: Path, annotated: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    index = NuScenesIndex.open(sim_root, VERSION, cache=tmp_path / "index")
+    chosen = index.split_scenes("val")
+    tokens = {index.load_frame(frame).sample_token for scene in chosen for frame in index.scene_frames(scene)}
+    write_submission(tmp_path / "val.json", {token: annotated[token] for token in tokens})
+    names = [index.scene_name(scene) for scene in chosen]
+    score = score_submission(tmp_path / "val.json", sim_root, VERSION, names)
+    assert set(score.class_ap.values()) <= {0.0, pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "is no nuScenes submission"),
+        ('{"boxes": {}}', "is no nuScenes submission"),
+        ('{"meta": {}, "results": []}', "has to map sample tokens"),
+        ('{"meta": {}, "results": {"elsewhere": []}}', "lacks .* samples .* holds 1 others"),
+    ],
+)
+def test_a_submission_that_does_not_fit_is_named(
+    sim_root: Path, scenes: list[str], tmp_path: Path, content: str, message: str
+) -> None:
+    submission = tmp_path / "bad.json"
+    submission.write_text(content)
+    with pytest.raises(DataError, match=message) as caught:
+        score_submission(submission, sim_root, VERSION, scenes)
+    assert str(submission) in str(caught.value)
+
+
+def test_what_is_not_there_is_named(sim_root: Path, scenes: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no submission .*nowhere\.json"):
+        score_submission(tmp_path / "nowhere.json", sim_root, VERSION, scenes)
+    submission = tmp_path / "some.json"
+    write_submission(submission, {})
+    with pytest.raises(DataError, match=r"v9\.9"):
+        score_submission(submission, sim_root, "v9.9", scenes)
+    with pytest.raises(DataError, match="scene-9999"):
+        score_submission(submission, sim_root, VERSION, ["scene-9999"])
+
+
+def test_more_than_500_boxes_a_sample_are_refused_with_the_devkits_words(
+    sim_root: Path, scenes: list[str], annotated: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    token, boxes = next((token, boxes) for token, boxes in annotated.items() if boxes)
+    write_submission(tmp_path / "many.json", {**annotated, token: boxes[:1] * 501})
+    with pytest.raises(DataError, match="500 boxes per sample"):
+        score_submission(tmp_path / "many.json", sim_root, VERSION, scenes)
+
+
+def test_a_score_survives_json_and_fills_the_table() -> None:
+    errors = dict.fromkeys(ERRORS, 0.5)
+    score = DetectionScore(0.25, 0.375, errors, {"car": 0.5, "traffic_cone": 0.0}, {"car": errors})
+    score.class_errors["traffic_cone"] = {**errors, "mAOE": math.nan}
+    again = DetectionScore.from_json(json.loads(json.dumps(score.to_json(), allow_nan=False)))
+    assert again.class_errors["car"] == errors
+    assert math.isnan(again.class_errors["traffic_cone"]["mAOE"])
+    assert (again.mean_ap, again.nds, again.class_ap) == (0.25, 0.375, score.class_ap)
+    assert score_table(score).row_count == 4
