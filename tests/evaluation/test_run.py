@@ -120,7 +120,7 @@ def test_a_checkpoint_is_evaluated_with_and_without_its_memory(
 ) -> None:
     torch.manual_seed(0)
     checkpoint = tmp_path / "model.safetensors"
-    save_checkpoint(build_model(small_cfg), checkpoint)
+    save_checkpoint(checkpoint, build_model(small_cfg))
     for use_memory in (True, False):
         evaluation = evaluate_checkpoint(
             checkpoint, sim_root, tmp_path / str(use_memory), use_memory=use_memory, limit_scenes=1, progress=False
