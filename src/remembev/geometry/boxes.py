@@ -1,6 +1,6 @@
-"""Boxes (x, y, z, l, w, h, yaw[, vx, vy]): corners, containment, and moving them between frames.
+"""Boxes (x, y, z, l, w, h, yaw, vx, vy): corners, containment, and moving them between frames.
 
-Functions take boxes [..., 7] or [..., 9] and never change their input.
+Functions that need no velocity take boxes [..., 7] too; none changes its input.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def nearest_aligned_bev(boxes: Tensor) -> Tensor:
 
 
 def transform_boxes(transform: Tensor, boxes: Tensor) -> Tensor:
-    """Move boxes [..., M, 7 or 9] by similarities [..., 4, 4]: rigid motions, uniform scaling, mirroring, or a mix.
+    """Move boxes [..., M, 9] by similarities [..., 4, 4]: rigid motions, uniform scaling, mirroring, or a mix.
 
     Centres, sizes, headings and velocities all go along. A tilt turns the heading in the plane; what it would do to the
     box's own roll and pitch is dropped, since boxes stand upright.

@@ -8,12 +8,18 @@ from torch import Tensor
 from remembev.geometry.overlap import iou_bev
 
 
+def _near_pairs(boxes: Tensor, index: Tensor) -> Tensor:
+    """Pairs, int64 [2, P], earlier before later, of the boxes at ``index`` [K] whose circumscribed circles meet."""
+    centre, radius = boxes[index, :2], boxes[index, 3:5].norm(dim=-1) / 2
+    distance = torch.cdist(centre, centre, compute_mode="donot_use_mm_for_euclid_dist")
+    near = distance < radius[:, None] + radius[None, :]
+    return index[near.triu(diagonal=1).nonzero()].T
+
+
 def _overlapping_pairs(boxes: Tensor, labels: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Pairs (i, j), i before j and of one class, that overlap by more than ``threshold``: two int64 [P]."""
-    radius = boxes[:, 3:5].norm(dim=-1) / 2
-    near = torch.cdist(boxes[:, :2], boxes[:, :2]) < radius[:, None] + radius[None, :]
-    near &= labels[:, None] == labels[None, :]
-    earlier, later = near.triu(diagonal=1).nonzero(as_tuple=True)
+    pairs = [_near_pairs(boxes, (labels == label).nonzero()[:, 0]) for label in torch.unique(labels)]
+    earlier, later = torch.cat([labels.new_zeros(2, 0), *pairs], dim=1)
     overlapping = iou_bev(boxes[earlier], boxes[later]) > threshold
     return earlier[overlapping], later[overlapping]
 

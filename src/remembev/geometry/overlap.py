@@ -36,7 +36,7 @@ def intersection_bev(first: Tensor, second: Tensor) -> Tensor:
 
     Seen from the second box, the shared area is the integral over its length of the first one's extent across, clamped
     to the second's width: a sum over the first one's four edges in closed form, without any polygon clipping, sorting
-    or special case for edges that coincide.
+    or special case for edges that coincide. Less than 1 mm² is rounding: boxes that are apart share exactly nothing.
     """
     first, second = first.double(), second.double()
     cos, sin = second[..., 6].cos()[..., None], second[..., 6].sin()[..., None]
@@ -45,7 +45,8 @@ def intersection_bev(first: Tensor, second: Tensor) -> Tensor:
         (offset[..., 0] * cos + offset[..., 1] * sin, offset[..., 1] * cos - offset[..., 0] * sin), dim=-1
     )
     edges = _area_below(corners, corners.roll(-1, dims=-2), second[..., None, 3:5] / 2)
-    return -edges.sum(dim=-1).clamp(max=0.0)
+    shared = -edges.sum(dim=-1)
+    return torch.where(shared < _FLAT, 0.0, shared)
 
 
 def iou_bev(first: Tensor, second: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def invert_pose(pose: Tensor) -> Tensor:
     rotation = pose[..., :3, :3].transpose(-1, -2)
     inverse = torch.zeros_like(pose)
     inverse[..., :3, :3] = rotation
-    inverse[..., :3, 3:] = -rotation @ pose[..., :3, 3:]
+    inverse[..., :3, 3] = -_turn(rotation, pose[..., None, :3, 3])[..., 0, :]
     inverse[..., 3, 3] = 1.0
     return inverse
 
@@ -49,4 +49,9 @@ def relative_pose(global_from_target: Tensor, global_from_source: Tensor) -> Ten
 
 def transform_points(pose: Tensor, points: Tensor) -> Tensor:
     """Move points [..., N, 3] by poses (or any affine maps) [..., 4, 4]."""
-    return points @ pose[..., :3, :3].transpose(-1, -2) + pose[..., None, :3, 3]
+    return _turn(pose[..., :3, :3], points) + pose[..., None, :3, 3]
+
+
+def _turn(linear: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors [..., N, 3] under linear maps [..., 3, 3], in their own precision: autocast would round a product."""
+    return (linear[..., None, :, :] * vectors[..., None, :]).sum(dim=-1)
