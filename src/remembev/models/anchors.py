@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 
@@ -47,6 +48,9 @@ class AnchorGrid(nn.Module):
         """Anchors at one cell, T."""
         return len(self.templates)
 
+    def __len__(self) -> int:
+        return math.prod(self.shape)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(T, H, W)."""
@@ -60,20 +64,20 @@ class AnchorGrid(nn.Module):
         y = self.y[template, index // width % height]
         return torch.cat((x[..., None], y[..., None], self.templates[template]), dim=-1)
 
-    def aligned_iou(self, class_index: int, boxes: Tensor) -> Tensor:
-        """Overlap [N_k, M] of one class's anchors with boxes [M, ≥7], all turned to the nearest axis.
+    def touched(self, class_index: int, boxes: Tensor) -> Tensor:
+        """Numbers [Q], in order, of a class's anchors that touch any of boxes [M, ≥7], all turned to the nearest axis.
 
-        Rectangles on a grid share lengths along x and along y independently: the shared areas are outer products.
+        Rectangles touch if their sides along x touch and their sides along y do: no anchor meets a box one by one.
         """
         of_class = self.class_templates[class_index]
+        _, height, width = self.shape
         x1, y1, x2, y2 = nearest_aligned_bev(boxes).unbind(dim=-1)
         at_origin = F.pad(self.templates[of_class], (2, 0))
         _, _, half_x, half_y = nearest_aligned_bev(at_origin)[:, None].unbind(dim=-1)
-        shared_x = _shared_length(self.x[of_class], half_x, x1, x2)
-        shared_y = _shared_length(self.y[of_class], half_y, y1, y2)
-        shared = shared_y[:, :, None, :] * shared_x[:, None, :, :]
-        areas = 4 * half_x * half_y + (x2 - x1) * (y2 - y1)
-        return (shared / (areas[:, None, None, :] - shared)).flatten(0, 2)
+        along_x = _touches(self.x[of_class], half_x, x1, x2)
+        along_y = _touches(self.y[of_class], half_y, y1, y2)
+        touched = torch.einsum("thm,twm->thw", along_y.float(), along_x.float()) > 0
+        return touched.flatten().nonzero()[:, 0] + of_class.start * height * width
 
 
 def _positions(low: float, high: float, count: int, align_center: bool) -> Tensor:
@@ -84,8 +88,6 @@ def _positions(low: float, high: float, count: int, align_center: bool) -> Tenso
     return (low + index * (high - low) / max(count - 1, 1)).float()
 
 
-def _shared_length(centre: Tensor, half: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Length [T, S, M] that intervals centre [T, S] ± half [T, 1] share with intervals [low, high] [M]."""
-    start = torch.maximum((centre - half)[..., None], low)
-    stop = torch.minimum((centre + half)[..., None], high)
-    return (stop - start).clamp(min=0)
+def _touches(centre: Tensor, half: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Which intervals centre [T, S] ± half [T, 1] touch which intervals [low, high] [M]: bool [T, S, M]."""
+    return ((centre + half)[..., None] >= low) & ((centre - half)[..., None] <= high)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from remembev.config.schema import AnchorConfig
+from remembev.geometry import iou_aligned, nearest_aligned_bev
 from remembev.models.anchors import AnchorGrid
 
 BACKGROUND = -1
@@ -43,23 +44,24 @@ class AxisAlignedTargetAssigner:
 
     def _match_sample(self, gt_boxes: Tensor, labels: Tensor) -> Tensor:
         """Row of the ground truth [M, 9] that each anchor answers for, BACKGROUND or IGNORED: int64 [N]."""
-        matches = []
+        matches = labels.new_full((len(self.anchors),), BACKGROUND)
         for class_index, (matched, unmatched) in enumerate(self.thresholds):
-            (rows,) = (labels == class_index).nonzero(as_tuple=True)
-            overlap = self.anchors.aligned_iou(class_index, gt_boxes[rows].float())
-            match = match_anchors(overlap, matched, unmatched)
-            matches.append(torch.where(match >= 0, rows[match], match) if len(rows) else match)
-        return torch.cat(matches)
+            rows = (labels == class_index).nonzero()[:, 0]
+            boxes = gt_boxes[rows].float()
+            near = self.anchors.touched(class_index, boxes)
+            if len(near):
+                anchors = nearest_aligned_bev(self.anchors.boxes(near))
+                match = match_anchors(iou_aligned(anchors, nearest_aligned_bev(boxes)), matched, unmatched)
+                matches[near] = torch.where(match >= 0, rows[match], match)
+        return matches
 
 
 def match_anchors(overlap: Tensor, matched: float, unmatched: float) -> Tensor:
-    """Box that each anchor answers for, from overlaps [N, M]: int64 [N], or BACKGROUND or IGNORED.
+    """Box that each anchor answers for, from overlaps [N, M ≥ 1]: int64 [N], or BACKGROUND or IGNORED.
 
     An anchor answers for the box that it overlaps most, if by ``matched`` or more, or if no anchor overlaps some box
     more than this one does; else it is background under ``unmatched`` and ignored from there on.
     """
-    if overlap.shape[1] == 0:
-        return overlap.new_full((len(overlap),), BACKGROUND, dtype=torch.int64)
     most, box = overlap.max(dim=1)
     most_of_box = overlap.amax(dim=0)
     is_best_of_a_box = ((overlap == most_of_box) & (most_of_box > 0)).any(dim=1)
