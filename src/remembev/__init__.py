@@ -1,1 +1,60 @@
-"""RememBEV: PointPillars with a memory."""
+"""RememBEV: PointPillars with a memory.
+
+The names below are all that most programs need; each is imported from its room when it is first asked for, so that
+``import remembev`` is quick and wants no optional package.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from remembev.config import Config, load_config
+    from remembev.data import NuScenesIndex, NuScenesSeqDataset, build_seq_loader, collate_seq
+    from remembev.memory import MemoryState, XMemBackboneWrapper, XMemBEVModule
+    from remembev.models import AnchorHeadMulti, Detections, TemporalPointPillar, build_model
+    from remembev.streaming import StreamingDetector
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "Config": "config",
+    "load_config": "config",
+    "NuScenesIndex": "data",
+    "NuScenesSeqDataset": "data",
+    "build_seq_loader": "data",
+    "collate_seq": "data",
+    "MemoryState": "memory",
+    "XMemBEVModule": "memory",
+    "XMemBackboneWrapper": "memory",
+    "AnchorHeadMulti": "models",
+    "Detections": "models",
+    "TemporalPointPillar": "models",
+    "build_model": "models",
+    "StreamingDetector": "streaming",
+}
+
+__all__ = [
+    "AnchorHeadMulti",
+    "Config",
+    "Detections",
+    "MemoryState",
+    "NuScenesIndex",
+    "NuScenesSeqDataset",
+    "StreamingDetector",
+    "TemporalPointPillar",
+    "XMemBEVModule",
+    "XMemBackboneWrapper",
+    "__version__",
+    "build_model",
+    "build_seq_loader",
+    "collate_seq",
+    "load_config",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'remembev' has no attribute {name!r}")
+    return getattr(import_module(f"remembev.{_ROOMS[name]}"), name)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import track
 from rich.table import Table
 
 from remembev.config import load_config
 from remembev.errors import UserError
+from remembev.files import replacing
 
 app = typer.Typer(
     name="remembev",
@@ -43,18 +44,28 @@ _EXTRAS = {
 }
 """Packages that a core installation lacks, and the extra that brings them."""
 
-DataRoot = Annotated[Path, typer.Option("--data", help="Root of a data set in the nuScenes format.", show_default=False)]
-Checkpoint = Annotated[Path, typer.Argument(help="Weights that training wrote (model.safetensors).", show_default=False)]
+DataRoot = Annotated[
+    Path, typer.Option("--data", help="Root of a data set in the nuScenes format.", show_default=False)
+]
+Checkpoint = Annotated[
+    Path, typer.Argument(help="Weights that training wrote (model.safetensors).", show_default=False)
+]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP007, UP045
-    typer.Option("--set", help="Change a key, such as --set OPTIMIZATION.LR=0.002; may be repeated.", show_default=False),
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change a key, such as --set OPTIMIZATION.LR=0.002; may be repeated.", show_default=False
+    ),
 ]
 
 
 def main() -> None:
     """Run the command line: what is the user's to mend is said in a line, without a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+    )
     try:
         app()
     except UserError as error:
@@ -78,9 +89,11 @@ def simulate(
     scenes: Annotated[int, typer.Option(help="Scenes of the data set.")] = 24,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     seconds: Annotated[float, typer.Option(help="Length of a scene.")] = 20.0,
-    sweeps: Annotated[bool, typer.Option("--sweeps/--no-sweeps", help="Also write the sweeps between key frames.")] = False,
+    sweeps: Annotated[
+        bool, typer.Option("--sweeps/--no-sweeps", help="Also write the sweeps between key frames.")
+    ] = False,
     azimuths: Annotated[int, typer.Option(help="Directions of a turn of the LiDAR.")] = 1085,
-    workers: Annotated[Optional[int], typer.Option(help="Processes; one a core if not given.", show_default=False)] = None,  # noqa: UP007, UP045
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.", show_default=False)] = None,
 ) -> None:
     """Simulate streets seen by a LiDAR and write them in the nuScenes format."""
     from remembev.simulate import SimulationSettings, simulate_dataset
@@ -99,18 +112,24 @@ def index(
     from remembev.data import NuScenesIndex
 
     opened = NuScenesIndex.open(data, version)
-    console.print(f"[bold]{data}[/]: {len(opened.scene_tokens)} scenes, splits {', '.join(sorted(opened.splits))}")
+    console.print(f"[bold]{data}[/]: {opened.num_scenes} scenes, splits {', '.join(opened.splits)}")
 
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="A YAML file, or a shipped configuration: nuscenes, tiny.", show_default=False)],
+    config: Annotated[
+        str, typer.Argument(help="A YAML file, or a shipped configuration: nuscenes, tiny.", show_default=False)
+    ],
     data: DataRoot,
     out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last whole epoch in OUT, if there is one.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last whole epoch in OUT, if there is one.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, clips and augmentation.")] = 0,
     devices: Annotated[int, typer.Option(help="GPUs, or processes where there is none.")] = 1,
-    workers: Annotated[Optional[int], typer.Option(help="Loader processes; at most the configuration's.", show_default=False)] = None,  # noqa: UP007, UP045
+    workers: Annotated[
+        int | None, typer.Option(help="Loader processes; at most the configuration's.", show_default=False)
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a configuration: weights, curves (TensorBoard and CSV) and checkpoints go to OUT."""
@@ -119,6 +138,124 @@ def train(
 
     run = run_training(cfg, data, out, resume=resume, seed=seed, devices=devices, workers=workers)
     console.print(f"weights: [bold]{run.weights}[/]")
+
+
+@app.command(name="eval")
+def evaluate(
+    checkpoint: Checkpoint,
+    data: DataRoot,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of submission.json and metrics.json; beside CHECKPOINT if not given.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split; the configuration's test split if not given.")] = None,
+    version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Keep the memory from frame to frame.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    device: Device = "cpu",
+) -> None:
+    """Go through every scene in order, write a nuScenes submission and print its official score."""
+    from remembev.evaluation import evaluate_checkpoint, score_table
+
+    out = out or checkpoint.parent / ("eval" if memory else "eval-no-memory")
+    evaluation = evaluate_checkpoint(
+        checkpoint, data, out, version=version, split=split, use_memory=memory, device=device
+    )
+    if as_json:
+        print(json.dumps(evaluation.to_json(), indent=2))
+        return
+    console.print(score_table(evaluation.score))
+    console.print(f"{evaluation.frames} frames of {evaluation.split} in {evaluation.seconds:.0f} s; see [bold]{out}[/]")
+
+
+@app.command()
+def stream(
+    checkpoint: Checkpoint,
+    data: DataRoot,
+    scene: Annotated[
+        str | None, typer.Option(help="Name of a scene; the first of the test split if not given.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the boxes, a JSON object a frame and line.")] = None,
+    movie: Annotated[Path | None, typer.Option(help="Write a moving picture (GIF), seen from above.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Stream a scene frame by frame: boxes on the screen, in a file, in a moving picture."""
+    from remembev.data import NuScenesIndex
+    from remembev.streaming import StreamingDetector, frame_record, stream_scene
+
+    detector = StreamingDetector.from_checkpoint(checkpoint, device)
+    index = NuScenesIndex.open(data, version or detector.cfg.DATA_CONFIG.VERSION)
+    number = index.find_scene(scene) if scene else index.split_scenes(detector.cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
+    names = detector.cfg.CLASS_NAMES
+    records: list[dict[str, Any]] = []
+    views: list[Any] = []
+    for frame, detections in stream_scene(detector, index, number):
+        records.append(frame_record(frame, detections, names))
+        found = Counter(names[label] for label in detections.labels.tolist())
+        seconds = frame.timestamp - records[0]["timestamp"]
+        console.print(
+            f"{seconds:6.2f} s  " + (", ".join(f"{n} {name}" for name, n in found.most_common()) or "nothing")
+        )
+        if movie is not None:
+            from remembev.viewing import frame_view
+
+            views.append(frame_view(detector, frame, detections, index.scene_name(number), seconds))
+    if out is not None:
+        with replacing(out) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    if movie is not None:
+        from remembev.viewing import write_movie
+
+        write_movie(movie, views)
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="A configuration (fresh weights) or a checkpoint.", show_default=False)],
+    data: DataRoot,
+    version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
+    frames: Annotated[int, typer.Option(help="Timed steps.", min=1)] = 50,
+    device: Device = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the times as JSON.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Time each stage of a streaming step: the median of many, on the first scene of the test split."""
+    from remembev.data import NuScenesIndex
+    from remembev.models import build_model
+    from remembev.streaming import StreamingDetector, bench_scene
+
+    if model.endswith(".safetensors"):
+        detector = StreamingDetector.from_checkpoint(model, device)
+    else:
+        detector = StreamingDetector(build_model(load_config(model, overrides or ())), device)
+    data_cfg = detector.cfg.DATA_CONFIG
+    index = NuScenesIndex.open(data, version or data_cfg.VERSION)
+    times = bench_scene(detector, index, index.split_scenes(data_cfg.DATA_SPLIT.test)[0], frames=frames)
+    milliseconds = {name: 1e3 * seconds for name, seconds in {**times.stages, "step": times.step}.items()}
+    if as_json:
+        print(json.dumps({"device": device, "frames": times.frames, "median_ms": milliseconds}, indent=2))
+        return
+    table = Table(title=f"{model} on {device}: median of {times.frames} steps")
+    table.add_column("stage")
+    table.add_column("ms", justify="right")
+    table.add_column("share", justify="right")
+    for name, value in milliseconds.items():
+        table.add_row(name, f"{value:.2f}", f"{value / milliseconds['step']:.0%}", end_section=name == "nms")
+    console.print(table)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder of everything that is made.")] = Path("runs/demo"),
+    keyframe: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a real key frame (LIDAR_TOP.pcd.bin, frame.json) to stream over as well."),
+    ] = None,
+) -> None:
+    """Do everything once, in about ten minutes on two cores: simulate, train, score, stream, report."""
+    from remembev.demo import run_demo
+
+    run_demo(out, keyframe=keyframe, console=console)
 
 
 if __name__ == "__main__":

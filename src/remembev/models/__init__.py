@@ -1,8 +1,10 @@
-"""The detector's networks: pillar encoder, BEV backbone, anchor heads with their targets and losses, detections."""
+"""The detector: pillar encoder, BEV backbone, anchor heads with targets and losses, and the model that joins them."""
 
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections
+from remembev.models.checkpoint import load_checkpoint, save_checkpoint
+from remembev.models.temporal import TemporalPointPillar, build_model
 from remembev.models.vfe import DynPillarVFE, PillarVFE, build_vfe
 
 __all__ = [
@@ -12,5 +14,9 @@ __all__ = [
     "DynPillarVFE",
     "HeadOutput",
     "PillarVFE",
+    "TemporalPointPillar",
+    "build_model",
     "build_vfe",
+    "load_checkpoint",
+    "save_checkpoint",
 ]

@@ -16,6 +16,16 @@ class Detections:
     scores: Tensor  # [K] in [0, 1]
     labels: Tensor  # [K] int64 into CLASS_NAMES
 
+    @classmethod
+    def empty(cls) -> Detections:
+        """No detections."""
+        return cls(torch.zeros(0, 9), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+
+    @property
+    def velocities(self) -> Tensor:
+        """Velocities [K, 2] in m/s, in the frame of the boxes."""
+        return self.boxes[:, 7:9]
+
     def __len__(self) -> int:
         return len(self.scores)
 

@@ -65,7 +65,7 @@ class TemporalPointPillar(nn.Module):
 
         spatial_features_2d  gated by the memory [B, C_bev, H, W]
         occ_logits           occupancy that the gate comes from [B, 1, H_m, W_m]
-        predictions          what the head says: ``HeadOutput``
+        predictions          what the head says, a ``HeadOutput`` for each of its heads
         """
         features, coords = self.vfe(batch_dict_t["points"], batch_dict_t["num_points"])
         with stage("scatter"):

@@ -1,6 +1,7 @@
 """Streaming: one frame in, boxes out, a memory for every scene."""
 
-from remembev.streaming.bench import StageTimes, bench_step
+from remembev.streaming.bench import StepTimes, bench_scene
 from remembev.streaming.detector import StreamingDetector
+from remembev.streaming.scene import Detector, frame_record, stream_scene
 
-__all__ = ["StageTimes", "StreamingDetector", "bench_step"]
+__all__ = ["Detector", "StepTimes", "StreamingDetector", "bench_scene", "frame_record", "stream_scene"]

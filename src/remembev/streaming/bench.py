@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle, islice
 from statistics import median
 
-import torch
-from torch import Tensor
-
+from remembev.data import NuScenesIndex
 from remembev.ops import StageTimer
 from remembev.streaming.detector import StreamingDetector
 
 
 @dataclass(frozen=True)
-class StageTimes:
-    """Median seconds of each stage in the order they run, and of the whole step."""
+class StepTimes:
+    """Median seconds of each stage in the order they run, and of the whole step with what lies between them."""
 
     stages: dict[str, float]
     step: float
     frames: int
 
 
-def bench_step(
-    detector: StreamingDetector, next_frame: Callable[[int], tuple[Tensor, Tensor]], *, frames: int, warmup: int
-) -> StageTimes:
-    """Time ``frames`` steps of one stream after ``warmup`` ones.
+def bench_scene(
+    detector: StreamingDetector, index: NuScenesIndex, scene: int, *, frames: int, warmup: int = 5
+) -> StepTimes:
+    """Time ``frames`` steps over a scene's key frames, over and over, after ``warmup`` untimed ones.
 
-    next_frame   frame number to points [N, 5] and global_from_lidar [4, 4]
+    All belong to one endless stream: the memory is as full as it gets once the warm-up has filled it.
     """
+    cfg = detector.cfg
+    clouds = [
+        index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS) for number in index.scene_frames(scene)
+    ]
+    warmup = max(warmup, cfg.MODEL.MEMORY.MAX_FRAMES * cfg.MODEL.MEMORY.MEM_EVERY)
     timer, whole = StageTimer(detector.device), []
     detector.reset()
-    for number in range(warmup + frames):
-        points, pose = next_frame(number)
-        recorded = timer if number >= warmup else StageTimer(detector.device)
+    for number, frame in enumerate(islice(cycle(clouds), warmup + frames)):
+        if number == warmup:
+            timer, whole = StageTimer(detector.device), []
         start = timer.now()
-        with recorded.recording():
-            detector.step(points, pose, float(number), "bench")
-        if number >= warmup:
-            whole.append(timer.now() - start)
-    return StageTimes({name: median(seconds) for name, seconds in timer.seconds.items()}, median(whole), frames)
+        with timer.recording():
+            detector.step(frame.points, frame.global_from_lidar, float(number), "bench")
+        whole.append(timer.now() - start)
+    detector.reset()
+    return StepTimes({name: median(seconds) for name, seconds in timer.seconds.items()}, median(whole), frames)

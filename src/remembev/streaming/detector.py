@@ -71,7 +71,7 @@ class StreamingDetector:
         timestamp    seconds; later than the scene's frame before
         scene_token  any name; a new one starts with an empty memory
         frame        the frame that boxes and velocities are given in; in the global one they are float64
-        returns      boxes [K, 9], scores [K], labels [K] on the CPU; ``velocities`` are the boxes' last two columns
+        returns      boxes [K, 9], scores [K], labels [K] on the CPU; velocities [K, 2] are the boxes' last two columns
 
         A frame without a point in range gives no boxes and leaves the memory as it is. Raises StreamError for a frame
         that can't be used: the stream goes on as if it had not come.
@@ -91,7 +91,7 @@ class StreamingDetector:
             },
             t,
         )
-        detections = self.model.detect(batch_dict)[0].cpu()
+        detections = self.model.detect(batch_dict)[0].to("cpu")
         self._keep(scene_token, _Stand(t + 1, global_from_lidar, timestamp))
         self._show(batch_dict["occ_logits"])
         return detections if frame == "lidar" else _in_global(detections, global_from_lidar)
@@ -112,7 +112,9 @@ class StreamingDetector:
         if cloud.ndim != 2 or cloud.shape[1] not in (4, 5):
             raise StreamError(f"points: expected [N, 4] or [N, 5], got {list(cloud.shape)}")
         if not cloud.isfinite().all():
-            raise StreamError(f"points: {int((~cloud.isfinite()).any(dim=1).sum())} of {len(cloud)} hold NaN or infinity")
+            raise StreamError(
+                f"points: {int((~cloud.isfinite()).any(dim=1).sum())} of {len(cloud)} hold NaN or infinity"
+            )
         global_from_lidar = torch.as_tensor(pose, dtype=torch.float64)
         if global_from_lidar.shape != (4, 4):
             raise StreamError(f"pose: expected global_from_lidar [4, 4], got {list(global_from_lidar.shape)}")

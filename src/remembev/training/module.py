@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from remembev.config import Config
@@ -37,7 +38,7 @@ class ClipModule(L.LightningModule):
         self.log("val/loss", losses["loss"], prog_bar=True, batch_size=len(batch_seq["points"]), sync_dist=True)
         self._log_losses("val", losses, batch_seq)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and one cycle of learning rate and momentum, a step of the schedule a batch."""
         cfg = self.cfg.OPTIMIZATION
         optimizer = torch.optim.AdamW(

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Subset
 
 from remembev.config import Config, config_to_yaml
 from remembev.data import build_seq_loader, collate_seq
+from remembev.data.collate import Clip
 from remembev.errors import CheckpointError, UserError
 from remembev.files import replacing
 from remembev.models import save_checkpoint
@@ -36,6 +37,16 @@ class TrainingRun:
         return self.out / "model.safetensors"
 
     @property
+    def initial_weights(self) -> Path:
+        """The weights before the first step."""
+        return self.out / "initial.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.out / "finished").is_file()
+
+    @property
     def resume_from(self) -> Path:
         """Lightning's checkpoint of the last whole epoch."""
         return self.out / "checkpoints" / "last.ckpt"
@@ -47,15 +58,24 @@ class TrainingRun:
 
 
 class WriteWeights(Callback):
-    """Writes the weights and their configuration at the end of every epoch."""
+    """Writes the weights with their configuration, from one process: before the first step, and after every epoch."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, run: TrainingRun) -> None:
+        self.run = run
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the initial weights, unless the run is resumed."""
+        if trainer.global_step == 0:
+            self._write(trainer, pl_module, self.run.initial_weights)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write them, from one process."""
+        """Write the latest weights."""
+        self._write(trainer, pl_module, self.run.weights)
+
+    @staticmethod
+    def _write(trainer: L.Trainer, pl_module: L.LightningModule, path: Path) -> None:
         if trainer.is_global_zero and isinstance(pl_module, ClipModule):
-            save_checkpoint(self.path, pl_module.model)
+            save_checkpoint(path, pl_module.model)
 
 
 def train(
@@ -89,6 +109,9 @@ def train(
         ckpt_path=run.resume_from if run.resume_from.is_file() else None,
         weights_only=True,
     )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    (out / "finished").touch()
     return run
 
 
@@ -109,7 +132,10 @@ def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: 
         gradient_clip_val=cfg.OPTIMIZATION.GRAD_NORM_CLIP,
         logger=loggers,
         log_every_n_steps=5,
-        callbacks=[ModelCheckpoint(run.resume_from.parent, filename="last", enable_version_counter=False), WriteWeights(run.weights)],
+        callbacks=[
+            ModelCheckpoint(run.resume_from.parent, filename="last", enable_version_counter=False),
+            WriteWeights(run),
+        ],
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -137,7 +163,7 @@ def _prepare(run: TrainingRun, cfg: Config, resume: bool) -> None:
         temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
 
 
-def _validation_loader(cfg: Config, data: Path) -> DataLoader[dict[str, object]]:
+def _validation_loader(cfg: Config, data: Path) -> DataLoader[Clip]:
     """Clips of the test split, at most VAL_CLIPS of them, spread evenly over it."""
     dataset, _ = build_seq_loader(cfg, logger, 0, training=False, root_path=data)
     count = min(cfg.OPTIMIZATION.VAL_CLIPS, len(dataset))

@@ -1,0 +1,30 @@
+# make demo   everything once: install, simulate, train, score, stream, report (runs/demo/report.html)
+# make test   install, lint, types, tests
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do $$p -c \
+	'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+KEYFRAME := $(wildcard ../shared/data/nuscenes_keyframe)
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(BIN)/remembev demo runs/demo $(if $(KEYFRAME),--keyframe $(KEYFRAME))
+
+test: lint
+	$(BIN)/pytest -n 2 -q
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found: set PYTHON=/path/to/python3"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	touch $@
+
+clean:
+	rm -rf .venv runs

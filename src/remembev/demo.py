@@ -1,0 +1,148 @@
+"""``remembev demo``: the whole line once, from a simulated world to a report, each stage picked up where it is done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from remembev.config import Config, config_to_yaml, load_config
+from remembev.data import NuScenesIndex
+from remembev.evaluation import DetectionScore, evaluate_checkpoint, score_table
+from remembev.evaluation.run import METRICS_FILE
+from remembev.files import replacing
+from remembev.simulate import SimulationSettings, simulate_dataset
+from remembev.streaming import StreamingDetector, bench_scene
+from remembev.training import TrainingRun, train
+from remembev.viewing import Report, read_curves, save_frames, watch_keyframe, watch_scene, write_movie, write_report
+
+_STRIP_FRAMES = (9, 19, 29)
+_BENCH_FRAMES = 30
+_KEYFRAME_LICENCE = "nuScenes v1.0-mini scene-0061, CC BY-NC-SA 4.0, © Motional"
+
+
+class Stages:
+    """Times of the stages of a run, kept beside it, so that a run picked up again still knows how long it took."""
+
+    def __init__(self, path: Path, console: Console) -> None:
+        self.path = path
+        self.console = console
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+
+    @contextmanager
+    def run(self, name: str) -> Iterator[None]:
+        """Do a stage and keep its time; one that is interrupted keeps the time it had so far."""
+        self.console.rule(f"[bold]{name}", align="left")
+        start, before = time.perf_counter(), self.seconds.get(name, 0.0)
+        try:
+            yield
+        finally:
+            self.seconds[name] = before + time.perf_counter() - start
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(self.seconds, indent=2))
+
+
+def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, console: Console | None = None) -> Path:
+    """Simulate, train, score, stream and report; what a run before has finished is taken as it is.
+
+    out        folder of everything that is made: ``data/`` the data set, ``report.html`` the report
+    keyframe   folder of a real key frame to stream over, if there is one
+    """
+    console = console or Console()
+    stages = Stages(out / "seconds.json", console)
+    data, run = out / "data", TrainingRun(out / "train")
+    cfg = load_config("tiny")
+
+    settings = SimulationSettings(scenes=scenes)
+    if not (data / settings.version).is_dir():
+        with stages.run("simulate"):
+            simulate_dataset(data, settings)
+    if not run.finished:
+        with stages.run("train"):
+            train(cfg, data, run.out, resume=True)
+    scores = {
+        "untrained": _score(stages, "score the untrained model", run.initial_weights, data, out / "eval-untrained"),
+        "memory": _score(stages, "score with memory", run.weights, data, out / "eval-memory"),
+        "no memory": _score(
+            stages, "score without memory", run.weights, data, out / "eval-no-memory", use_memory=False
+        ),
+    }
+    for name, score in scores.items():
+        console.print(score_table(score, title=name))
+
+    index = NuScenesIndex.open(data, settings.version)
+    detector = StreamingDetector.from_checkpoint(run.weights)
+    pictures = {name: out / f"{name}" for name in ("scene.gif", "strip.png", "keyframe.png")}
+    scene = index.split_scenes(cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
+    if not pictures["strip.png"].is_file():
+        with stages.run("stream and draw a scene"):
+            views = watch_scene(detector, index, scene)
+            write_movie(pictures["scene.gif"], views)
+            save_frames(pictures["strip.png"], [views[min(i, len(views) - 1)] for i in _STRIP_FRAMES])
+    if keyframe is not None:
+        save_frames(pictures["keyframe.png"], [watch_keyframe(detector, keyframe)])
+    with stages.run("time a streaming step"):
+        times = bench_scene(detector, index, scene, frames=_BENCH_FRAMES)
+
+    report = out / "report.html"
+    write_report(
+        report,
+        Report(
+            title="RememBEV demo",
+            untrained=scores["untrained"],
+            with_memory=scores["memory"],
+            without_memory=scores["no memory"],
+            curves=read_curves(run.curves),
+            movie=pictures["scene.gif"],
+            strip=pictures["strip.png"],
+            config=config_to_yaml(cfg),
+            data=_data_facts(index, cfg),
+            seconds=stages.seconds,
+            bench={name: 1e3 * seconds for name, seconds in {**times.stages, "step": times.step}.items()},
+            commands=_commands(out, scenes),
+            keyframe=None if keyframe is None else pictures["keyframe.png"],
+            keyframe_licence=_KEYFRAME_LICENCE,
+        ),
+    )
+    console.print(f"report: [bold]{report}[/]")
+    return report
+
+
+def _score(
+    stages: Stages, name: str, weights: Path, data: Path, out: Path, *, use_memory: bool = True
+) -> DetectionScore:
+    """The official score of weights on the validation scenes, worked out unless ``out`` holds it."""
+    metrics = out / METRICS_FILE
+    if not metrics.is_file():
+        with stages.run(name):
+            evaluate_checkpoint(weights, data, out, use_memory=use_memory)
+    return DetectionScore.from_json(json.loads(metrics.read_text(encoding="utf-8")))
+
+
+def _data_facts(index: NuScenesIndex, cfg: Config) -> dict[str, str]:
+    split = cfg.DATA_CONFIG.DATA_SPLIT
+    frames = {
+        name: sum(len(index.scene_frames(scene)) for scene in index.split_scenes(name))
+        for name in (split.train, split.test)
+    }
+    return {
+        "source": "simulated streets, 32-beam LiDAR at 20 Hz, key frames at 2 Hz",
+        "training": f"{len(index.split_scenes(split.train))} scenes, {frames[split.train]} key frames",
+        "validation": f"{len(index.split_scenes(split.test))} scenes, {frames[split.test]} key frames",
+    }
+
+
+def _commands(out: Path, scenes: int) -> list[str]:
+    data, weights = out / "data", out / "train" / "model.safetensors"
+    return [
+        f"remembev simulate {data} --scenes {scenes} --seed 0",
+        f"remembev train tiny --data {data} --out {out / 'train'}",
+        f"remembev eval {weights} --data {data}",
+        f"remembev eval {weights} --data {data} --no-memory",
+        f"remembev stream {weights} --data {data} --movie {out / 'scene.gif'}",
+        f"remembev bench tiny --data {data}",
+    ]

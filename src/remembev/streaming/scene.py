@@ -1,0 +1,57 @@
+"""A scene of a data set as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from remembev.config import Config
+from remembev.data import Frame, NuScenesIndex
+from remembev.models import Detections
+
+
+class Detector(Protocol):
+    """What frames are streamed to: ``StreamingDetector``, or anything that steps like it."""
+
+    @property
+    def cfg(self) -> Config:
+        """Its configuration: the classes and sweeps it was made for."""
+
+    def step(self, points: Tensor, pose: Tensor, timestamp: float, scene_token: str) -> Detections:
+        """Detections of the next frame of a scene, in its LiDAR frame."""
+
+    def reset(self, scene_token: str | None = None) -> None:
+        """Forget one scene, or all of them."""
+
+
+def stream_scene(
+    detector: Detector, index: NuScenesIndex, scene: int, *, use_memory: bool = True
+) -> Iterator[tuple[Frame, Detections]]:
+    """The key frames of a scene in order, each with what is detected on it, from an empty memory on.
+
+    Without ``use_memory`` the memory is emptied before every frame. The scene is forgotten at its end.
+    """
+    cfg, token = detector.cfg, index.scene_token(scene)
+    detector.reset(token)
+    for number in index.scene_frames(scene):
+        if not use_memory:
+            detector.reset(token)
+        frame = index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS)
+        yield frame, detector.step(frame.points, frame.global_from_lidar, frame.timestamp, token)
+    detector.reset(token)
+
+
+def frame_record(frame: Frame, detections: Detections, class_names: Sequence[str]) -> dict[str, Any]:
+    """A frame and its boxes (LiDAR frame, metres, radians, m/s) as plain values for JSON."""
+    rows = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
+    return {
+        "sample_token": frame.sample_token,
+        "timestamp": frame.timestamp,
+        "global_from_lidar": frame.global_from_lidar.tolist(),
+        "boxes": [
+            {"label": class_names[label], "score": score, "box": box[:7], "velocity": box[7:]}
+            for box, score, label in rows
+        ],
+    }
