@@ -55,7 +55,7 @@ def test_corners_in_space_are_those_from_above_at_bottom_and_top() -> None:
 def test_a_point_is_in_a_box_exactly_if_its_own_coordinates_in_the_box_are() -> None:
     boxes = random_boxes(20, seed=1)
     share = torch.rand(20, 50, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 1.6 - 0.8
-    for box, local in zip(boxes, share * boxes[:, None, 3:6]):
+    for box, local in zip(boxes, share * boxes[:, None, 3:6], strict=True):
         points = transform_points(yaw_pose(box[6].item(), tuple(box[:3].tolist())), local)
         expected = (local.abs() <= box[3:6] / 2).all(dim=-1)
         assert torch.equal(points_in_boxes(points, box[None])[0], expected)

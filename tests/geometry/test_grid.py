@@ -43,6 +43,12 @@ def test_rows_go_along_y_and_columns_along_x() -> None:
     assert column[inside].tolist() == [3, 0, 0]
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
+def test_what_is_no_place_is_not_on_the_grid(value: float) -> None:
+    grid = BEVGrid(-2.0, 0.0, 2.0, 2.0, 2, 4)
+    assert not grid.cells(torch.tensor([[value, 1.0], [1.0, value]]))[2].any()
+
+
 def test_a_strided_grid_covers_the_same_area() -> None:
     grid = BEVGrid(-51.2, -51.2, 51.2, 51.2, 512, 512).strided(4)
     assert (grid.height, grid.width) == (128, 128)

@@ -53,8 +53,9 @@ def test_batches_of_poses_move_batches_of_points() -> None:
     quaternions = torch.randn(5, 4, dtype=torch.float64)
     points = torch.randn(5, 7, 3, dtype=torch.float64)
     together = transform_points(make_pose(translations, quaternions), points)
-    alone = [transform_points(make_pose(*pair), cloud) for *pair, cloud in zip(translations, quaternions, points)]
-    torch.testing.assert_close(together, torch.stack(alone))
+    for index in range(5):
+        alone = transform_points(make_pose(translations[index], quaternions[index]), points[index])
+        torch.testing.assert_close(together[index], alone)
 
 
 def test_one_grid_of_points_is_moved_by_each_of_many_poses() -> None:

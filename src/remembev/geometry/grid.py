@@ -50,11 +50,14 @@ class BEVGrid:
         return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
     def cells(self, xy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Row and column (int64) of points [..., ≥2], and whether they lie on the grid: three tensors [...]."""
-        column = ((xy[..., 0] - self.x_min) / self.cell_x).floor().long()
-        row = ((xy[..., 1] - self.y_min) / self.cell_y).floor().long()
+        """Row and column (int64) of points [..., ≥2], and whether they lie on the grid: three tensors [...].
+
+        NaN and infinity do not; the row and column of a point that does not mean nothing.
+        """
+        column = ((xy[..., 0] - self.x_min) / self.cell_x).floor()
+        row = ((xy[..., 1] - self.y_min) / self.cell_y).floor()
         inside = (column >= 0) & (column < self.width) & (row >= 0) & (row < self.height)
-        return row, column, inside
+        return row.long(), column.long(), inside
 
     def normalised(self, xy: Tensor) -> Tensor:
         """Points [..., 2] in metres as the (x, y) in [-1, 1] of ``grid_sample(align_corners=False)``."""

@@ -52,7 +52,7 @@ class AxisAlignedTargetAssigner:
             if len(near):
                 anchors = nearest_aligned_bev(self.anchors.boxes(near))
                 match = match_anchors(iou_aligned(anchors, nearest_aligned_bev(boxes)), matched, unmatched)
-                matches[near] = torch.where(match >= 0, rows[match], match)
+                matches[near] = torch.where(match >= 0, rows[match.clamp(min=0)], match)
         return matches
 
 

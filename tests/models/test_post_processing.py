@@ -1,0 +1,49 @@
+import torch
+
+from remembev.config.schema import NMSConfig, PostProcessingConfig
+from remembev.models import Detections
+from remembev.models.post_processing import select_candidates, suppress
+
+
+def post(pre: int = 1000, most: int = 83, score: float = 0.1) -> PostProcessingConfig:
+    return PostProcessingConfig(
+        SCORE_THRESH=score, NMS_CONFIG=NMSConfig(NMS_THRESH=0.2, NMS_PRE_MAXSIZE=pre, NMS_POST_MAXSIZE=most)
+    )
+
+
+def row_of_boxes(count: int, labels: list[int]) -> Detections:
+    boxes = torch.tensor([[10.0 * k, 0, 0, 4, 2, 1.5, 0, 0, 0] for k in range(count)])
+    return Detections(boxes, torch.linspace(0.2, 0.9, count), torch.tensor(labels))
+
+
+def test_scores_below_the_threshold_are_no_candidates() -> None:
+    scores = torch.tensor([[0.1, 0.05], [0.3, 0.2], [0.09, 0.9]])
+    anchor, class_index = select_candidates(scores, post())
+    assert sorted(zip(anchor.tolist(), class_index.tolist(), strict=True)) == [(0, 0), (1, 0), (1, 1), (2, 1)]
+
+
+def test_each_class_keeps_its_best_candidates() -> None:
+    scores = torch.rand(50, 2, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.15
+    anchor, class_index = select_candidates(scores, post(pre=7))
+    for k in range(2):
+        assert anchor[class_index == k].tolist() == scores[:, k].argsort(descending=True)[:7].tolist()
+
+
+def test_each_class_has_its_own_limit_of_detections() -> None:
+    kept = suppress(row_of_boxes(8, [0, 0, 0, 0, 1, 1, 1, 2]), post(most=2))
+    assert kept.labels.tolist() == [2, 1, 1, 0, 0]
+    assert kept.scores.tolist() == sorted(kept.scores.tolist(), reverse=True)
+    assert kept.boxes[:, 0].tolist() == [70.0, 60.0, 50.0, 30.0, 20.0]
+
+
+def test_the_best_of_overlapping_boxes_of_a_class_stays() -> None:
+    boxes = row_of_boxes(1, [0]).boxes.repeat(3, 1)
+    kept = suppress(Detections(boxes, torch.tensor([0.3, 0.8, 0.5]), torch.tensor([0, 0, 4])), post())
+    assert kept.labels.tolist() == [0, 4]
+    assert kept.scores.tolist() == [torch.tensor(0.8).item(), 0.5]
+
+
+def test_nothing_in_gives_nothing_out() -> None:
+    kept = suppress(row_of_boxes(1, [0])[torch.tensor([], dtype=torch.int64)], post())
+    assert len(kept) == 0
+    assert kept.boxes.shape == (0, 9)
