@@ -42,8 +42,8 @@ def aged(points: Tensor, age: float) -> Tensor:
 
 
 def moved_points(transform: Tensor, points: Tensor) -> Tensor:
-    """Points [N, ≥3] float32 moved by ``transform`` [4, 4] float64, which is relative: float32 is enough after it."""
-    xyz = transform_points(transform, points[:, :3].double()).to(points.dtype)
+    """Points [N, ≥3] float32 moved by ``transform`` [4, 4], which is relative: float32 is enough for it."""
+    xyz = transform_points(transform.to(points.dtype), points[:, :3])
     return torch.cat((xyz, points[:, 3:]), dim=1)
 
 

@@ -7,6 +7,7 @@ float32 coordinate is 0.06 mm coarse, and the products of rotations and such tra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -54,4 +55,5 @@ def transform_points(pose: Tensor, points: Tensor) -> Tensor:
 
 def _turn(linear: Tensor, vectors: Tensor) -> Tensor:
     """Vectors [..., N, 3] under linear maps [..., 3, 3], in their own precision: autocast would round a product."""
-    return (linear[..., None, :, :] * vectors[..., None, :]).sum(dim=-1)
+    columns = linear[..., None, :, :].unbind(dim=-1)
+    return reduce(torch.add, [column * vectors[..., i, None] for i, column in enumerate(columns)])
