@@ -114,7 +114,9 @@ def _claim(out: Path, settings: SimulationSettings) -> None:
             raise DataError(f"{path} is not readable as JSON; remove {out} and simulate again") from error
         if found != wanted:
             differ = ", ".join(k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k])
-            raise DataError(f"{out} holds a simulation with other settings ({differ}); remove it or choose another folder")
+            raise DataError(
+                f"{out} holds a simulation with other settings ({differ}); remove it or choose another folder"
+            )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and was not written by this simulator; choose an empty or a new folder")
@@ -131,7 +133,8 @@ def _simulate_scenes(out: Path, settings: SimulationSettings, indices: list[int]
     workers = min(workers, len(indices))
     if workers <= 1:
         for index in indices:
-            yield _simulate_scene(out, settings, index)
+            _simulate_scene(out, settings, index)
+            yield
         return
     # spawn: neither embree's nor torch's threads survive a fork
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from remembev.simulate import sensor
 from remembev.simulate.sensor import Geometry
 from remembev.simulate.shapes import Array, Mesh, merge
+from remembev.simulate.traffic import STEP
 from remembev.simulate.visibility import sample_surface, visible_shares
-from remembev.simulate.world import STEP, Actor, World, build_world, poses_at
+from remembev.simulate.world import Actor, World, build_world, poses_at
 
 SWEEPS_PER_KEY_FRAME = 10
 LIDAR_POSITION = (0.943713, 0.0, 1.84023)
@@ -75,34 +76,33 @@ class Stage:
     """A world ready to be looked at: what stands is committed once, what moves is placed anew for every time."""
 
     def __init__(self, world: World, rng: np.random.Generator) -> None:
-        self.world = world
-        self.standing = [i for i, a in enumerate(world.actors) if not a.moves]
-        self.moving = [i for i, a in enumerate(world.actors) if a.moves]
-        placed = [world.actors[i].mesh.placed(*world.actors[i].poses[0]) for i in self.standing]
-        owners = np.repeat([sensor.SCENERY, *self.standing], [len(m.faces) for m in (world.scenery, *placed)])
+        actors = world.actors
+        standing = [i for i, a in enumerate(actors) if not a.moves]
+        placed = [actors[i].mesh.placed(*actors[i].poses[0]) for i in standing]
+        owners = np.repeat([sensor.SCENERY, *standing], [len(m.faces) for m in (world.scenery, *placed)])
         self._static = Geometry(merge([world.scenery, *placed]), owners)
-        if self.moving:
-            self._tracks = np.stack([world.actors[i].poses for i in self.moving], axis=1)
-            meshes = [world.actors[i].mesh for i in self.moving]
-            self._body = merge(meshes)
-            self._vertex_track = np.repeat(np.arange(len(meshes)), [len(m.vertices) for m in meshes])
-            self._face_owner = np.repeat(self.moving, [len(m.faces) for m in meshes])
-        samples = [sample_surface(a.mesh, rng) for a in world.actors]
+        self._foot = np.stack([a.poses[0] for a in actors])
+        self._moving = np.array([i for i, a in enumerate(actors) if a.moves])
+        self._tracks = np.stack([actors[i].poses for i in self._moving], axis=1)
+        meshes = [actors[i].mesh for i in self._moving]
+        self._body = merge(meshes)
+        self._vertex_owner = np.repeat(self._moving, [len(m.vertices) for m in meshes])
+        self._face_owner = np.repeat(self._moving, [len(m.faces) for m in meshes])
+        samples = [sample_surface(a.mesh, rng) for a in actors]
         self._surface = np.stack([points for points, _ in samples])
         self._normals = np.stack([normals for _, normals in samples])
 
     def poses(self, time: float) -> Array:
         """Poses [A, 4] of all actors' feet: x, y, z, yaw."""
-        return np.stack([poses_at(a.poses, time) for a in self.world.actors])
+        poses: Array = self._foot.copy()
+        poses[self._moving] = poses_at(self._tracks, time)
+        return poses
 
     def geometries(self, time: float) -> list[Geometry]:
         """What rays can hit at this time."""
-        if not self.moving:
-            return [self._static]
-        poses = poses_at(self._tracks, time)
-        turn = rotation(poses[:, 3])[self._vertex_track]
-        at = poses[self._vertex_track, :3]
-        vertices = np.einsum("vij,vj->vi", turn, self._body.vertices) + at
+        poses = self.poses(time)
+        turn = rotation(poses[:, 3])[self._vertex_owner]
+        vertices = np.einsum("vij,vj->vi", turn, self._body.vertices) + poses[self._vertex_owner, :3]
         body = Mesh(vertices, self._body.faces, self._body.materials)
         return [self._static, Geometry(body, self._face_owner)]
 
@@ -119,20 +119,22 @@ def count_points(points: NDArray[np.float32], sensor_from_global: Array, boxes: 
     centres = boxes[:, :3] @ sensor_from_global[:3, :3].T + sensor_from_global[:3, 3]
     axes = sensor_from_global[:3, :3] @ rotation(boxes[:, 6])
     reach = np.linalg.norm(boxes[:, 3:6], axis=1) / 2
-    x, y = points[:, 0], points[:, 1]
+    by_x = points[np.argsort(points[:, 0])]
+    first, last = (np.searchsorted(by_x[:, 0], centres[:, 0] + side * reach) for side in (-1, 1))
     counts = np.zeros(len(boxes), np.int64)
-    for i in np.flatnonzero(np.hypot(centres[:, 0], centres[:, 1]) < sensor.MAX_RANGE + reach):
-        near = np.flatnonzero((np.abs(x - centres[i, 0]) < reach[i]) & (np.abs(y - centres[i, 1]) < reach[i]))
-        local = (points[near, :3].astype(np.float64) - centres[i]) @ axes[i]
-        counts[i] = np.count_nonzero((np.abs(local) <= boxes[i, 3:6] / 2).all(1))
+    for i in np.flatnonzero(first < last):
+        slab = by_x[first[i] : last[i], :3]
+        slab = slab[np.abs(slab[:, 1] - centres[i, 1]) < reach[i]].astype(np.float64)
+        counts[i] = np.count_nonzero((np.abs((slab - centres[i]) @ axes[i]) <= boxes[i, 3:6] / 2).all(1))
     return counts
 
 
 def sweep_times(seconds: float, rng: np.random.Generator) -> Array:
     """When the turns of a scene end, in s: 20 Hz with a little jitter, in whole microseconds."""
-    count = SWEEPS_PER_KEY_FRAME * int(round(seconds / (SWEEPS_PER_KEY_FRAME * sensor.TURN_SECONDS)))
+    count = SWEEPS_PER_KEY_FRAME * round(seconds / (SWEEPS_PER_KEY_FRAME * sensor.TURN_SECONDS))
     jitter = np.clip(rng.standard_normal(count), -2.0, 2.0) * CLOCK_JITTER
-    return np.round(np.arange(count) * sensor.TURN_SECONDS + np.abs(jitter), 6)
+    times: Array = np.round(np.arange(count) * sensor.TURN_SECONDS + np.abs(jitter), 6)
+    return times
 
 
 def _ego_transform(world: World, times: Array | float) -> Array:

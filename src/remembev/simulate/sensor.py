@@ -22,6 +22,8 @@ MAX_RANGE, MIN_RANGE = 100.0, 1.0
 RANGE_NOISE = 0.02
 WEAKEST_SIGNAL = 3e-6  # reflectivity · cos(incidence) / range² of which 63 % of the pulses are seen
 RANDOM_LOSS = 0.02
+ROOF_DROP = 0.40  # metres from the sensor down to the ego car's roof, which swallows the beams that meet it
+ROOF_RIGHT, ROOF_FRONT, ROOF_BACK = 0.62, 0.75, -0.92  # how far the roof reaches, in the sensor frame
 SCENERY = -1  # owner of what is no annotated object
 NOTHING = -2  # owner of rays into the sky
 
@@ -39,7 +41,7 @@ class Optics:
 OPTICS: dict[Material, Optics] = {
     Material.ASPHALT: Optics(0.12),
     Material.CONCRETE: Optics(0.22),
-    Material.FACADE: Optics(0.25, loss=0.05),
+    Material.FACADE: Optics(0.25, loss=0.15),
     Material.FOLIAGE: Optics(0.30, loss=0.25, roughness=0.15),
     Material.WOOD: Optics(0.20, roughness=0.01),
     Material.STEEL: Optics(0.25, glint=0.3),
@@ -129,6 +131,14 @@ def beam_directions(azimuths: int) -> Array:
     )
 
 
+def clear_of_roof(directions: Array) -> NDArray[np.bool_]:
+    """Which beams [...] with directions [..., 3] in the sensor frame miss the ego car's own roof."""
+    down = np.maximum(-directions[..., 2], 1e-9)
+    x, y = (directions[..., i] * ROOF_DROP / down for i in (0, 1))
+    clear: NDArray[np.bool_] = (np.abs(x) > ROOF_RIGHT) | (y > ROOF_FRONT) | (y < ROOF_BACK)
+    return clear
+
+
 def column_times(azimuths: int) -> Array:
     """When each column of a turn fires [azimuths], in seconds relative to the end of the turn (<= 0)."""
     return ((np.arange(azimuths) + 1) / azimuths - 1.0) * TURN_SECONDS
@@ -141,14 +151,14 @@ def sweep(geometries: list[Geometry], poses: Array, rng: np.random.Generator) ->
     points [N, 5] float32 in the sensor frame of the last pose: x, y, z (m), intensity 0..255, ring 0..31.
     """
     local = beam_directions(len(poses))
-    directions = np.einsum("aij,abj->abi", poses[:, :3, :3], local).reshape(-1, 3)
-    origins = np.repeat(poses[:, :3, 3], BEAMS, axis=0)
+    column, ring = np.nonzero(clear_of_roof(local))
+    directions = np.einsum("rij,rj->ri", poses[column, :3, :3], local[column, ring])
+    origins = poses[column, :3, 3]
     hits = cast(geometries, origins, directions)
     seen, distance, intensity = _returns(hits, rng)
     world = origins[seen] + directions[seen] * distance[:, None]
     points = (world - poses[-1, :3, 3]) @ poses[-1, :3, :3]
-    rings = np.tile(np.arange(BEAMS), len(poses))[seen]
-    return np.column_stack([points, intensity, rings]).astype(np.float32)
+    return np.column_stack([points, intensity, ring[seen]]).astype(np.float32)
 
 
 def _returns(hits: Hits, rng: np.random.Generator) -> tuple[NDArray[np.intp], Array, Array]:

@@ -135,7 +135,7 @@ def _paint(rng: np.random.Generator) -> Material:
     return Material.LIGHT_PAINT if rng.random() < 0.65 else Material.DARK_PAINT
 
 
-def _mirror_plates(x: tuple[float, float], z: float) -> list[Mesh]:
+def _number_plates(x: Sequence[float], z: float) -> list[Mesh]:
     """Number plates: what makes the back of a vehicle flash in a LiDAR image."""
     return [block((a - 0.01, a + 0.01), (-0.25, 0.25), (z, z + 0.12), Material.REFLECTOR) for a in x]
 
@@ -151,7 +151,7 @@ def car(rng: np.random.Generator) -> Mesh:
             block((-2.2 + boot, 1.1), (-0.84, 0.84), (0.95, 1.45), Material.GLASS, rake=(0.35, 0.75), tuck=0.14),
             block((-1.85 + boot, 0.35), (-0.7, 0.7), (1.45, 1.5), paint),
             *_wheels((-1.4, 1.4), 0.82, 0.33, 0.22),
-            *_mirror_plates((-2.3, 2.3), 0.5),
+            *_number_plates((-2.3, 2.3), 0.5),
         ]
     )
 
@@ -165,7 +165,7 @@ def van(rng: np.random.Generator) -> Mesh:
             block((-2.6, 1.5), (-1.0, 1.0), (1.1, 2.3), paint, tuck=0.08),
             block((1.4, 2.45), (-0.97, 0.97), (1.1, 2.2), Material.GLASS, rake=(0.0, 0.9), tuck=0.1),
             *_wheels((-1.7, 1.7), 0.88, 0.35, 0.24),
-            *_mirror_plates((-2.6, 2.6), 0.6),
+            *_number_plates((-2.6, 2.6), 0.6),
         ]
     )
 
@@ -182,7 +182,7 @@ def truck(rng: np.random.Generator) -> Mesh:
             block((1.75, 3.1), (-1.0, 1.0), (2.4, 2.6), paint),
             block((-3.5, 1.5), (-1.25, 1.25), (0.9, load_height), Material.LIGHT_PAINT),
             *_wheels((-2.6, -1.6, 2.5), 1.05, 0.48, 0.3),
-            *_mirror_plates((-3.5, 3.4), 0.7),
+            *_number_plates((-3.5, 3.4), 0.7),
         ]
     )
 
@@ -198,7 +198,7 @@ def bus(rng: np.random.Generator) -> Mesh:
             block((-3.5, 0.0), (-0.9, 0.9), (3.1, 3.4), Material.LIGHT_PAINT, rake=(0.2, 0.2), tuck=0.1),
             *[block((x, x + 0.25), (-1.44, 1.44), (1.3, 2.5), paint) for x in (-5.2, -2.6, 0.0, 2.6, 4.6)],
             *_wheels((-3.2, 3.0), 1.25, 0.5, 0.3),
-            *_mirror_plates((-5.25, 5.25), 0.6),
+            *_number_plates((-5.25, 5.25), 0.6),
         ]
     )
 
@@ -212,7 +212,7 @@ def trailer(rng: np.random.Generator) -> Mesh:
             block((5.6, 6.1), (-0.1, 0.1), (0.9, 1.1), Material.STEEL),
             *[rod((3.8, y, 0.0), (3.8, y, 0.9), 0.1, Material.STEEL) for y in (-0.7, 0.7)],
             *_wheels((-5.0, -3.9, -2.8), 1.2, 0.5, 0.35),
-            *_mirror_plates((-6.0,), 1.0),
+            *_number_plates((-6.0,), 1.0),
         ]
     )
 

@@ -34,7 +34,7 @@ class Path:
         """The path through a dense polyline, resampled to a spacing of about one metre."""
         steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
         along = np.concatenate([[0.0], np.cumsum(steps)])
-        at = np.linspace(0.0, along[-1], max(3, int(round(along[-1])) + 1))
+        at = np.linspace(0.0, along[-1], max(3, round(along[-1]) + 1))
         even = np.stack([np.interp(at, along, points[:, i]) for i in (0, 1)], axis=1)
         tangent = np.gradient(even, axis=0)
         headings = np.unwrap(np.arctan2(tangent[:, 1], tangent[:, 0]))

@@ -15,7 +15,7 @@ from remembev.simulate.streets import Array, Path, Signal
 
 STEP = 0.1
 WARM_UP = 6.0
-SIGHT = 40  # metres of path that a driver watches
+SIGHT = 36  # metres of path that a driver watches
 ACCELERATION, BRAKING, HEADWAY, STANDSTILL = 1.8, 2.5, 1.2, 2.0
 
 
@@ -43,7 +43,7 @@ class Mover:
     def discs(self) -> Array:
         """Offsets along the path of discs, as wide as the mover, that cover it [D]."""
         inner = max(self.front + self.rear - self.width, 0.0)
-        count = int(np.ceil(inner / 1.5)) + 1
+        count = int(np.ceil(inner / (0.6 * self.width))) + 1
         return np.linspace(-self.rear + self.width / 2, self.front - self.width / 2, count)
 
     def poses(self, stations: Array) -> Array:
@@ -88,7 +88,8 @@ class Traffic:
         """Poses [..., 3] at stations, from the tables of track points."""
         low = np.clip(station.astype(np.intp), 0, self._track.shape[1] - 2)
         share = (station - low)[..., None]
-        return self._track[who, low] * (1 - share) + self._track[who, low + 1] * share
+        poses: Array = self._track[who, low] * (1 - share) + self._track[who, low + 1] * share
+        return poses
 
     def _room(self, rows: NDArray[np.intp], sight: int, margin: float) -> tuple[Array, Array]:
         """Free metres ahead of each row's front [R] and the speed, along its path, of what limits them [R]."""
@@ -96,8 +97,9 @@ class Traffic:
         ahead = (self.station[rows] + self.front[rows])[:, None] + np.arange(sight)
         swath = self._sample(np.broadcast_to(rows[:, None], ahead.shape), ahead)
         reach = (self.width[rows, None] + self.width[None, self._owner]) / 2 + margin
-        dx = swath[..., None, 0] - discs[None, None, :, 0]
-        dy = swath[..., None, 1] - discs[None, None, :, 1]
+        near, there = swath.astype(np.float32), discs.astype(np.float32)
+        dx = near[..., None, 0] - there[:, 0]
+        dy = near[..., None, 1] - there[:, 1]
         hit = dx * dx + dy * dy < (reach * reach)[:, None]
         hit &= (self._owner[None] != rows[:, None])[:, None]
         blocked = hit.any(2)
@@ -124,7 +126,7 @@ class Traffic:
             if mover.gate is None:
                 continue
             gap = mover.gate.station - self.station[row] - mover.front
-            if not -0.5 < gap < SIGHT or self.speed[row] ** 2 > 10.0 * max(gap, 0.05):
+            if not -0.5 < gap < (1.0 if mover.on_foot else SIGHT) or self.speed[row] ** 2 > 10.0 * max(gap, 0.05):
                 continue
             approach = mover.gate.approach
             is_open = self._may_walk(row, mover.gate) if approach is None else self.signal.is_open(approach, time)
@@ -138,7 +140,7 @@ class Traffic:
         room, pace = np.full(len(self.movers), np.inf), np.zeros(len(self.movers))
         for rows, sight, margin in (
             (np.flatnonzero(~self.on_foot), SIGHT, 0.3),
-            (np.flatnonzero(self.on_foot), 2, 0.1),
+            (np.flatnonzero(self.on_foot), 2, 0.35),
         ):
             if len(rows):
                 room[rows], pace[rows] = self._room(rows, sight, margin)
@@ -157,7 +159,8 @@ class Traffic:
         desired = standstill + np.maximum(self.speed * headway + closing, 0.0)
         braking = (desired / np.maximum(room, 0.1)) ** 2
         change = ACCELERATION * (1 - (self.speed / wanted) ** 4 - braking)
-        return np.maximum(self.speed + np.clip(change, -8.0, ACCELERATION) * STEP, 0.0)
+        speed: Array = np.maximum(self.speed + np.clip(change, -8.0, ACCELERATION) * STEP, 0.0)
+        return speed
 
 
 def drive(movers: list[Mover], signal: Signal, seconds: float, rng: np.random.Generator) -> Array:

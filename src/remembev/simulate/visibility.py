@@ -44,9 +44,10 @@ def visible_shares(
     hits = cast(geometries, np.broadcast_to(eye, ways.shape), ways)
     seen = (hits.owner == owners[which]) | (hits.distance > reach - 0.05)
     total = np.bincount(which, minlength=len(points))
-    return np.bincount(which, weights=seen, minlength=len(points)) / np.maximum(total, 1)
+    shares: Array = np.bincount(which, weights=seen, minlength=len(points)) / np.maximum(total, 1)
+    return shares
 
 
 def visibility_level(share: float) -> int:
-    """nuScenes' visibility level 1..4 of a share 0..1."""
+    """The visibility level 1..4 that nuScenes gives a share 0..1."""
     return 1 + int(np.searchsorted(LEVELS, share, side="right"))

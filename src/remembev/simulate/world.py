@@ -51,7 +51,7 @@ class World:
     """One scene: what is scenery, who acts, and how the ego car drives.
 
     ego [n, 5] are its x, y, z, yaw and pitch every STEP seconds.
-    ."""
+    """
 
     layout: Layout
     scenery: Mesh
@@ -70,11 +70,19 @@ def poses_at(poses: Array, time: Array | float) -> Array:
     return result
 
 
-def _actor(kind: str, poses: Array, rng: np.random.Generator, size: Triple | None = None) -> Actor:
-    length, width, height = size or draw_size(KINDS[kind], rng)
+def _actor(kind: str, poses: Array, rng: np.random.Generator, size: Triple) -> Actor:
+    length, width, height = size
     mesh = KINDS[kind].build(rng).fitted(length * TIGHTNESS, width * TIGHTNESS, height - 0.01)
     poses = poses + np.array([0.0, 0.0, CLEARANCE, 0.0])
     return Actor(kind, (length, width, height), mesh, poses)
+
+
+def _discs(centre: Array, yaw: float, size: Triple) -> Array:
+    """Discs (x, y, radius) [D, 3] that cover a footprint, in a row along its longer side."""
+    long, short, yaw = (size[0], size[1], yaw) if size[0] > size[1] else (size[1], size[0], yaw + np.pi / 2)
+    along = np.linspace(-0.5, 0.5, int(np.ceil(2 * long / short)) - 1) * (long - short)
+    xy = centre + along[:, None] * (np.cos(yaw), np.sin(yaw))
+    return np.column_stack([xy, np.full(len(xy), short / 2)])
 
 
 class _Builder:
@@ -84,15 +92,26 @@ class _Builder:
         self.layout, self.rng = layout, rng
         self.scenery: list[Mesh] = []
         self.actors: list[Actor] = []
+        self.occupied = np.zeros((0, 3))  # discs (x, y, radius) that cover what stands
         self.movers: list[Mover] = []
         self.bodies: list[list[tuple[str, Triple, float]]] = []  # a mover's objects: kind, size, distance behind
 
     def stand(
         self, kind: str, street: Street, station: float, offset: float, turn: float = 0.0, z: float = 0.0
     ) -> None:
-        """Put an object that never moves beside a street's axis, turned against its heading."""
+        """Put an object that never moves beside a street's axis, turned against its heading, if the place is free."""
         x, y, heading = street.axis.at(station, offset)
-        self.actors.append(_actor(kind, np.array([[x, y, z, heading + turn]]), self.rng))
+        size = draw_size(KINDS[kind], self.rng)
+        discs = _discs(np.array([x, y]), heading + turn, size)
+        if self.is_free(discs[:, :2], discs[0, 2]):
+            self.occupied = np.concatenate([self.occupied, discs])
+            self.actors.append(_actor(kind, np.array([[x, y, z, heading + turn]]), self.rng, size))
+
+    def is_free(self, xy: Array, radius: float) -> bool:
+        """Whether nothing stands within `radius` of the points [n, 2]."""
+        dx, dy = (xy[:, None, i] - self.occupied[None, :, i] for i in (0, 1))
+        reach = self.occupied[:, 2] + radius - 0.05
+        return not bool((dx * dx + dy * dy < reach * reach).any())
 
     def fix(self, mesh: Mesh, street: Street, station: float, offset: float, turn: float = 0.0) -> None:
         """Put scenery beside a street's axis."""
@@ -118,6 +137,8 @@ def _add_ego(builder: _Builder) -> float:
     lane = layout.main.lanes - 1 if turn <= 0 else 0
     route = layout.route(layout.main, 1, lane, turn)
     before = rng.uniform(40.0, 110.0)
+    if layout.cross is not None:  # reach the stop line about when the light turns green
+        before = float(np.clip(33.0 + 9.0 * (rng.uniform(-4.0, 3.0) - layout.signal.start), 40.0, 110.0))
     start = float(layout.main.axis.end) - before
     gate = None if route.stop is None else Gate(route.stop, route.approach)
     half = EGO_SIZE[0] / 2
@@ -144,15 +165,18 @@ def _add_vehicle(builder: _Builder, street: Street, direction: int, kind: str, s
     builder.add_mover(Mover(route.path, start, speed, half, rear, size[1], gate), bodies, 4.0)
 
 
-def _add_traffic(builder: _Builder) -> None:
+def _add_traffic(builder: _Builder, middle: float) -> None:
     rng, layout = builder.rng, builder.layout
     kinds = ["car", "van", "truck", "bus", "ridden_motorcycle"]
     shares = [0.6, 0.1, 0.12, 0.08, 0.1]
     for street in layout.streets():
-        count = int(rng.integers(9, 14)) * street.lanes if street is layout.main else int(rng.integers(4, 7))
+        count = int(rng.integers(16, 24)) * street.lanes if street is layout.main else int(rng.integers(7, 11))
         for _ in range(count):
             direction = int(rng.choice([-1, 1]))
-            start = rng.uniform(5.0, 1.6 * street.axis.end)
+            about = middle if street is layout.main else 0.0
+            start = street.axis.end + direction * about + rng.uniform(-190.0, 90.0)
+            if start < 5.0:
+                continue
             _add_vehicle(builder, street, direction, str(rng.choice(kinds, p=shares)), start)
         for _ in range(int(rng.integers(4, 8)) if street is layout.main else 2):
             _add_cyclist(builder, street)
@@ -180,6 +204,12 @@ WALKS = (1.5, 2.3, 3.1)  # metres from the kerb; each keeps to one direction a s
 
 def _add_people(builder: _Builder, middle: float) -> None:
     rng, layout = builder.rng, builder.layout
+    for _ in range(int(rng.integers(3, 7))):
+        side = int(rng.choice([-1, 1]))
+        station = middle + rng.uniform(-45, 60)
+        if abs(station) > layout.open_from(layout.main, 1.0):
+            offset = side * (layout.main.half_width + rng.uniform(0.4, 0.9))
+            builder.stand("adult", layout.main, station, offset, rng.uniform(-np.pi, np.pi), streets.KERB)
     for _ in range(int(rng.integers(16, 26))):
         _add_walker(builder, layout.main, middle + rng.uniform(-60, 75))
     for _ in range(int(rng.integers(5, 10))):
@@ -191,20 +221,18 @@ def _add_people(builder: _Builder, middle: float) -> None:
             at = sign * (layout.cross.half_width + 2.5)
             for _ in range(int(rng.integers(1, 4))):
                 _add_crosser(builder, layout.main, at + rng.uniform(-1.2, 1.2))
-    for _ in range(int(rng.integers(3, 7))):
-        side = int(rng.choice([-1, 1]))
-        station = middle + rng.uniform(-45, 60)
-        if abs(station) > layout.open_from(layout.main, 1.0):
-            offset = side * (layout.main.half_width + rng.uniform(0.4, 0.9))
-            builder.stand("adult", layout.main, station, offset, rng.uniform(-np.pi, np.pi), streets.KERB)
 
 
-def _walker(builder: _Builder, path: streets.Path, start: float, gate: Gate | None) -> None:
+def _walker(builder: _Builder, path: streets.Path, start: float, gate: Gate | None, reach: float) -> bool:
+    """Add somebody on foot, unless something stands on the `reach` metres of path from the start."""
     rng = builder.rng
     kind = "child" if rng.random() < 0.1 else "adult"
     size = draw_size(KINDS[kind], rng)
+    way = path.at(np.arange(start, start + reach, 0.3))[:, :2]
+    if not builder.is_free(way, size[1] / 2 + 0.1):
+        return False
     mover = Mover(path, start, rng.uniform(0.8, 1.7), size[0] / 2, size[0] / 2, size[1], gate, on_foot=True)
-    builder.add_mover(mover, [(kind, size, 0.0)], 0.2)
+    return builder.add_mover(mover, [(kind, size, 0.0)], 0.2)
 
 
 def _add_walker(builder: _Builder, street: Street, station: float) -> None:
@@ -222,24 +250,31 @@ def _add_walker(builder: _Builder, street: Street, station: float) -> None:
         if kerb - 1.0 < start < kerb + 2 * other.half_width + 1.0:
             return
         gate = Gate(kerb - 0.3, None)
-    _walker(builder, path, start, gate)
+    _walker(builder, path, start, gate, 40.0)
 
 
 def _add_crosser(builder: _Builder, street: Street, station: float) -> None:
-    """Somebody who walks a few metres along the sidewalk, then over the street, then on along the other side."""
+    """Somebody who walks a few metres along the sidewalk, then over the street, then on along the other side.
+
+    The nearest of a few stations is taken where the way between the parked vehicles is free.
+    """
     rng = builder.rng
-    if abs(station) < builder.layout.open_from(street, 1.2):
-        return
-    side, direction = int(rng.choice([-1, 1])), int(rng.choice([-1, 1]))
-    along = rng.uniform(1.0, 14.0)
-    near = side * (street.half_width + WALKS[int(rng.integers(3))])
-    far = -side * (street.half_width + WALKS[int(rng.integers(3))])
-    first = street.axis.at(station - direction * np.linspace(along, 0.0, 30), near)[:, :2]
-    across = street.axis.at(np.full(60, station), np.linspace(near, far, 60))[:, :2]
-    last = street.axis.at(station + direction * np.linspace(0.0, 40.0, 60), far)[:, :2]
-    path = streets.Path.through(np.concatenate([first, across[1:-1], last]))
-    kerb = along + abs(near) - street.half_width
-    _walker(builder, path, rng.uniform(0.3, kerb), Gate(kerb - 0.2, None))
+    for shift in np.arange(12) * rng.choice([-0.7, 0.7]):
+        at = station + shift
+        if abs(at) < builder.layout.open_from(street, 1.2):
+            continue
+        side, direction = int(rng.choice([-1, 1])), int(rng.choice([-1, 1]))
+        along = rng.uniform(1.0, 14.0)
+        near = side * (street.half_width + WALKS[int(rng.integers(3))])
+        far = -side * (street.half_width + WALKS[int(rng.integers(3))])
+        first = street.axis.at(at - direction * np.linspace(along, 0.0, 30), near)[:, :2]
+        across = street.axis.at(np.full(60, at), np.linspace(near, far, 60))[:, :2]
+        last = street.axis.at(at + direction * np.linspace(0.0, 40.0, 60), far)[:, :2]
+        path = streets.Path.through(np.concatenate([first, across[1:-1], last]))
+        kerb = along + abs(near) - street.half_width
+        start = rng.uniform(0.3, kerb)
+        if _walker(builder, path, start, Gate(kerb - 0.2, None), path.end - 20.0 - start):
+            return
 
 
 # ---------------------------------------------------------------- what stands on the street
@@ -280,7 +315,7 @@ def _add_road_works(builder: _Builder, middle: float) -> tuple[int, Interval]:
     return side, (start - 1.0, start + length + 1.0)
 
 
-PARKED = {"car": 0.66, "van": 0.12, "truck": 0.08, "trailer": 0.05, "motorcycle": 0.07, "bus": 0.02}
+PARKED = {"car": 0.66, "van": 0.12, "truck": 0.10, "trailer": 0.04, "motorcycle": 0.06, "bus": 0.02}
 
 
 def _park_along(builder: _Builder, street: Street, side: int, taken: list[Interval], featured: list[str]) -> None:
@@ -312,13 +347,13 @@ def _park_along(builder: _Builder, street: Street, side: int, taken: list[Interv
 def _park(builder: _Builder, street: Street, side: int, station: float, length: float, kind: str) -> None:
     rng, offset = builder.rng, side * street.parking_offset
     if kind == "motorcycle":
-        for k in range(3):
+        for k in range(int(rng.integers(1, 4))):
             builder.stand(kind, street, station + 0.6 + 1.2 * k, offset, np.pi / 2 + rng.normal(0.0, 0.2))
         return
     with_traffic = np.pi if side > 0 else 0.0
     against = np.pi if rng.random() < 0.1 else 0.0
     wide = KINDS[kind].mean[1] > 2.3
-    jitter = side * 0.1 if wide else rng.normal(0.0, 0.1)
+    jitter = side * -0.08 if wide else rng.normal(0.0, 0.1)
     turn = with_traffic + against + rng.normal(0.0, 0.015 if wide else 0.03)
     builder.stand(kind, street, station + length / 2, offset + jitter, turn)
 
@@ -381,7 +416,7 @@ def _add_furniture(builder: _Builder, street: Street, side: int, taken: list[Int
         elif pick < 0.8:
             builder.fix(_hedge(rng), street, station, offset)
         else:
-            for k in range(int(rng.integers(2, 5))):
+            for k in range(int(rng.integers(1, 4))):
                 turn = np.pi / 2 + rng.normal(0.0, 0.12)
                 builder.stand("bicycle", street, station - 1.5 + 0.9 * k, offset + side * 0.15, turn, streets.KERB)
 
@@ -403,12 +438,12 @@ def _add_buildings(builder: _Builder, street: Street, side: int) -> None:
         if rng.random() < 0.25 and length > 11.0:
             _add_yard(builder, street, side, station, length)
         else:
-            setback, height = rng.choice([0.0, 0.0, 1.5, 4.0]), rng.uniform(5.0, 22.0)
+            setback, height = rng.choice([0.0, 1.0, 3.0, 6.0]), rng.uniform(3.0, 11.0)
             front = street.building_offset + setback
-            house = block((-length / 2, length / 2), (-6.5, 6.5), (0.0, height), Material.FACADE)
-            builder.fix(house, street, station + length / 2, side * (front + 6.5))
+            house = block((-length / 2, length / 2), (-4.5, 4.5), (0.0, height), Material.FACADE)
+            builder.fix(house, street, station + length / 2, side * (front + 4.5))
             _add_front(builder, street, side, station, length, front)
-        station += length + (rng.uniform(1.5, 5.0) if rng.random() < 0.3 else 0.0)
+        station += length + (rng.uniform(2.0, 9.0) if rng.random() < 0.5 else 0.0)
 
 
 def _add_front(builder: _Builder, street: Street, side: int, station: float, length: float, front: float) -> None:
@@ -496,7 +531,7 @@ def build_world(seconds: float, rng: np.random.Generator) -> World:
         for side in (-1, 1):
             _add_buildings(builder, street, side)
     _add_parked(builder, middle)
-    _add_traffic(builder)
+    _add_traffic(builder, middle)
     _add_people(builder, middle)
     ego = _set_in_motion(builder, seconds)
     near = [a for a in builder.actors if _closest(a, ego) < HORIZON]

@@ -31,7 +31,16 @@ FIRST_TIMESTAMP = 1_600_000_000_000_000  # µs; scenes follow each other at inte
 SCENE_SPACING = 600_000_000
 MASK_FILE = "maps/simulated.png"
 
-SCENE_TABLES = ("log", "calibrated_sensor", "scene", "sample", "sample_data", "ego_pose", "instance", "sample_annotation")
+SCENE_TABLES = (
+    "log",
+    "calibrated_sensor",
+    "scene",
+    "sample",
+    "sample_data",
+    "ego_pose",
+    "instance",
+    "sample_annotation",
+)
 
 CATEGORIES = (
     "animal", "human.pedestrian.adult", "human.pedestrian.child", "human.pedestrian.construction_worker",
@@ -56,6 +65,7 @@ class Tokens:
     seed: int
 
     def __call__(self, *names: object) -> str:
+        """The token of what these names say."""
         text = "/".join(str(name) for name in (self.seed, *names))
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -215,7 +225,7 @@ class SceneWriter:
             "attribute_tokens": [] if state is None else [self.token("attribute", state)],
             "translation": [x, y, z],
             "size": [width, length, height],
-            "rotation": quaternion(rotation(yaw)),
+            "rotation": [float(np.cos(yaw / 2)), 0.0, 0.0, float(np.sin(yaw / 2))],
             "num_lidar_pts": int(objects.num_points[i]),
             "num_radar_pts": 0,
         }
@@ -253,9 +263,7 @@ def data_set_tables(seed: int, scenes: Sequence[Tables]) -> Tables:
         "attribute": [{"token": token("attribute", n), "name": n, "description": ""} for n in ATTRIBUTES],
         "visibility": [{"token": t, "level": level, "description": ""} for t, level in VISIBILITY.items()],
         "sensor": [{"token": token("sensor"), "channel": CHANNEL, "modality": "lidar"}],
-        "map": [
-            {"token": token("map"), "log_tokens": logs, "category": "semantic_prior", "filename": MASK_FILE}
-        ],
+        "map": [{"token": token("map"), "log_tokens": logs, "category": "semantic_prior", "filename": MASK_FILE}],
         **tables,
     }
 
