@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from remembev.config import load_config
-from remembev.config.schema import PostProcessingConfig
+from remembev.config.schema import NMSConfig, PostProcessingConfig
 from remembev.geometry import BEVGrid, wrap_angle
 from remembev.models import AnchorHeadMulti, HeadOutput
 from remembev.models.box_coder import encode_boxes
@@ -14,6 +14,7 @@ from remembev.models.targets import BACKGROUND, IGNORED
 GRID = BEVGrid(-12.8, -12.8, 12.8, 12.8, 32, 32)
 CLASSES = load_config("tiny").CLASS_NAMES
 POST = PostProcessingConfig()
+BEST_50 = PostProcessingConfig(SCORE_THRESH=0.0, NMS_CONFIG=NMSConfig(NMS_PRE_MAXSIZE=50))
 CHANNELS = 6
 
 
@@ -221,7 +222,7 @@ def test_losses_and_boxes_are_float32_and_finite_under_bfloat16_autocast() -> No
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = head(features())
         losses = head.loss(outputs, boxes, labels, num_points)
-        detections = head.predict(outputs, PostProcessingConfig(SCORE_THRESH=0.0))
+        detections = head.predict(outputs, BEST_50)
     assert outputs[0].cls_preds.dtype == torch.bfloat16
     for name, value in losses.items():
         assert value.dtype == torch.float32
@@ -266,9 +267,8 @@ def test_heads_may_list_the_classes_in_any_order() -> None:
 
 def test_a_frame_is_detected_as_it_is_alone() -> None:
     head = anchor_head().eval()
-    post = PostProcessingConfig(SCORE_THRESH=0.009)
-    together = head.predict(head(features()), post)
-    alone = head.predict(head(features()[1:]), post)[0]
+    together = head.predict(head(features()), BEST_50)
+    alone = head.predict(head(features()[1:]), BEST_50)[0]
     assert len(alone) > 10
     torch.testing.assert_close(together[1].scores, alone.scores)
     torch.testing.assert_close(together[1].boxes, alone.boxes)
@@ -280,10 +280,10 @@ def test_a_few_steps_on_one_frame_find_its_boxes() -> None:
     bev = F.interpolate(torch.randn(2, CHANNELS, 8, 8), size=(32, 32)) + features()
     optimiser = torch.optim.Adam(head.parameters(), lr=0.02)
     costs = []
-    for _ in range(12):
+    for _ in range(8):
         cost = torch.stack(list(head.loss(head(bev), boxes, labels, num_points).values())).sum()
         optimiser.zero_grad()
         cost.backward()
         optimiser.step()
         costs.append(cost.item())
-    assert costs[-1] < 0.6 * costs[0]
+    assert costs[-1] < 0.7 * costs[0]

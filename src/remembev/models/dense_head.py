@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -154,7 +155,7 @@ class AnchorHeadMulti(nn.Module):
     @property
     def heads(self) -> list[SingleHead]:
         """The heads, in the order of their outputs."""
-        return [head for head in self.rpn_heads if isinstance(head, SingleHead)]
+        return cast("list[SingleHead]", list(self.rpn_heads))
 
     def forward(self, spatial_features_2d: Tensor) -> tuple[HeadOutput, ...]:
         """Predictions of each head from spatial_features_2d [B, C_bev, H, W]."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from remembev.config.schema import PostProcessingConfig
 from remembev.geometry import nms_bev
 from remembev.models.detections import Detections
+from remembev.ops import rank_in_group
 
 
 def select_candidates(scores: Tensor, post: PostProcessingConfig) -> tuple[Tensor, Tensor]:
@@ -25,5 +25,4 @@ def select_candidates(scores: Tensor, post: PostProcessingConfig) -> tuple[Tenso
 def suppress(candidates: Detections, post: PostProcessingConfig) -> Detections:
     """What non-maximum suppression leaves of the candidates, at most NMS_POST_MAXSIZE a class, best first."""
     kept = candidates[nms_bev(candidates.boxes, candidates.scores, candidates.labels, post.NMS_CONFIG.NMS_THRESH)]
-    rank = F.one_hot(kept.labels).cumsum(dim=0).gather(1, kept.labels[:, None])[:, 0] if len(kept) else kept.labels
-    return kept[rank <= post.NMS_CONFIG.NMS_POST_MAXSIZE]
+    return kept[rank_in_group(kept.labels) < post.NMS_CONFIG.NMS_POST_MAXSIZE]

@@ -1,6 +1,7 @@
 """The few hot kernels, one signature each, written in plain PyTorch; and the marks by which their time is taken."""
 
 from remembev.ops.memory_read import read_memory, similarity
+from remembev.ops.rank import rank_in_group
 from remembev.ops.scatter import scatter_pillars
 from remembev.ops.stages import StageTimer, stage
 from remembev.ops.voxelise import PillarAssignment, Pillars, assign_pillars, voxelise
@@ -10,6 +11,7 @@ __all__ = [
     "Pillars",
     "StageTimer",
     "assign_pillars",
+    "rank_in_group",
     "read_memory",
     "scatter_pillars",
     "similarity",

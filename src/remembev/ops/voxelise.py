@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from remembev.geometry import BEVGrid
+from remembev.ops.rank import rank_in_group
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ def voxelise(
 ) -> Pillars:
     """Hard voxels: the first ``max_pillars`` pillars of each sample with the first ``max_points`` points of each."""
     assigned = assign_pillars(points, num_points, grid, z_range)
-    pillar_rank = _rank_in_group(assigned.coords[:, 0], len(num_points))
+    pillar_rank = rank_in_group(assigned.coords[:, 0])
     is_kept = pillar_rank < max_pillars
-    point_rank = _rank_in_group(assigned.pillar, len(assigned.coords))
+    point_rank = rank_in_group(assigned.pillar)
     fits = is_kept[assigned.pillar] & (point_rank < max_points)
 
     coords = assigned.coords[is_kept]
@@ -85,13 +86,3 @@ def voxelise(
     padded = points.new_zeros(len(coords), max_points, points.shape[-1])
     padded[pillar, point_rank[fits]] = assigned.points[fits]
     return Pillars(padded, torch.bincount(pillar, minlength=len(coords)), coords)
-
-
-def _rank_in_group(group: Tensor, num_groups: int) -> Tensor:
-    """How many elements before each one are of the same group: int64 [N] from group numbers [N]."""
-    order = group.argsort(stable=True)
-    size = torch.bincount(group, minlength=num_groups)
-    start = size.cumsum(0) - size
-    rank = torch.empty_like(group)
-    rank[order] = torch.arange(len(group), device=group.device) - start[group[order]]
-    return rank
