@@ -25,7 +25,7 @@ _PALETTE_SAMPLES = 6
 _GATE_TITLE = "gate: what memory and current frame let through"
 
 
-def render_frames(views: Sequence[FrameView], *, width: int = 1120, min_score: float = 0.25) -> Iterator[Image.Image]:
+def render_frames(views: Sequence[FrameView], *, width: int = 1040, min_score: float = 0.25) -> Iterator[Image.Image]:
     """Pictures of two panels, ``width`` pixels wide: the scene with its boxes left, the gate and the truth right."""
     height = round(width * 0.575)
     size = width, height
@@ -46,8 +46,8 @@ def write_movie(
     path: Path,
     views: Sequence[FrameView],
     *,
-    width: int = 1120,
-    colours: int = 128,
+    width: int = 1040,
+    colours: int = 96,
     frame_seconds: float = 0.25,
     min_score: float = 0.25,
 ) -> None:
