@@ -69,7 +69,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _fail(str(error))
+        _fail(str(error).rpartition(f"{type(error).__name__}: ")[2])  # a loader's process sends its traceback along
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:

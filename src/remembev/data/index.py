@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -92,6 +93,14 @@ class NuScenesIndex:
     def scene_token(self, scene: int) -> str:
         """Token of a scene."""
         return str(self._tables.scene_token[scene].decode())
+
+    def find_scene(self, name: str) -> int:
+        """Number of the scene of that name. Raises DataError if there is none."""
+        names = [self.scene_name(scene) for scene in range(self.num_scenes)]
+        if name not in names:
+            close = ", ".join(get_close_matches(name, names, n=3)) or ", ".join(names[:3])
+            raise DataError(f"{self.root}: no scene {name!r}; there are {len(names)}, such as {close}")
+        return names.index(name)
 
     def load_frame(self, number: int, class_names: Sequence[str] = DETECTION_NAMES, num_sweeps: int = 0) -> Frame:
         """A key frame with up to ``num_sweeps`` earlier sweeps, as many as the scene has.

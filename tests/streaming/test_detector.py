@@ -1,0 +1,151 @@
+"""The stream: what it takes and refuses, what it keeps, and that scenes do not mix."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from remembev import Detections, StreamingDetector, build_model
+from remembev.config import Config
+from remembev.errors import StreamError
+from remembev.geometry import make_pose, transform_boxes
+
+
+@pytest.fixture
+def detector(small_cfg: Config) -> StreamingDetector:
+    """A detector that finds boxes: untrained, but with a low threshold and a gate that listens to its memory."""
+    torch.manual_seed(0)
+    post = small_cfg.MODEL.POST_PROCESSING.model_copy(update={"SCORE_THRESH": 0.0098})
+    model_cfg = small_cfg.MODEL.model_copy(update={"POST_PROCESSING": post})
+    model = build_model(small_cfg.model_copy(update={"MODEL": model_cfg}))
+    torch.nn.init.normal_(model.memory.xmem.decode.occupancy.weight)
+    return StreamingDetector(model)
+
+
+def cloud(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    xyz = (torch.rand(2000, 3, generator=generator) - 0.5) * torch.tensor([80.0, 80.0, 3.0])
+    return torch.cat((xyz, torch.rand(2000, 1, generator=generator) * 100), dim=1)
+
+
+def pose(frame: int) -> Tensor:
+    yaw = 0.05 * frame
+    return make_pose((1500.0 + 3.0 * frame, 700.0, 0.0), (math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)))
+
+
+def run(detector: StreamingDetector, scene: str, frames: int, offset: int = 0) -> list[Detections]:
+    return [detector.step(cloud(offset + i), pose(i), 0.5 * i, scene) for i in range(frames)]
+
+
+def assert_same(first: Detections, second: Detections) -> None:
+    assert torch.equal(first.boxes, second.boxes)
+    assert torch.equal(first.scores, second.scores)
+    assert torch.equal(first.labels, second.labels)
+
+
+def test_a_step_gives_boxes_scores_labels_and_velocities(detector: StreamingDetector) -> None:
+    found = run(detector, "a", 1)[0]
+    assert len(found) > 0
+    assert found.boxes.shape == (len(found), 9)
+    assert found.velocities.shape == (len(found), 2)
+    assert found.labels.max() < len(detector.cfg.CLASS_NAMES)
+    grid = detector.cfg.feature_grid
+    assert detector.gate is not None
+    assert detector.gate.shape == (grid.height, grid.width)
+
+
+def test_memory_of_earlier_frames_changes_what_is_found(detector: StreamingDetector) -> None:
+    remembered = run(detector, "a", 3)[-1]
+    detector.reset("a")
+    forgotten = detector.step(cloud(2), pose(2), 1.0, "a")
+    assert not torch.equal(remembered.scores, forgotten.scores)
+
+
+def test_scenes_interleaved_in_a_stream_give_bit_for_bit_what_they_give_alone(detector: StreamingDetector) -> None:
+    alone = {"a": run(detector, "a", 3), "b": run(detector, "b", 3, offset=10)}
+    detector.reset()
+    for i in range(3):
+        assert_same(detector.step(cloud(i), pose(i), 0.5 * i, "a"), alone["a"][i])
+        assert_same(detector.step(cloud(10 + i), pose(i), 0.5 * i, "b"), alone["b"][i])
+
+
+def test_a_new_scene_starts_without_the_memory_of_the_one_before(detector: StreamingDetector) -> None:
+    fresh = run(detector, "b", 2)
+    detector.reset()
+    run(detector, "a", 4, offset=20)
+    for found, expected in zip(run(detector, "b", 2), fresh, strict=True):
+        assert_same(found, expected)
+
+
+def test_a_scene_that_was_reset_starts_anew(detector: StreamingDetector) -> None:
+    first = run(detector, "a", 3)
+    detector.reset("a")
+    for found, expected in zip(run(detector, "a", 3), first, strict=True):
+        assert_same(found, expected)
+
+
+def test_only_relative_poses_count_wherever_on_the_map(detector: StreamingDetector) -> None:
+    """Float32 is 0.1 m coarse a thousand kilometres from the origin; the stream never sees such coordinates in it."""
+    near = run(detector, "a", 3)[-1]
+    detector.reset()
+    far = make_pose((1e6, -1e6, 0.0), (1.0, 0.0, 0.0, 0.0))
+    for i in range(3):
+        found = detector.step(cloud(i), far @ pose(i), 0.5 * i, "a")
+    torch.testing.assert_close(found.boxes, near.boxes, rtol=0, atol=1e-3)
+
+
+def test_an_empty_frame_gives_no_boxes_and_keeps_the_memory(detector: StreamingDetector) -> None:
+    expected = run(detector, "a", 3)[-1]
+    detector.reset()
+    run(detector, "a", 2)
+    far_away = torch.full((5, 4), 500.0)
+    assert len(detector.step(torch.zeros(0, 4), pose(2), 0.7, "a")) == 0
+    assert len(detector.step(far_away, pose(2), 0.8, "a")) == 0
+    assert_same(detector.step(cloud(2), pose(2), 1.0, "a"), expected)
+
+
+def test_an_empty_first_frame_is_no_error(detector: StreamingDetector) -> None:
+    assert len(detector.step(np.zeros((0, 5)), np.eye(4), 0.0, "a")) == 0
+
+
+def test_boxes_are_given_in_the_global_frame_on_request(detector: StreamingDetector) -> None:
+    local = detector.step(cloud(0), pose(4), 0.0, "a")
+    detector.reset()
+    placed = detector.step(cloud(0), pose(4), 0.0, "a", frame="global")
+    assert placed.boxes.dtype == torch.float64
+    torch.testing.assert_close(placed.boxes, transform_boxes(pose(4), local.boxes.double()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": torch.zeros(4, 3)}, r"points: expected \[N, 4\] or \[N, 5\], got \[4, 3\]"),
+        ({"points": torch.full((4, 4), math.nan)}, "points: 4 of 4 hold NaN"),
+        ({"pose": torch.eye(3)}, r"pose: expected global_from_lidar \[4, 4\]"),
+        ({"pose": 2 * torch.eye(4)}, "no rotation"),
+        ({"timestamp": math.nan}, "finite"),
+        ({"timestamp": 0.5}, "not after its last frame's"),
+    ],
+)
+def test_a_frame_that_cannot_be_used_is_refused_and_the_stream_goes_on(
+    detector: StreamingDetector, change: dict[str, object], message: str
+) -> None:
+    expected = run(detector, "a", 3)[-1]
+    detector.reset()
+    run(detector, "a", 2)
+    frame = {"points": cloud(2), "pose": pose(2), "timestamp": 1.0, "scene_token": "a"}
+    with pytest.raises(StreamError, match=message):
+        detector.step(**{**frame, **change})  # type: ignore[arg-type]
+    assert_same(detector.step(**frame), expected)  # type: ignore[arg-type]
+
+
+def test_a_scene_forgotten_by_the_limit_starts_anew(detector: StreamingDetector) -> None:
+    detector.model.memory.memories.limit = 2
+    fresh = run(detector, "a", 1)[0]
+    for scene in "bc":
+        run(detector, scene, 1, offset=5)
+    assert_same(detector.step(cloud(0), pose(0), 0.0, "a"), fresh)
