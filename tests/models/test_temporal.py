@@ -1,0 +1,144 @@
+"""The model on clips: what flows through it, back through time, and what must not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from remembev.config import Config, load_config
+from remembev.models import TemporalPointPillar, build_model
+
+
+def clip(cfg: Config, batch: int = 1, frames: int = 3, seed: int = 0, points: int = 600) -> dict[str, Any]:
+    """A batch of random clips with a few cars in them."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(batch, frames, *shape, generator=generator)
+
+    boxes = torch.cat((uniform(4, 2) * 60 - 30, uniform(4, 1) - 1.5, torch.tensor([4.6, 2.0, 1.7]).expand(batch, frames, 4, 3),
+                       uniform(4, 1), uniform(4, 2)), dim=-1)  # fmt: skip
+    grid = cfg.memory_grid
+    xyz = (uniform(points, 3) - 0.5) * torch.tensor([80.0, 80.0, 3.0])
+    return {
+        "points": torch.cat((xyz, uniform(points, 1) * 255, torch.zeros(batch, frames, points, 1)), dim=-1),
+        "num_points": torch.full((batch, frames), points),
+        "gt_boxes": boxes,
+        "gt_labels": torch.zeros(batch, frames, 4, dtype=torch.int64),
+        "gt_num_points": torch.ones(batch, frames, 4, dtype=torch.int64),
+        "prev_from_frame": torch.eye(4).expand(batch, frames, 4, 4),
+        "scene_token": np.array([[f"scene {seed} {item}"] * frames for item in range(batch)]),
+        "scene_masks": (uniform(1, grid.height, grid.width) > 0.8).float(),
+    }
+
+
+def model(cfg: Config) -> TemporalPointPillar:
+    torch.manual_seed(0)
+    made = build_model(cfg)
+    torch.nn.init.normal_(made.memory.xmem.decode.occupancy.weight)
+    return made
+
+
+def stream(made: TemporalPointPillar, batch_seq: dict[str, Any]) -> list[dict[str, Any]]:
+    made.memory.memories.forget()
+    frames = batch_seq["points"].shape[1]
+    return [made.forward_single_timestep({k: v[:, t] for k, v in batch_seq.items()}, t) for t in range(frames)]
+
+
+def joined(*clips: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: np.concatenate([one[key] for one in clips]) if key == "scene_token" else torch.cat([one[key] for one in clips])
+        for key in clips[0]
+    }  # fmt: skip
+
+
+def test_the_losses_of_a_clip_are_the_means_over_its_frames(small_cfg: Config) -> None:
+    made, batch_seq = model(small_cfg).train(), clip(small_cfg)
+    torch.manual_seed(1)
+    losses = made(batch_seq)
+    made = model(small_cfg).train()
+    torch.manual_seed(1)
+    frames = [made.frame_losses(frame) for frame in stream(made, batch_seq)]
+    for name in frames[0]:
+        torch.testing.assert_close(losses[name], torch.stack([frame[name] for frame in frames]).mean())
+    torch.testing.assert_close(losses["loss"], sum(losses[name] for name in frames[0]))
+
+
+def test_gradients_reach_the_points_of_frame_zero_from_the_loss_of_the_last_frame(small_cfg: Config) -> None:
+    made, batch_seq = model(small_cfg).train(), clip(small_cfg)
+    batch_seq["points"].requires_grad_()
+    last = stream(made, batch_seq)[-1]
+    sum(made.frame_losses(last).values()).backward()
+    gradient = batch_seq["points"].grad
+    assert gradient[:, 0].abs().sum() > 0
+
+
+def test_every_weight_learns_from_a_clip(small_cfg: Config) -> None:
+    made = model(small_cfg).train()
+    made(clip(small_cfg, frames=4))["loss"].backward()
+    idle = [name for name, weight in made.named_parameters() if weight.grad is None]
+    assert idle == []
+
+
+def test_the_gate_of_a_frame_does_not_change_with_the_masks_boxes_and_labels_of_that_frame(small_cfg: Config) -> None:
+    memory_cfg = small_cfg.MODEL.MEMORY.model_copy(update={"TEACHER_FORCING": 1.0})
+    cfg = small_cfg.model_copy(update={"MODEL": small_cfg.MODEL.model_copy(update={"MEMORY": memory_cfg})})
+    batch_seq = clip(cfg)
+    changed = {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch_seq.items()}
+    changed["scene_masks"][:, 1] = 1 - changed["scene_masks"][:, 1]
+    changed["gt_boxes"][:, 1] += 3.0
+    changed["gt_labels"][:, 1] = 4
+    one, other = stream(model(cfg).train(), batch_seq), stream(model(cfg).train(), changed)
+    for t in (0, 1):
+        assert torch.equal(one[t]["occ_logits"], other[t]["occ_logits"])
+        assert torch.equal(one[t]["spatial_features_2d"], other[t]["spatial_features_2d"])
+    assert not torch.equal(one[2]["occ_logits"], other[2]["occ_logits"])
+
+
+def test_two_scenes_in_one_batch_give_bit_for_bit_what_they_give_alone(small_cfg: Config) -> None:
+    first, second = clip(small_cfg, seed=1), clip(small_cfg, seed=2)
+    made = model(small_cfg).eval()
+    with torch.no_grad():
+        alone = [made(first), made(second)]
+        together = made(joined(first, second))
+    for t in range(3):
+        for item in range(2):
+            assert len(together[t][item]) == len(alone[item][t][0])
+            assert torch.equal(together[t][item].boxes, alone[item][t][0].boxes)
+            assert torch.equal(together[t][item].scores, alone[item][t][0].scores)
+
+
+def test_a_clip_leaves_no_memory_behind(small_cfg: Config) -> None:
+    made = model(small_cfg).eval()
+    batch_seq = clip(small_cfg)
+    with torch.no_grad():
+        first = stream(made, batch_seq)[-1]["occ_logits"]
+        made(clip(small_cfg, seed=5))
+        assert len(made.memory.memories) == 0
+        again = stream(made, batch_seq)[-1]["occ_logits"]
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_losses_are_finite_with_and_without_bf16(small_cfg: Config, autocast: bool) -> None:
+    made = model(small_cfg).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        losses = made(clip(small_cfg))
+    losses["loss"].backward()
+    assert all(value.isfinite() for value in losses.values())
+    assert all(weight.grad.isfinite().all() for weight in made.parameters() if weight.grad is not None)
+
+
+def test_the_full_configuration_goes_through_a_clip_backward_and_a_stream() -> None:
+    cfg = load_config("nuscenes", ["DATA_CONFIG.POINT_CLOUD_RANGE=[-12.8, -12.8, -5.0, 12.8, 12.8, 3.0]"])
+    made = model(cfg).train()
+    batch_seq = clip(cfg, frames=2)
+    made(batch_seq)["loss"].backward()
+    made.eval()
+    with torch.no_grad():
+        detections = made(batch_seq)
+    assert len(detections) == 2
