@@ -1,6 +1,7 @@
 """Going through scenes as a stream: order, memory, files, and detections that are known to be right."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,20 +25,25 @@ def index(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> NuScenesI
 
 
 class Recorder:
-    """Detects nothing and remembers how it was called."""
+    """Detects nothing and remembers what it was given: ``calls`` has each frame's scene, time and number in memory."""
 
     def __init__(self) -> None:
         self.cfg: Config = load_config("tiny")
-        self.calls: list[tuple[str, float]] = []
+        self.calls: list[tuple[str, float, int]] = []
+        self.remembered: Counter[str] = Counter()
 
     def step(self, points: Tensor, pose: Tensor, timestamp: float, scene_token: str) -> Detections:
         assert points.shape[1] == 5
         assert pose.dtype == torch.float64
-        self.calls.append((scene_token, timestamp))
+        self.calls.append((scene_token, timestamp, self.remembered[scene_token]))
+        self.remembered[scene_token] += 1
         return Detections(torch.zeros(0, 9), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 
     def reset(self, scene_token: str | None = None) -> None:
-        self.calls.append(("reset", 0.0))
+        if scene_token is None:
+            self.remembered.clear()
+        else:
+            self.remembered.pop(scene_token, None)
 
 
 class Oracle(Recorder):
@@ -56,21 +62,21 @@ class Oracle(Recorder):
 
 
 def test_scenes_are_streamed_in_order_of_time_with_an_empty_memory_at_the_start_of_each(index: NuScenesIndex) -> None:
-    detector = Recorder()
-    detect_scenes(detector, index, [1, 0], progress=False)
     frames = {scene: [index.load_frame(n) for n in index.scene_frames(scene)] for scene in (0, 1)}
     expected = [
-        entry
-        for scene in (1, 0)
-        for entry in (("reset", 0.0), *((frame.scene_token, frame.timestamp) for frame in frames[scene]))
+        (frame.scene_token, frame.timestamp, number) for scene in (1, 0) for number, frame in enumerate(frames[scene])
     ]
+    detector = Recorder()
+    detect_scenes(detector, index, [1, 0], progress=False)
     assert detector.calls == expected
+    detect_scenes(detector, index, [1, 0], progress=False)
+    assert detector.calls == 2 * expected
 
 
-def test_without_memory_the_detector_is_reset_before_every_frame(index: NuScenesIndex) -> None:
+def test_without_memory_every_frame_is_the_first_one(index: NuScenesIndex) -> None:
     detector = Recorder()
     detect_scenes(detector, index, [0], use_memory=False, progress=False)
-    assert [name == "reset" for name, _ in detector.calls] == [True, False] * len(index.scene_frames(0))
+    assert [remembered for _, _, remembered in detector.calls] == [0] * len(index.scene_frames(0))
 
 
 def test_ground_truth_boxes_as_detections_score_full_precision_and_no_geometric_error(

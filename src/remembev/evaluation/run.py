@@ -1,6 +1,6 @@
 """Running a detector over a split as a stream, and scoring what it says.
 
-Each scene is gone through in order of time, by the same ``step`` that a user of the stream calls.
+Detecting is streaming: the same steps, in the same order, that a user of the stream takes.
 """
 
 from __future__ import annotations
@@ -9,38 +9,22 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
-from remembev.config import Config
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError
 from remembev.evaluation.scoring import DetectionScore, score_submission
 from remembev.evaluation.submission import Results, submission_boxes, write_submission
 from remembev.files import replacing
-from remembev.models.detections import Detections
-from remembev.streaming import StreamingDetector
+from remembev.streaming import Detector, StreamingDetector, stream_scene
 
 SUBMISSION_FILE = "submission.json"
 METRICS_FILE = "metrics.json"
-
-
-class Detector(Protocol):
-    """What is evaluated: ``StreamingDetector``, or anything that steps like it."""
-
-    @property
-    def cfg(self) -> Config:
-        """Its configuration: the classes and sweeps it was made for."""
-
-    def step(self, points: Tensor, pose: Tensor, timestamp: float, scene_token: str) -> Detections:
-        """Detections of the next frame of a scene, in its LiDAR frame."""
-
-    def reset(self, scene_token: str | None = None) -> None:
-        """Forget one scene, or all of them."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +56,13 @@ def detect_scenes(
     The memory is empty at the start of each scene; without ``use_memory`` it is at the start of each frame.
     """
     class_names = detector.cfg.CLASS_NAMES
-    num_sweeps = detector.cfg.DATA_CONFIG.NUM_SWEEPS
-    starts = {index.scene_frames(scene).start for scene in scenes}
-    numbers = [number for scene in scenes for number in index.scene_frames(scene)]
-    console = Console(stderr=True)
-    results: Results = {}
-    for number in track(numbers, "Detecting", console=console, transient=True, disable=not progress):
-        if number in starts or not use_memory:
-            detector.reset()
-        frame = index.load_frame(number, class_names, num_sweeps)
-        detections = detector.step(frame.points, frame.global_from_lidar, frame.timestamp, frame.scene_token)
-        results[frame.sample_token] = submission_boxes(
-            detections, class_names, frame.global_from_lidar, frame.sample_token
-        )
-    return results
+    steps = chain.from_iterable(stream_scene(detector, index, scene, use_memory=use_memory) for scene in scenes)
+    total = sum(len(index.scene_frames(scene)) for scene in scenes)
+    bar = track(steps, "Detecting", total, console=Console(stderr=True), transient=True, disable=not progress)
+    return {
+        frame.sample_token: submission_boxes(detections, class_names, frame.global_from_lidar, frame.sample_token)
+        for frame, detections in bar
+    }
 
 
 def evaluate(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from remembev.files import replacing
 from remembev.geometry import transform_points
-from remembev.models.detections import Detections
+from remembev.models import Detections
 
 Results = dict[str, list[dict[str, Any]]]
 """Boxes of a submission by sample token, as nuScenes' JSON has them."""

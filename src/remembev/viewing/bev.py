@@ -23,7 +23,7 @@ from torch import Tensor
 
 from remembev.files import replacing
 from remembev.geometry import BEVGrid, bev_corners
-from remembev.models.detections import Detections
+from remembev.models import Detections
 from remembev.viewing import style
 
 HEIGHT_RANGE = (-2.2, 2.0)

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from remembev.data import NuScenesIndex
+from remembev.data import Frame, NuScenesIndex
 from remembev.errors import DataError
-from remembev.streaming import StreamingDetector
+from remembev.models import Detections
+from remembev.streaming import StreamingDetector, stream_scene
 from remembev.viewing.bev import FrameView
 
 
@@ -22,31 +23,34 @@ def watch_scene(
     detector: StreamingDetector, index: NuScenesIndex, scene: int, *, progress: bool = True
 ) -> list[FrameView]:
     """Stream a scene from an empty memory and keep what is to be seen of each key frame."""
-    cfg = detector.cfg
-    token = index.scene_token(scene)
-    numbers = index.scene_frames(scene)
-    detector.reset(token)
+    steps = stream_scene(detector, index, scene)
+    total = len(index.scene_frames(scene))
+    bar = track(steps, "Streaming", total, console=Console(stderr=True), transient=True, disable=not progress)
+    name = index.scene_name(scene)
     views: list[FrameView] = []
-    start = 0.0
-    for number in track(numbers, "Streaming", console=Console(stderr=True), transient=True, disable=not progress):
-        frame = index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS)
-        start = start or frame.timestamp
-        detections = detector.step(frame.points, frame.global_from_lidar, frame.timestamp, token)
-        views.append(
-            FrameView(
-                grid=cfg.feature_grid,
-                class_names=cfg.CLASS_NAMES,
-                title=index.scene_name(scene),
-                seconds=frame.timestamp - start,
-                points=frame.points,
-                gt_boxes=frame.boxes,
-                gt_labels=frame.labels,
-                gt_num_points=frame.num_points,
-                detections=detections,
-                gate=detector.gate,
-            )
-        )
+    start: float | None = None
+    for frame, detections in bar:
+        start = frame.timestamp if start is None else start
+        views.append(frame_view(detector, frame, detections, name, frame.timestamp - start))
     return views
+
+
+def frame_view(
+    detector: StreamingDetector, frame: Frame, detections: Detections, title: str, seconds: float
+) -> FrameView:
+    """What is to be seen of a frame right after the detector's step on it; ``seconds`` since the scene began."""
+    return FrameView(
+        grid=detector.cfg.feature_grid,
+        class_names=detector.cfg.CLASS_NAMES,
+        title=title,
+        seconds=seconds,
+        points=frame.points,
+        gt_boxes=frame.boxes,
+        gt_labels=frame.labels,
+        gt_num_points=frame.num_points,
+        detections=detections,
+        gate=detector.gate,
+    )
 
 
 def watch_keyframe(detector: StreamingDetector, folder: Path) -> FrameView:
