@@ -20,8 +20,9 @@ def clip(cfg: Config, batch: int = 1, frames: int = 3, seed: int = 0, points: in
     def uniform(*shape: int) -> Tensor:
         return torch.rand(batch, frames, *shape, generator=generator)
 
-    boxes = torch.cat((uniform(4, 2) * 60 - 30, uniform(4, 1) - 1.5, torch.tensor([4.6, 2.0, 1.7]).expand(batch, frames, 4, 3),
-                       uniform(4, 1), uniform(4, 2)), dim=-1)  # fmt: skip
+    size = torch.tensor([4.6, 2.0, 1.7]).expand(batch, frames, 4, 3)
+    centre = torch.cat((uniform(4, 2) * 60 - 30, uniform(4, 1) - 1.5), dim=-1)
+    boxes = torch.cat((centre, size, uniform(4, 3)), dim=-1)
     grid = cfg.memory_grid
     xyz = (uniform(points, 3) - 0.5) * torch.tensor([80.0, 80.0, 3.0])
     return {
@@ -50,10 +51,8 @@ def stream(made: TemporalPointPillar, batch_seq: dict[str, Any]) -> list[dict[st
 
 
 def joined(*clips: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: np.concatenate([one[key] for one in clips]) if key == "scene_token" else torch.cat([one[key] for one in clips])
-        for key in clips[0]
-    }  # fmt: skip
+    batch = {key: torch.cat([one[key] for one in clips]) for key in clips[0] if key != "scene_token"}
+    return {**batch, "scene_token": np.concatenate([one["scene_token"] for one in clips])}
 
 
 def test_the_losses_of_a_clip_are_the_means_over_its_frames(small_cfg: Config) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from remembev.ops import read_memory, similarity
 from remembev.ops import memory_read as kernel
+from remembev.ops import read_memory, similarity
 
 
 def random_read(

@@ -21,8 +21,9 @@ from remembev.training.run import build_trainer
 @pytest.fixture(scope="module")
 def trained(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """A run of two epochs of two batches."""
-    from remembev.config import load_config
     from tests.conftest import SMALL
+
+    from remembev.config import load_config
 
     return train(load_config("tiny", SMALL), sim_root, tmp_path_factory.mktemp("run"))
 
@@ -155,4 +156,5 @@ def test_two_processes_share_the_clips_and_shuffle_them_anew_each_epoch(
         shares = [[token for number, token in lines if number == epoch] for lines in seen]
         assert len(shares[0]) == len(shares[1]) == (len(starts) + 1) // 2
         assert set(shares[0]) | set(shares[1]) == starts
-    assert [token for number, token in seen[0] if number == "0"] != [token for number, token in seen[0] if number == "1"]
+    first, second = ([token for number, token in seen[0] if number == epoch] for epoch in ("0", "1"))
+    assert first != second

@@ -1,9 +1,9 @@
 """The detector: pillar encoder, BEV backbone, anchor heads with targets and losses, and the model that joins them."""
 
 from remembev.models.backbone import BaseBEVBackbone
+from remembev.models.checkpoint import load_checkpoint, save_checkpoint
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections
-from remembev.models.checkpoint import load_checkpoint, save_checkpoint
 from remembev.models.temporal import TemporalPointPillar, build_model
 from remembev.models.vfe import DynPillarVFE, PillarVFE, build_vfe
 

@@ -97,6 +97,8 @@ def train(
     """
     run = TrainingRun(out)
     _prepare(run, cfg, resume)
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     L.seed_everything(seed, workers=True, verbose=False)
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,18 +30,26 @@ class Curve:
     values: NDArray[np.float64]
 
 
-def read_curves(path: Path) -> dict[str, Curve]:
-    """The columns of a ``metrics.csv`` with a column ``step``, by name; empty cells are left out.
+def read_curves(*paths: Path) -> dict[str, Curve]:
+    """The columns of one run's ``metrics.csv`` files, by name, joined along their column ``step``.
 
-    Raises DataError if the file is missing or not such a table.
+    A run that was resumed has a file for each start: what an earlier one logged from the step on at which a later one
+    begins was lost and done again, and is left out. Raises DataError for a file that is missing or no such table.
     """
+    rows: list[dict[str, str]] = []
+    for path in paths:
+        try:
+            with path.open(newline="") as file:
+                later = list(csv.DictReader(file))
+            start = min((float(row["step"]) for row in later), default=math.inf)
+            rows = [row for row in rows if float(row["step"]) < start] + later
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(f"{path} is no table of training curves: {error}") from error
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = [name for name in (rows[0] if rows else {}) if name not in ("step", "epoch")]
         return {name: curve for name in names if len((curve := _column(rows, name)).steps)}
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is no table of training curves: {error}") from error
+    except ValueError as error:
+        raise DataError(f"{paths[-1]} is no table of training curves: {error}") from error
 
 
 def curves_svg(curves: Curves) -> str:
@@ -61,7 +70,7 @@ def curves_svg(curves: Curves) -> str:
 
 
 def _column(rows: list[dict[str, str]], name: str) -> Curve:
-    filled = [(float(row["step"]), float(row[name])) for row in rows if row[name]]
+    filled = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
     table = np.array(filled, dtype=np.float64).reshape(-1, 2)
     return Curve(table[:, 0], table[:, 1])
 
