@@ -21,7 +21,7 @@ TURN_SECONDS = 0.05
 MAX_RANGE, MIN_RANGE = 100.0, 1.0
 RANGE_NOISE = 0.02
 WEAKEST_SIGNAL = 3e-6  # reflectivity · cos(incidence) / range² of which 63 % of the pulses are seen
-RANDOM_LOSS = 0.02
+RANDOM_LOSS = 0.04
 ROOF_DROP = 0.40  # metres from the sensor down to the ego car's roof, which swallows the beams that meet it
 ROOF_RIGHT, ROOF_FRONT, ROOF_BACK = 0.62, 0.75, -0.92  # how far the roof reaches, in the sensor frame
 SCENERY = -1  # owner of what is no annotated object
@@ -41,7 +41,7 @@ class Optics:
 OPTICS: dict[Material, Optics] = {
     Material.ASPHALT: Optics(0.12),
     Material.CONCRETE: Optics(0.22),
-    Material.FACADE: Optics(0.25, loss=0.15),
+    Material.FACADE: Optics(0.25, loss=0.25),
     Material.FOLIAGE: Optics(0.30, loss=0.25, roughness=0.15),
     Material.WOOD: Optics(0.20, roughness=0.01),
     Material.STEEL: Optics(0.25, glint=0.3),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 import trimesh
@@ -94,19 +95,26 @@ def rod(
 ) -> Mesh:
     """A round bar, or a cone where `end_radius` differs, from start to end."""
     a, b = np.array(start), np.array(end)
-    axis = (b - a) / np.linalg.norm(b - a)
-    across = np.cross(axis, [0.0, 0.0, 1.0] if abs(axis[2]) < 0.9 else [1.0, 0.0, 0.0])
+    x, y, z = (b - a) / np.linalg.norm(b - a)
+    across = np.array([y, -x, 0.0]) if abs(z) < 0.9 else np.array([0.0, z, -y])
     across /= np.linalg.norm(across)
-    angles = np.arange(sides) * (2 * np.pi / sides)
-    ring = np.outer(np.cos(angles), across) + np.outer(np.sin(angles), np.cross(axis, across))
+    u, v, w = across
+    cosines, faces = _rod_pattern(sides)
+    ring = cosines @ np.array([across, [y * w - z * v, z * u - x * w, x * v - y * u]])
     last = radius if end_radius is None else end_radius
+    vertices = np.concatenate([a + radius * ring, b + last * ring])
+    return Mesh(vertices, faces, np.full(len(faces), material, np.uint8))
+
+
+@cache
+def _rod_pattern(sides: int) -> tuple[Array, NDArray[np.int32]]:
+    """Cosines and sines [sides, 2] about a rod's axis, and the faces of its two rings of vertices."""
+    angles = np.arange(sides) * (2 * np.pi / sides)
     i = np.arange(sides)
     j, fan = (i + 1) % sides, np.arange(1, sides - 1)
     sheath = [np.stack([i, j, i + sides], 1), np.stack([j, j + sides, i + sides], 1)]
     caps = [np.stack([0 * fan, fan + 1, fan], 1), np.stack([0 * fan, fan, fan + 1], 1) + sides]
-    faces = np.concatenate([*sheath, *caps]).astype(np.int32)
-    vertices = np.concatenate([a + radius * ring, b + last * ring])
-    return Mesh(vertices, faces, np.full(len(faces), material, np.uint8))
+    return np.stack([np.cos(angles), np.sin(angles)], 1), np.concatenate([*sheath, *caps]).astype(np.int32)
 
 
 def _sphere() -> tuple[Array, NDArray[np.int32]]:

@@ -196,7 +196,7 @@ def draw_layout(rng: np.random.Generator) -> Layout:
     bends = rng.uniform(-0.7, 0.7, 2) * (rng.random() < 0.7)
     main = Street(_curve(220.0, 45.0, *bends), int(rng.choice([1, 1, 2])))
     # the green of approach 0 begins a little before or after time 0: few scenes are one long red light
-    signal = Signal(rng.uniform(5.0, 7.0), 2.5, rng.uniform(-8.0, 3.0))
+    signal = Signal(rng.uniform(6.0, 9.0), 2.5, rng.uniform(-8.0, 3.0))
     if rng.random() < 0.25:
         return Layout(main, None, signal)
     axis = np.stack([np.zeros(241), np.arange(-120.0, 121.0)], axis=1)

@@ -15,7 +15,9 @@ from remembev.simulate.streets import Array, Path, Signal
 
 STEP = 0.1
 WARM_UP = 6.0
-SIGHT = 36  # metres of path that a driver watches
+SIGHT = 36.0  # metres of path that a driver watches, every LOOK metres
+LOOK = 1.2
+SIGHT_ON_FOOT = 2.0
 ACCELERATION, BRAKING, HEADWAY, STANDSTILL = 1.8, 2.5, 1.2, 2.0
 
 
@@ -41,7 +43,9 @@ class Mover:
     on_foot: bool = False
 
     def discs(self) -> Array:
-        """Offsets along the path of discs, as wide as the mover, that cover it [D]."""
+        """Offsets along the path of discs, as wide as the mover, that cover it [D]; a pedestrian's next step too."""
+        if self.on_foot:
+            return np.array([0.0, 0.9])
         inner = max(self.front + self.rear - self.width, 0.0)
         count = int(np.ceil(inner / (0.6 * self.width))) + 1
         return np.linspace(-self.rear + self.width / 2, self.front - self.width / 2, count)
@@ -76,7 +80,7 @@ class Traffic:
         self.front = np.array([m.front for m in movers])
         self.width = np.array([m.width for m in movers])
         self.on_foot = np.array([m.on_foot for m in movers])
-        longest = max(len(m.path.points) for m in movers) + SIGHT + 20
+        longest = max(len(m.path.points) for m in movers) + int(SIGHT) + 20
         reach = np.arange(longest, dtype=np.float64)
         self._track = np.stack([m.path.at(reach) for m in movers])  # [M, P, 3], a metre apart
         bend = np.abs(np.gradient(self._track[..., 2], axis=1))
@@ -91,10 +95,11 @@ class Traffic:
         poses: Array = self._track[who, low] * (1 - share) + self._track[who, low + 1] * share
         return poses
 
-    def _room(self, rows: NDArray[np.intp], sight: int, margin: float) -> tuple[Array, Array]:
+    def _room(self, rows: NDArray[np.intp], sight: float, margin: float) -> tuple[Array, Array]:
         """Free metres ahead of each row's front [R] and the speed, along its path, of what limits them [R]."""
         discs = self._sample(self._owner, self.station[self._owner] + self._offset)
-        ahead = (self.station[rows] + self.front[rows])[:, None] + np.arange(sight)
+        looks = np.arange(0.0, sight, LOOK)
+        ahead = (self.station[rows] + self.front[rows])[:, None] + looks
         swath = self._sample(np.broadcast_to(rows[:, None], ahead.shape), ahead)
         reach = (self.width[rows, None] + self.width[None, self._owner]) / 2 + margin
         near, there = swath.astype(np.float32), discs.astype(np.float32)
@@ -103,12 +108,13 @@ class Traffic:
         hit = dx * dx + dy * dy < (reach * reach)[:, None]
         hit &= (self._owner[None] != rows[:, None])[:, None]
         blocked = hit.any(2)
-        first = np.where(blocked.any(1), blocked.argmax(1), sight)
+        first = blocked.argmax(1)
         index = np.arange(len(rows))
-        disc = hit[index, np.minimum(first, sight - 1)].argmax(1)
-        turn = discs[disc, 2] - swath[index, np.minimum(first, sight - 1), 2]
+        disc = hit[index, first].argmax(1)
+        turn = discs[disc, 2] - swath[index, first, 2]
         pace = np.maximum(self.speed[self._owner[disc]] * np.cos(turn), 0.0)
-        return np.where(first < sight, first, np.inf), np.where(first < sight, pace, 0.0)
+        free = ~blocked.any(1)
+        return np.where(free, np.inf, looks[first]), np.where(free, 0.0, pace)
 
     def _may_walk(self, row: int, gate: Gate) -> bool:
         """Whether no vehicle will reach the crossing in front of a pedestrian's kerb soon."""
@@ -140,7 +146,7 @@ class Traffic:
         room, pace = np.full(len(self.movers), np.inf), np.zeros(len(self.movers))
         for rows, sight, margin in (
             (np.flatnonzero(~self.on_foot), SIGHT, 0.3),
-            (np.flatnonzero(self.on_foot), 2, 0.35),
+            (np.flatnonzero(self.on_foot), SIGHT_ON_FOOT, 0.35),
         ):
             if len(rows):
                 room[rows], pace[rows] = self._room(rows, sight, margin)

@@ -70,7 +70,7 @@ def poses_at(poses: Array, time: Array | float) -> Array:
     return result
 
 
-def _actor(kind: str, poses: Array, rng: np.random.Generator, size: Triple) -> Actor:
+def _actor(kind: str, size: Triple, poses: Array, rng: np.random.Generator) -> Actor:
     length, width, height = size
     mesh = KINDS[kind].build(rng).fitted(length * TIGHTNESS, width * TIGHTNESS, height - 0.01)
     poses = poses + np.array([0.0, 0.0, CLEARANCE, 0.0])
@@ -86,12 +86,12 @@ def _discs(centre: Array, yaw: float, size: Triple) -> Array:
 
 
 class _Builder:
-    """Collects a scene's actors, movers and scenery while it is drawn."""
+    """Collects a scene's objects, movers and scenery while it is drawn."""
 
     def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
         self.layout, self.rng = layout, rng
         self.scenery: list[Mesh] = []
-        self.actors: list[Actor] = []
+        self.objects: list[tuple[str, Triple, Array]] = []  # kind, size and poses of what will be an actor
         self.occupied = np.zeros((0, 3))  # discs (x, y, radius) that cover what stands
         self.movers: list[Mover] = []
         self.bodies: list[list[tuple[str, Triple, float]]] = []  # a mover's objects: kind, size, distance behind
@@ -105,7 +105,7 @@ class _Builder:
         discs = _discs(np.array([x, y]), heading + turn, size)
         if self.is_free(discs[:, :2], discs[0, 2]):
             self.occupied = np.concatenate([self.occupied, discs])
-            self.actors.append(_actor(kind, np.array([[x, y, z, heading + turn]]), self.rng, size))
+            self.objects.append((kind, size, np.array([[x, y, z, heading + turn]])))
 
     def is_free(self, xy: Array, radius: float) -> bool:
         """Whether nothing stands within `radius` of the points [n, 2]."""
@@ -162,7 +162,8 @@ def _add_vehicle(builder: _Builder, street: Street, direction: int, kind: str, s
     route = builder.layout.route(street, direction, lane, turn)
     gate = None if route.stop is None else Gate(route.stop, route.approach)
     speed = rng.uniform(6.0, 10.0) if long_one else rng.uniform(7.5, 13.0)
-    builder.add_mover(Mover(route.path, start, speed, half, rear, size[1], gate), bodies, 4.0)
+    if not _starts_inside(gate, start):
+        builder.add_mover(Mover(route.path, start, speed, half, rear, size[1], gate), bodies, 4.0)
 
 
 def _add_traffic(builder: _Builder, middle: float) -> None:
@@ -175,11 +176,22 @@ def _add_traffic(builder: _Builder, middle: float) -> None:
             direction = int(rng.choice([-1, 1]))
             about = middle if street is layout.main else 0.0
             start = street.axis.end + direction * about + rng.uniform(-190.0, 90.0)
-            if start < 5.0:
+            if start < 5.0 or (street is layout.main and direction > 0 and _delays_ego(builder, start)):
                 continue
             _add_vehicle(builder, street, direction, str(rng.choice(kinds, p=shares)), start)
         for _ in range(int(rng.integers(4, 8)) if street is layout.main else 2):
             _add_cyclist(builder, street)
+
+
+def _delays_ego(builder: _Builder, start: float) -> bool:
+    """Whether a vehicle would begin between the ego car and its stop line, where a queue costs it its green."""
+    ego = builder.movers[0]
+    return ego.gate is not None and ego.start < start < ego.gate.station and builder.rng.random() < 0.7
+
+
+def _starts_inside(gate: Gate | None, start: float) -> bool:
+    """Whether a mover would begin in the crossing, where the signal can't have let it in."""
+    return gate is not None and -6.0 < start - gate.station < 40.0
 
 
 def _add_cyclist(builder: _Builder, street: Street) -> None:
@@ -192,9 +204,10 @@ def _add_cyclist(builder: _Builder, street: Street) -> None:
     if builder.layout.cross is not None and other is not None:
         approach = (0 if street is builder.layout.main else 2) + (direction < 0)
         gate = Gate(path.end / 2 - other.half_width - streets.STOP_LINE, approach)
-    half = size[0] / 2
-    mover = Mover(path, rng.uniform(0.2, 1.3) * far, rng.uniform(3.0, 6.0), half, half, size[1], gate)
-    builder.add_mover(mover, [("ridden_bicycle", size, 0.0)], 1.0)
+    half, start = size[0] / 2, rng.uniform(0.2, 1.3) * far
+    mover = Mover(path, start, rng.uniform(3.0, 6.0), half, half, size[1], gate)
+    if not _starts_inside(gate, start):
+        builder.add_mover(mover, [("ridden_bicycle", size, 0.0)], 1.0)
 
 
 # ---------------------------------------------------------------- people
@@ -292,6 +305,10 @@ def _add_road_works(builder: _Builder, middle: float) -> tuple[int, Interval]:
     start = middle + rng.uniform(-25.0, 25.0)
     if start + length > -clear and start < clear:
         start = clear if start > 0 else -clear - length
+    machine = str(rng.choice(["excavator", "loader"]))
+    inside = side * (street.half_width + 0.7)
+    at = start + length * rng.uniform(0.45, 0.55)
+    builder.stand(machine, street, at, inside, float(rng.choice([0.0, np.pi])) + rng.normal(0.0, 0.15))
     edge = side * (street.half_width - streets.PARKING + 0.25)
     for station in np.arange(start + 4.0, start + length - 4.0, 2.75):
         builder.stand("barrier", street, station, edge, np.pi / 2 + rng.normal(0.0, 0.05))
@@ -302,12 +319,8 @@ def _add_road_works(builder: _Builder, middle: float) -> tuple[int, Interval]:
     for _ in range(int(rng.integers(2, 6))):
         beside = side * (street.half_width + rng.uniform(0.3, 1.1))
         builder.stand("traffic_cone", street, rng.uniform(start, start + length), beside, 0.0, streets.KERB)
-    machine = str(rng.choice(["excavator", "loader"]))
-    inside = side * (street.half_width + 0.7)
-    at = start + length * rng.uniform(0.45, 0.55)
-    builder.stand(machine, street, at, inside, float(rng.choice([0.0, np.pi])) + rng.normal(0.0, 0.15))
     heap = ball((0.0, 0.0, 0.0), (1.6, 1.1, 1.0), Material.SOIL)
-    builder.fix(heap, street, start + 5.5, side * (street.half_width + 0.2))
+    builder.fix(heap, street, start + 2.5, side * (street.half_width + 0.2))
     for _ in range(int(rng.integers(1, 4))):
         where = at + float(rng.choice([-1, 1])) * rng.uniform(4.2, 6.5)
         beside = side * (street.half_width + rng.uniform(1.4, 2.2))
@@ -502,24 +515,21 @@ def _add_ground(builder: _Builder) -> None:
 
 
 def _set_in_motion(builder: _Builder, seconds: float) -> Array:
-    """Drive the traffic, turn its bodies into actors, and return the ego car's poses [n, 5]."""
+    """Drive the traffic, add its bodies to the objects, and return the ego car's poses [n, 5]."""
     rng = builder.rng
     stations = drive(builder.movers, builder.layout.signal, seconds, rng)
     for i, (mover, bodies) in enumerate(zip(builder.movers, builder.bodies, strict=True)):
         for kind, size, behind in bodies:
             part = Mover(mover.path, 0.0, 0.0, size[0] / 2, size[0] / 2, size[1])
             flat = part.poses(stations[:, i] - behind)
-            z = np.where(builder.layout.on_road(flat[:, :2]) | (not mover.on_foot), 0.0, streets.KERB)
+            raised = mover.on_foot and ~builder.layout.on_road(flat[:, :2])
+            z = np.where(raised, streets.KERB, np.zeros(len(flat)))
             poses = np.column_stack([flat[:, :2], z, flat[:, 2]])
-            builder.actors.append(_actor(kind, poses, rng, size))
+            builder.objects.append((kind, size, poses))
     flat = builder.movers[0].poses(stations[:, 0])
     speed = np.gradient(stations[:, 0], STEP)
     pitch = -0.004 * np.convolve(np.gradient(speed, STEP), np.full(5, 0.2), mode="same")  # the nose dives in braking
     return np.column_stack([flat[:, :2], np.zeros(len(flat)), flat[:, 2], pitch])
-
-
-def _closest(actor: Actor, ego: Array) -> float:
-    return float(np.hypot(*(actor.poses[:, :2] - ego[:, :2]).T).min())
 
 
 def build_world(seconds: float, rng: np.random.Generator) -> World:
@@ -534,5 +544,5 @@ def build_world(seconds: float, rng: np.random.Generator) -> World:
     _add_traffic(builder, middle)
     _add_people(builder, middle)
     ego = _set_in_motion(builder, seconds)
-    near = [a for a in builder.actors if _closest(a, ego) < HORIZON]
-    return World(builder.layout, merge(builder.scenery), near, ego)
+    near = [o for o in builder.objects if np.hypot(*(o[2][:, :2] - ego[:, :2]).T).min() < HORIZON]
+    return World(builder.layout, merge(builder.scenery), [_actor(*o, rng) for o in near], ego)

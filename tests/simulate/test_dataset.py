@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nuscenes import NuScenes
+from nuscenes.utils.geometry_utils import points_in_box
+
+from remembev.errors import ConfigError, DataError
+from remembev.simulate import SimulationSettings, dataset, simulate_dataset
+
+SMALL = SimulationSettings(scenes=2, seed=3, seconds=2.0, azimuths=180, val_share=0.5)
+TINY = replace(SMALL, scenes=1, seconds=1.0, val_share=0.0)
+
+
+@pytest.fixture(scope="module")
+def nusc(small_root: Path) -> NuScenes:
+    return NuScenes("v1.0-sim", str(small_root), verbose=False)
+
+
+def _digest(root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def test_the_devkit_loads_it(nusc: NuScenes, small_root: Path) -> None:
+    assert [len(nusc.scene), len(nusc.sample)] == [2, 8]
+    assert json.loads((small_root / "v1.0-sim/splits.json").read_text())["val"] == [nusc.scene[1]["name"]]
+    assert len({s["timestamp"] for s in nusc.sample}) == 8
+    assert all(nusc.get("log", s["log_token"])["map_token"] for s in nusc.scene)
+    assert not (small_root / ".scenes").exists()
+
+
+def test_chains_run_through_every_row_in_order_of_time(nusc: NuScenes) -> None:
+    seen = {"sample": 0, "sample_data": 0, "sample_annotation": 0}
+
+    def follow(table: str, token: str) -> list[dict]:
+        rows = []
+        while token:
+            rows.append(nusc.get(table, token))
+            assert rows[-1]["prev"] == (rows[-2]["token"] if len(rows) > 1 else "")
+            token = rows[-1]["next"]
+        seen[table] += len(rows)
+        return rows
+
+    for scene in nusc.scene:
+        samples = follow("sample", scene["first_sample_token"])
+        assert samples[-1]["token"] == scene["last_sample_token"]
+        times = np.array([s["timestamp"] for s in samples])
+        np.testing.assert_allclose(np.diff(times) / 1e6, 0.5, atol=0.002)
+        follow("sample_data", samples[0]["data"]["LIDAR_TOP"])
+    for instance in nusc.instance:
+        rows = follow("sample_annotation", instance["first_annotation_token"])
+        assert [len(rows), rows[-1]["token"]] == [instance["nbr_annotations"], instance["last_annotation_token"]]
+        assert all(row["instance_token"] == instance["token"] for row in rows)
+    assert seen == {table: len(getattr(nusc, table)) for table in seen}
+
+
+def test_points_are_counted_as_they_are_written(nusc: NuScenes) -> None:
+    total = 0
+    for sample in nusc.sample:
+        path, boxes, _ = nusc.get_sample_data(sample["data"]["LIDAR_TOP"])
+        points = np.fromfile(path, np.float32).reshape(-1, 5)
+        for box in boxes:
+            annotation = nusc.get("sample_annotation", box.token)
+            assert annotation["num_lidar_pts"] == points_in_box(box, points[:, :3].T).sum()
+            total += annotation["num_lidar_pts"]
+    assert total > 100
+
+
+def test_annotations_are_what_nuscenes_allows(nusc: NuScenes) -> None:
+    for row in nusc.sample_annotation:
+        states = [nusc.get("attribute", t)["name"] for t in row["attribute_tokens"]]
+        group = row["category_name"].split(".")[0]
+        assert len(states) == (0 if group == "movable_object" else 1)
+        if states:
+            allowed = {"human": ("pedestrian",), "vehicle": ("vehicle", "cycle")}[group]
+            assert states[0].startswith(allowed)
+        assert row["visibility_token"] in "1234"
+        width, length, _ = row["size"]
+        assert (length > width) or group != "vehicle"
+
+
+def test_hidden_objects_keep_their_annotations(nusc: NuScenes) -> None:
+    hidden = [a for a in nusc.sample_annotation if a["num_lidar_pts"] == 0 and a["visibility_token"] == "1"]
+    assert hidden
+    for instance in nusc.instance:
+        rows, token = [], instance["first_annotation_token"]
+        while token:
+            rows.append(nusc.get("sample_annotation", token))
+            token = rows[-1]["next"]
+        assert any(row["num_lidar_pts"] for row in rows)
+        times = [nusc.get("sample", row["sample_token"])["timestamp"] for row in rows]
+        assert (np.diff(times) < 600_000).all()
+
+
+def test_moving_things_move_at_the_speed_of_their_attribute(nusc: NuScenes) -> None:
+    checked = 0
+    for row in nusc.sample_annotation:
+        states = [nusc.get("attribute", t)["name"] for t in row["attribute_tokens"]]
+        speed = np.linalg.norm(nusc.box_velocity(row["token"])[:2])
+        if states == ["vehicle.parked"] and np.isfinite(speed):
+            assert speed < 1e-6
+            checked += 1
+    assert checked > 20
+
+
+def test_scenes_lie_apart_and_far_from_the_origin(nusc: NuScenes) -> None:
+    places = [nusc.get("ego_pose", d["ego_pose_token"])["translation"] for d in nusc.sample_data]
+    assert min(np.hypot(x, y) for x, y, _ in places) > 200
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(small_root: Path, tmp_path: Path) -> None:
+    simulate_dataset(tmp_path / "two", SMALL, workers=2)
+    assert _digest(tmp_path / "two") == _digest(small_root)
+
+
+def test_another_seed_gives_another_world(tmp_path: Path) -> None:
+    def points(seed: int) -> bytes:
+        root = tmp_path / str(seed)
+        simulate_dataset(root, replace(TINY, seed=seed), workers=1)
+        return b"".join(p.read_bytes() for p in sorted(root.rglob("*.pcd.bin")))
+
+    assert points(1) != points(2)
+
+
+def test_sweeps_are_twenty_a_second_around_the_same_key_frames(tmp_path: Path) -> None:
+    for sweeps in (False, True):
+        simulate_dataset(tmp_path / str(sweeps), replace(TINY, sweeps=sweeps), workers=1)
+    keys, all_turns = (NuScenes("v1.0-sim", str(tmp_path / s), verbose=False) for s in ("False", "True"))
+    assert [len(keys.sample_data), len(all_turns.sample_data)] == [2, 20]
+    times = np.array([d["timestamp"] for d in all_turns.sample_data])
+    np.testing.assert_allclose(np.diff(times) / 1e6, 0.05, atol=0.002)
+    assert sum(d["is_key_frame"] for d in all_turns.sample_data) == 2
+    assert all(d["next"] == e["token"] for d, e in zip(all_turns.sample_data, all_turns.sample_data[1:], strict=False))
+    for data in keys.sample_data:
+        name = data["filename"]
+        assert (tmp_path / "False" / name).read_bytes() == (tmp_path / "True" / name).read_bytes()
+    assert len(list((tmp_path / "True/sweeps/LIDAR_TOP").iterdir())) == 18
+
+
+def test_a_complete_data_set_is_left_alone(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "_simulate_scene", lambda *_: pytest.fail("simulated again"))
+    simulate_dataset(small_root, SMALL, workers=1)
+
+
+def test_an_interrupted_run_has_no_tables_and_goes_on(
+    small_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate, calls = dataset._simulate_scene, []
+
+    def interrupted(out: Path, settings: SimulationSettings, index: int) -> None:
+        calls.append(index)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        simulate(out, settings, index)
+
+    monkeypatch.setattr(dataset, "_simulate_scene", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate_dataset(tmp_path / "out", SMALL, workers=1)
+    assert not (tmp_path / "out/v1.0-sim").exists()
+    simulate_dataset(tmp_path / "out", SMALL, workers=1)
+    assert calls == [0, 1, 1]
+    assert _digest(tmp_path / "out") == _digest(small_root)
+
+
+def test_other_settings_in_the_folder_are_reported(small_root: Path) -> None:
+    with pytest.raises(DataError, match=f"{small_root.name}.*seed"):
+        simulate_dataset(small_root, replace(SMALL, seed=4), workers=1)
+
+
+def test_a_foreign_folder_or_file_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(DataError, match=str(tmp_path)):
+        simulate_dataset(tmp_path, SMALL, workers=1)
+    with pytest.raises(DataError, match=r"thesis\.txt"):
+        simulate_dataset(tmp_path / "thesis.txt", SMALL, workers=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("scenes", 0), ("seed", -1), ("seconds", 0.1), ("azimuths", 5), ("val_share", 1.0), ("version", "a/b")],
+)
+def test_a_bad_setting_is_named(field: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=field):
+        SimulationSettings(**{field: value})
+
+
+def test_no_workers_are_too_few(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="workers"):
+        simulate_dataset(tmp_path / "out", SMALL, workers=0)
+    assert not (tmp_path / "out").exists()
