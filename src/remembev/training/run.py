@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 from remembev.config import Config, config_to_yaml
 from remembev.data import build_seq_loader, collate_seq
 from remembev.data.collate import Clip
-from remembev.errors import CheckpointError, UserError
+from remembev.errors import UserError
 from remembev.files import replacing
 from remembev.models import save_checkpoint
 from remembev.training.module import ClipModule
@@ -30,6 +30,11 @@ class TrainingRun:
     """Where a run keeps its files."""
 
     out: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration it was started with."""
+        return self.out / "config.yaml"
 
     @property
     def weights(self) -> Path:
@@ -96,13 +101,15 @@ def train(
     Raises UserError if ``out`` holds a run and ``resume`` isn't set, or holds one of another configuration.
     """
     run = TrainingRun(out)
-    _prepare(run, cfg, resume)
+    _check(run, cfg, resume)
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     L.seed_everything(seed, workers=True, verbose=False)
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data)
     val_loader = _validation_loader(cfg, data)
+    with replacing(run.config) as temporary:
+        temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
     trainer = build_trainer(cfg, run, devices=devices)
     trainer.fit(
         ClipModule(cfg),
@@ -153,16 +160,14 @@ def resolve_precision(precision: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def _prepare(run: TrainingRun, cfg: Config, resume: bool) -> None:
-    """Make the run's folder, or check that it can be gone on with."""
-    config_file = run.out / "config.yaml"
-    if config_file.exists():
-        if not resume:
-            raise UserError(f"{run.out} holds a run already: resume it, or give another folder")
-        if config_file.read_text(encoding="utf-8") != config_to_yaml(cfg):
-            raise CheckpointError(f"{config_file} differs from the configuration given: resume needs the same one")
-    with replacing(config_file) as temporary:
-        temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
+def _check(run: TrainingRun, cfg: Config, resume: bool) -> None:
+    """Whether the run may start: its folder holds no epoch yet, or is to be gone on with as it was begun."""
+    if not run.resume_from.is_file():
+        return
+    if not resume:
+        raise UserError(f"{run.out} holds a run already: resume it, or give another folder")
+    if run.config.read_text(encoding="utf-8") != config_to_yaml(cfg):
+        raise UserError(f"{run.config} differs from the configuration given: to resume needs the same one")
 
 
 def _validation_loader(cfg: Config, data: Path) -> DataLoader[Clip]:

@@ -1,0 +1,153 @@
+"""The command line as a user types it: the line from a data set to boxes, and mistakes said in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.conftest import SMALL
+
+from remembev.cli import main
+from remembev.config import load_config
+from remembev.models import build_model, save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model that finds boxes although nobody trained it."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_checkpoint(path, build_model(load_config("tiny", [*SMALL, "MODEL.POST_PROCESSING.SCORE_THRESH=0.0099"])))
+    return path
+
+
+def remembev(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command; its exit code."""
+    monkeypatch.setattr("sys.argv", ["remembev", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown
+    assert "error:" in shown
+    return " ".join(shown.split())
+
+
+def test_training_evaluation_and_streaming_follow_each_other(
+    sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    changes = [part for change in SMALL for part in ("--set", change)]
+    assert remembev(monkeypatch, "train", "tiny", "--data", sim_root, "--out", run, *changes) == 0
+    weights = run / "model.safetensors"
+    capsys.readouterr()
+    assert remembev(monkeypatch, "eval", weights, "--data", sim_root, "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["with_memory"] is True
+    assert 0 <= metrics["nds"] <= 1
+    assert json.loads((run / "eval" / "metrics.json").read_text()) == metrics
+    assert remembev(monkeypatch, "eval", weights, "--data", sim_root, "--no-memory") == 0
+    assert "NDS" in capsys.readouterr().out
+    assert json.loads((run / "eval-no-memory" / "metrics.json").read_text())["with_memory"] is False
+
+
+def test_a_stream_writes_its_boxes_and_a_moving_picture(
+    checkpoint: Path, sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes, movie = tmp_path / "boxes.jsonl", tmp_path / "scene.gif"
+    assert remembev(monkeypatch, "stream", checkpoint, "--data", sim_root, "--out", boxes, "--movie", movie) == 0
+    frames = [json.loads(line) for line in boxes.read_text().splitlines()]
+    assert len(frames) == 8
+    assert any(frame["boxes"] for frame in frames)
+    assert movie.read_bytes().startswith(b"GIF")
+
+
+def test_the_benchmark_names_every_stage_of_a_step(
+    checkpoint: Path, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert remembev(monkeypatch, "bench", checkpoint, "--data", sim_root, "--frames", 2, "--json") == 0
+    times = json.loads(capsys.readouterr().out)["median_ms"]
+    assert list(times) == ["voxelise", "vfe", "scatter", "backbone", "memory", "head", "nms", "step"]
+    assert sum(list(times.values())[:-1]) < 1.5 * times["step"]
+
+
+def test_a_key_that_does_not_exist_is_named_with_the_one_that_is_meant(
+    sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("train", "tiny", "--data", sim_root, "--out", tmp_path / "run", "--set", "MODEL.MEMORY.TOPK=3")
+    assert remembev(monkeypatch, *arguments) == 1
+    assert "MODEL.MEMORY.TOPK: no such key; did you mean TOP_K?" in error(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_clip_longer_than_its_scene_is_said_with_its_length_and_leaves_nothing(
+    sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("train", "tiny", "--data", sim_root, "--out", tmp_path / "run", "--set", "DATA_CONFIG.SEQ_LEN=50")
+    assert remembev(monkeypatch, *arguments) == 1
+    assert "50 key frames" in error(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_table_is_named(
+    checkpoint: Path,
+    sim_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(sim_root / "v1.0-sim", root / "v1.0-sim", ignore=shutil.ignore_patterns("*.safetensors"))
+    (root / "v1.0-sim" / "ego_pose.json").unlink()
+    assert remembev(monkeypatch, "stream", checkpoint, "--data", root) == 1
+    assert "ego_pose.json" in error(capsys)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_point_file_is_named_by_the_loader_and_its_processes(
+    workers: int, sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(sim_root, root)
+    for cloud in (root / "samples" / "LIDAR_TOP").iterdir():
+        cloud.write_bytes(cloud.read_bytes()[:1003])
+    changes = [part for change in [*SMALL, "OPTIMIZATION.NUM_WORKERS=1"] for part in ("--set", change)]
+    arguments = ("train", "tiny", "--data", root, "--out", tmp_path / "run", "--workers", workers, *changes)
+    assert remembev(monkeypatch, *arguments) == 1
+    assert ".pcd.bin" in error(capsys)
+
+
+def test_a_checkpoint_of_another_shape_is_named(
+    checkpoint: Path,
+    sim_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from safetensors import safe_open
+
+    weights = load_file(checkpoint)
+    with safe_open(checkpoint, framework="pt") as file:
+        metadata = file.metadata()
+    weights["memory.xmem.nothing_read"] = torch.zeros(3)
+    other = tmp_path / "other.safetensors"
+    save_file(weights, other, metadata=metadata)
+    assert remembev(monkeypatch, "eval", other, "--data", sim_root, "--out", tmp_path / "eval") == 1
+    message = error(capsys)
+    assert "other.safetensors" in message
+    assert "memory.xmem.nothing_read" in message
+    assert not (tmp_path / "eval").exists()
+
+
+def test_a_scene_that_is_not_there_is_named(
+    checkpoint: Path, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert remembev(monkeypatch, "stream", checkpoint, "--data", sim_root, "--scene", "nowhere") == 1
+    assert "no scene 'nowhere'" in error(capsys)
