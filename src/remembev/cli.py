@@ -177,6 +177,7 @@ def stream(
     version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the boxes, a JSON object a frame and line.")] = None,
     movie: Annotated[Path | None, typer.Option(help="Write a moving picture (GIF), seen from above.")] = None,
+    min_score: Annotated[float, typer.Option(help="Lowest score that is drawn in the moving picture.")] = 0.25,
     device: Device = "cpu",
 ) -> None:
     """Stream a scene frame by frame: boxes on the screen, in a file, in a moving picture."""
@@ -206,7 +207,7 @@ def stream(
     if movie is not None:
         from remembev.viewing import write_movie
 
-        write_movie(movie, views)
+        write_movie(movie, views, min_score=min_score)
 
 
 @app.command()
