@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def train(
     _check(run, cfg, resume)
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own, about torch's pytree
     L.seed_everything(seed, workers=True, verbose=False)
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data)
