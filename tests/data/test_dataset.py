@@ -40,11 +40,12 @@ def world_of(clip: Clip, global_from_last: Tensor) -> tuple[list[Tensor], list[T
 def test_an_item_has_the_tensors_of_the_design(hand_cfg: Config) -> None:
     clip = dataset_of(hand_cfg)[0]
     points, boxes = clip["points"].shape[1], clip["gt_boxes"].shape[1]
+    mask = hand_cfg.memory_grid.height, hand_cfg.memory_grid.width
     shapes = {
         "points": (3, points, 5), "num_points": (3,), "gt_boxes": (3, boxes, 9), "gt_labels": (3, boxes),
         "gt_track_ids": (3, boxes), "gt_num_points": (3, boxes), "gt_visibility": (3, boxes),
         "last_from_frame": (3, 4, 4), "prev_from_frame": (3, 4, 4), "timestamp": (3,), "scene_token": (3,),
-        "sample_token": (3,), "scene_masks": (3, 1, 64, 64), "agent_masks": (3, 3, 64, 64), "valids_mask": (3, 3),
+        "sample_token": (3,), "scene_masks": (3, 1, *mask), "agent_masks": (3, 3, *mask), "valids_mask": (3, 3),
     }  # fmt: skip
     assert {key: tuple(value.shape) for key, value in clip.items()} == shapes
     integer = ("num_points", "gt_labels", "gt_track_ids", "gt_num_points", "gt_visibility")
@@ -248,7 +249,10 @@ def test_the_call_of_the_design_works(hand_root: Path, hand_cfg: Config) -> None
         dataset_cfg=hand_cfg.DATA_CONFIG, class_names=hand_cfg.CLASS_NAMES, training=True, root_path=None,
         logger=logging.getLogger(), seq_len=2, stride=1, nusc_version=VERSION, nusc_dataroot=hand_root,
     )  # fmt: skip
-    assert dataset[0]["scene_masks"].shape[-2:] == (256, 256)
+    assert dataset[0]["scene_masks"].shape[-2:] == (
+        hand_cfg.DATA_CONFIG.pillar_grid.height,
+        hand_cfg.DATA_CONFIG.pillar_grid.width,
+    )
 
 
 def test_root_path_stands_in_for_the_configuration_s(tmp_path: Path, hand_cfg: Config) -> None:

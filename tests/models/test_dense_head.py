@@ -21,7 +21,7 @@ CHANNELS = 6
 def anchor_head(*overrides: str) -> AnchorHeadMulti:
     torch.manual_seed(0)
     small = ["MODEL.DENSE_HEAD.SHARED_CONV_NUM_FILTER=8", "MODEL.DENSE_HEAD.SEPARATE_REG_CONFIG.NUM_MIDDLE_FILTER=4"]
-    cfg = load_config("tiny", [*small, *(f"MODEL.DENSE_HEAD.{override}" for override in overrides)])
+    cfg = load_config("nuscenes", [*small, *(f"MODEL.DENSE_HEAD.{override}" for override in overrides)])
     return AnchorHeadMulti(cfg.MODEL.DENSE_HEAD, CLASSES, CHANNELS, GRID)
 
 

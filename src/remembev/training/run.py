@@ -23,6 +23,7 @@ from remembev.training.module import ClipModule
 
 logger = logging.getLogger(__name__)
 
+_LOG_EVERY = 5
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -142,7 +143,7 @@ def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: 
         precision=_PRECISIONS[resolve_precision(cfg.OPTIMIZATION.PRECISION)],  # type: ignore[arg-type]
         gradient_clip_val=cfg.OPTIMIZATION.GRAD_NORM_CLIP,
         logger=loggers,
-        log_every_n_steps=5,
+        log_every_n_steps=min(_LOG_EVERY, cfg.OPTIMIZATION.BATCHES_PER_EPOCH or _LOG_EVERY),
         callbacks=[
             ModelCheckpoint(run.resume_from.parent, filename="last", enable_version_counter=False),
             WriteWeights(run),

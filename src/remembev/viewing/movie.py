@@ -29,7 +29,8 @@ def render_frames(views: Sequence[FrameView], *, width: int = 1040, min_score: f
     """Pictures of two panels, ``width`` pixels wide: the scene with its boxes left, the gate and the truth right."""
     height = round(width * 0.575)
     size = width, height
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=style.BACKGROUND)
+    # a quarter of a pixel more: some versions of matplotlib cut the fraction off, and with it a row
+    figure = Figure(figsize=((width + 0.25) / _DPI, (height + 0.25) / _DPI), dpi=_DPI, facecolor=style.BACKGROUND)
     panel = 0.482
     scene = figure.add_axes((0.008, 0.1, panel, panel * width / height))
     gate = figure.add_axes((0.51, 0.1, panel, panel * width / height))
