@@ -7,9 +7,10 @@ checked here, once, so that the model and the data set need not.
 from __future__ import annotations
 
 from math import isclose
+from re import fullmatch
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from remembev.geometry import BEVGrid
 
@@ -18,6 +19,31 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Interval = tuple[float, float]
+
+
+def _size(unit: str, *, or_count: bool) -> BeforeValidator:
+    """A size with its unit, such as ``1.6 m``, or where it says so a whole number."""
+
+    def check(value: object) -> object:
+        if or_count and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+            return value
+        if isinstance(value, str) and fullmatch(rf"\d+(\.\d+)? {unit}", value) and measure(value) > 0:
+            return value
+        raise ValueError(f"expected {'a whole number from 1 on, or ' * or_count}a size such as 1.5 {unit}")
+
+    return BeforeValidator(check)
+
+
+Metres = Annotated[str, _size("m", or_count=False)]
+Seconds = Annotated[str, _size("s", or_count=False)]
+CountOrMetres = Annotated[int | str, _size("m", or_count=True)]
+CountOrSquareMetres = Annotated[int | str, _size("m2", or_count=True)]
+CountOrSeconds = Annotated[int | str, _size("s", or_count=True)]
+
+
+def measure(text: str) -> float:
+    """The number of a size with its unit, such as ``1.6 m``."""
+    return float(text.split()[0])
 
 
 class Section(BaseModel):
@@ -71,8 +97,9 @@ class DataConfig(Section):
     """Earlier sweeps added to each key frame; 0: none. OpenPCDet's MAX_SWEEPS counts the key frame: 10 is 9 here."""
     ALIGNMENT: Literal["implicit", "explicit"] = "implicit"
     """``explicit``: the loader moves all frames into the clip's last. ``implicit``: the network moves its memory."""
-    AGENT_SLOTS: Annotated[int, Field(ge=0)] = 0
-    """Slots of agent_masks; 0: no agent masks."""
+    AGENT_SLOTS: Count = 1
+    """Slots of agent_masks: the first holds all objects without a slot of their own, each other one an object.
+    1: the scene is the one slot, and there are no agent masks."""
     DATA_AUGMENTOR: AugmentorConfig = AugmentorConfig()
     DATA_PROCESSOR: ProcessorConfig
 
@@ -163,29 +190,149 @@ class OccupancyLossConfig(Section):
     """Progress of the training, 0 to 1, from which and up to which the share falls from all cells to BOOTSTRAP_TOP."""
 
 
-class MemoryConfig(Section):
-    """XMem's memory in BEV (Cheng & Schwing, ECCV 2022)."""
+class ForcingConfig(Section):
+    """Teacher forcing: the share of the training's frames whose true masks are written, falling (or not) on the way."""
 
-    NAME: Literal["XMemBEVModule"] = "XMemBEVModule"
-    STRIDE: Count = 2
-    """Cells of spatial_features_2d from one cell of the memory to the next: H_m = H / STRIDE."""
+    START: Share = 0.5
+    END: Share = 0.5
+    DURING: Interval = (0.0, 1.0)
+    """Progress of the training, 0 to 1, from which and up to which the share goes from START to END, linearly."""
+
+
+class WorkingMemoryConfig(Section):
+    """The latest memory frames, whole: in memory frames, or in seconds (``4 s``) where MEM_EVERY is in seconds."""
+
+    MIN_FRAMES: CountOrSeconds = 2
+    """Memory frames that stay when the others are consolidated (XMem's T_min)."""
+    MAX_FRAMES: CountOrSeconds = 5
+    """Memory frames at which the oldest are consolidated (XMem's T_max); the read sees at most one less."""
+
+
+class LongTermMemoryConfig(Section):
+    """Prototypes of what left the working memory."""
+
+    MAX_TOKENS: Annotated[int, Field(ge=0)] = 1024
+    """Tokens that there is room for; over it the least used go. 0: no long-term memory, first in first out instead."""
+    PROTOTYPES: Count = 128
+    """Tokens that a consolidation keeps (XMem's P)."""
+    CHOOSE: Literal["usage", "random"] = "usage"
+    """Which tokens become prototypes: the most used for their age, or any."""
+
+
+class ForegroundConfig(Section):
+    """Foreground-first writing: which cells of a frame are written, where the best go first."""
+
+    TOKENS: CountOrSquareMetres | None = None
+    """Cells written of a frame, in tokens or in area (``900 m2``); ``null``: the whole grid."""
+    BY: Literal["mask", "occupancy"] = "mask"
+    """What makes a cell matter: the mask that is written with it, or the occupancy that the model gives it."""
+    MIN: Share = 0.0
+    """Cells that matter less than this are not written at all."""
+
+
+class ReadConfig(Section):
+    """What the read knows of a token beside its key. ``null``: nothing, the original similarity to the last bit."""
+
+    DISTANCE: Metres | None = None
+    """A token σ away from the query's cell loses ½ of similarity, 2σ away 2 (a Gaussian); σ is learnt from here on."""
+    AGE: Seconds | None = None
+    """A token loses 1 of similarity for each time constant since it was written; the constant is learnt."""
+
+
+class AgentsConfig(Section):
+    """Agent slots at inference, made of the model's own boxes (``DATA_CONFIG.AGENT_SLOTS`` says how many)."""
+
+    MIN_SCORE: Share = 0.3
+    """A box takes a free slot from this score on."""
+    MATCH_WITHIN: Metres = "2 m"
+    """A slot's box, moved on by its velocity, is found again in a box whose centre is this near."""
+    MAX_MISSED: Annotated[int, Field(ge=0)] = 3
+    """Frames in a row that a slot may go without a box before it is free again."""
+
+
+class MemoryConfig(Section):
+    """The memory in BEV: XMem's (Cheng & Schwing, ECCV 2022), or a ConvGRU to compare it with.
+
+    ``ConvGRUBEVModule`` reads STRIDE, FEATURE_DIM, HIDDEN_DIM, MAX_SCENES and FUSION only.
+    """
+
+    NAME: Literal["XMemBEVModule", "ConvGRUBEVModule"] = "XMemBEVModule"
+    FUSION: Literal["gate", "gate_and_read", "none"] = "gate"
+    """What the memory may do to the features: ``gate`` them by its occupancy, also add what it reads
+    (``gate_and_read``), or ``none``: there is no memory, and the detector sees single frames. A ConvGRU adds what it
+    remembers whatever else is said, but for ``none``."""
+    STRIDE: CountOrMetres = 2
+    """Size of the memory's cells, in cells of spatial_features_2d or in metres (``1.6 m``): H_m = H / STRIDE."""
     FEATURE_DIM: Count = 128
     """Channels of the features that the memory works on."""
     KEY_DIM: Count = 64
     VALUE_DIM: Count = 128
     HIDDEN_DIM: Count = 64
     TOP_K: Count = 30
-    MEM_EVERY: Count = 1
-    """A frame in so many is written into the working memory."""
-    MAX_FRAMES: Count = 5
-    """Memory frames that the working memory keeps; the oldest goes first."""
+    MEM_EVERY: CountOrSeconds = 1
+    """How often a frame is written into the working memory: one in so many, or one every so many seconds (``1 s``)."""
+    DEEP_UPDATE_EVERY: CountOrSeconds | None = None
+    """How often the sensory memory is updated deeply, in frames or seconds; ``null``: when a frame is written."""
+    WORKING: WorkingMemoryConfig = WorkingMemoryConfig()
+    LONG_TERM: LongTermMemoryConfig = LongTermMemoryConfig()
+    FOREGROUND: ForegroundConfig = ForegroundConfig()
+    READ: ReadConfig = ReadConfig()
+    FORGET_BEYOND: Metres | None = None
+    """Tokens farther from the car than this are forgotten."""
+    FORGET_AFTER: Seconds | None = None
+    """Tokens older than this are forgotten."""
     MAX_SCENES: Count = 8
     """Scenes whose memory is kept; the one used longest ago goes first."""
-    TEACHER_FORCING: Share = 0.5
-    """Training: the share of the frames whose true mask is written instead of the model's own occupancy."""
+    AGENTS: AgentsConfig = AgentsConfig()
+    TEACHER_FORCING: ForcingConfig = ForcingConfig()
     GATE_BIAS: float = 3.0
     """Occupancy logit that an untrained model gives: its gate is open, so that it can't kill recall early."""
     OCC_LOSS: OccupancyLossConfig = OccupancyLossConfig()
+
+    @model_validator(mode="after")
+    def _frames_in_order(self) -> MemoryConfig:
+        for name in ("MIN_FRAMES", "MAX_FRAMES"):
+            if isinstance(getattr(self.WORKING, name), str) and not isinstance(self.MEM_EVERY, str):
+                raise ValueError(f"WORKING.{name} in seconds needs MEM_EVERY in seconds too")
+        if not 1 <= self.min_frames < self.max_frames:
+            raise ValueError(
+                f"WORKING keeps {self.min_frames} to {self.max_frames} memory frames: needed are 1 ≤ MIN < MAX"
+            )
+        if 0 < self.LONG_TERM.MAX_TOKENS < self.LONG_TERM.PROTOTYPES:
+            raise ValueError(
+                f"LONG_TERM has room for {self.LONG_TERM.MAX_TOKENS} tokens, fewer than the "
+                f"{self.LONG_TERM.PROTOTYPES} PROTOTYPES of one consolidation"
+            )
+        return self
+
+    @property
+    def min_frames(self) -> int:
+        """T_min in memory frames."""
+        return self._memory_frames(self.WORKING.MIN_FRAMES)
+
+    @property
+    def max_frames(self) -> int:
+        """T_max in memory frames."""
+        return self._memory_frames(self.WORKING.MAX_FRAMES)
+
+    def stride(self, feature_grid: BEVGrid) -> int:
+        """Cells of spatial_features_2d to a cell of the memory. Raises ValueError unless it is a whole number."""
+        if isinstance(self.STRIDE, int):
+            return self.STRIDE
+        cells = measure(self.STRIDE) / feature_grid.cell_x
+        if round(cells) < 1 or not isclose(cells, round(cells), rel_tol=1e-6):
+            raise ValueError(f"{self.STRIDE} are {cells:g} cells of {feature_grid.cell_x:g} m, not a whole number")
+        return round(cells)
+
+    def tokens_per_frame(self, memory_grid: BEVGrid) -> int:
+        """Tokens that a memory frame has room for."""
+        wanted, cells = self.FOREGROUND.TOKENS, memory_grid.height * memory_grid.width
+        if isinstance(wanted, str):
+            wanted = max(1, round(measure(wanted) / (memory_grid.cell_x * memory_grid.cell_y)))
+        return cells if wanted is None else min(wanted, cells)
+
+    def _memory_frames(self, size: int | str) -> int:
+        return size if isinstance(size, int) else max(1, round(measure(size) / measure(str(self.MEM_EVERY))))
 
 
 class AnchorConfig(Section):
@@ -355,4 +502,4 @@ class Config(Section):
     @property
     def memory_grid(self) -> BEVGrid:
         """The grid of masks, occupancy and memory: H_m, W_m."""
-        return self.feature_grid.strided(self.MODEL.MEMORY.STRIDE)
+        return self.feature_grid.strided(self.MODEL.MEMORY.stride(self.feature_grid))

@@ -29,8 +29,8 @@ class NuScenesSeqDataset(Dataset[Clip]):
 
     Training takes the split ``DATA_SPLIT.train`` and augments, otherwise ``DATA_SPLIT.test`` as it is. An item has the
     keys of a batch (see ``collate_seq``) with [T, ...] values; ``agent_masks`` and ``valids_mask`` only where
-    ``AGENT_SLOTS`` is not 0. With ``ALIGNMENT: explicit`` everything is in the coordinates of the clip's last frame
-    already, and both relative poses are the identity, since nothing remains to be moved.
+    ``AGENT_SLOTS`` is more than 1. With ``ALIGNMENT: explicit`` everything is in the coordinates of the clip's last
+    frame already, and both relative poses are the identity, since nothing remains to be moved.
 
     seq_len, stride, nusc_version, nusc_dataroot  default to the configuration's
     root_path  the data set's folder, instead of ``nusc_dataroot``
@@ -108,7 +108,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
     def _masks(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
         boxes = [frame.boxes for frame in frames]
         masks = {"scene_masks": scene_masks(boxes, self.mask_grid)}
-        if self.cfg.AGENT_SLOTS:
+        if self.cfg.AGENT_SLOTS > 1:
             tracks = [frame.track_ids for frame in frames]
             masks["agent_masks"], masks["valids_mask"] = agent_masks(
                 boxes, tracks, self.mask_grid, self.cfg.AGENT_SLOTS

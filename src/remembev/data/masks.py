@@ -18,23 +18,24 @@ def scene_masks(boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
 def agent_masks(
     boxes: Sequence[Tensor], track_ids: Sequence[Tensor], grid: BEVGrid, slots: int
 ) -> tuple[Tensor, Tensor]:
-    """One mask a slot and frame, and which slots hold an agent in that frame.
+    """One mask a slot and frame, and which slots hold an agent in that frame; the first slot holds all the others.
 
     boxes      T frames of [M_t, ≥7]
     track_ids  T frames of [M_t] int64
     returns    masks [T, slots, H, W] float32, 0 or 1, and valid [T, slots] bool
 
-    Slots go to tracks in the order in which they appear in the clip, those of one frame by their distance from the
-    origin, nearest first. Tracks beyond the last slot go without.
+    Slots from the second on go to tracks in the order in which they appear in the clip, those of one frame by their
+    distance from the origin, nearest first. Tracks beyond the last slot share the first, which is always valid.
     """
     slot_of = _assign_slots(boxes, track_ids, slots)
     masks = torch.zeros(len(boxes), slots, grid.height, grid.width)
     valid = torch.zeros(len(boxes), slots, dtype=torch.bool)
+    valid[:, 0] = True
     for t, (frame_boxes, frame_ids) in enumerate(zip(boxes, track_ids, strict=True)):
-        slot = torch.tensor([slot_of.get(track, -1) for track in frame_ids.tolist()], dtype=torch.int64)
-        held = slot >= 0
-        masks[t, slot[held]] = rasterise_boxes(frame_boxes[held], grid).float()
-        valid[t, slot[held]] = True
+        slot = torch.tensor([slot_of.get(track, 0) for track in frame_ids.tolist()], dtype=torch.int64)
+        covered = rasterise_boxes(frame_boxes, grid)
+        masks[t].index_reduce_(0, slot, covered.float(), "amax")
+        valid[t, slot] = True
     return masks, valid
 
 
@@ -43,6 +44,6 @@ def _assign_slots(boxes: Sequence[Tensor], track_ids: Sequence[Tensor], slots: i
     for frame_boxes, frame_ids in zip(boxes, track_ids, strict=True):
         nearest_first = frame_boxes[:, :2].norm(dim=-1).argsort(stable=True)
         for track in frame_ids[nearest_first].tolist():
-            if len(slot_of) < slots:
-                slot_of.setdefault(track, len(slot_of))
+            if len(slot_of) < slots - 1:
+                slot_of.setdefault(track, len(slot_of) + 1)
     return slot_of

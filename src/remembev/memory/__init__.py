@@ -1,19 +1,37 @@
-"""An XMem-style memory in BEV (Cheng & Schwing, ECCV 2022): the stores, the read, alignment, and the gate.
+"""An XMem-style memory in BEV (Cheng & Schwing, ECCV 2022): stores, read, alignment, what it does to the features.
 
-``state.py`` holds what is remembered, ``wrapper.py`` the pure step, ``module.py`` the states by scene and the gate.
+``state.py`` holds what is remembered, ``wrapper.py`` the pure step, ``consolidation.py`` the way into the long-term
+memory, ``slots.py`` who holds an agent slot, ``module.py`` the states by scene and the gate; ``conv_gru.py`` is the
+baseline.
 """
 
 from remembev.memory.losses import occupancy_loss
-from remembev.memory.module import SceneMemories, XMemBEVModule
-from remembev.memory.state import MemoryState, TokenStore
+from remembev.memory.module import (
+    BEVMemory,
+    ConvGRUBEVModule,
+    FrameContext,
+    NoMemory,
+    SceneMemories,
+    XMemBEVModule,
+    build_memory,
+    gate,
+)
+from remembev.memory.state import MemoryState, Tensors, TokenStore
 from remembev.memory.wrapper import MemoryStep, XMemBackboneWrapper
 
 __all__ = [
+    "BEVMemory",
+    "ConvGRUBEVModule",
+    "FrameContext",
     "MemoryState",
     "MemoryStep",
+    "NoMemory",
     "SceneMemories",
+    "Tensors",
     "TokenStore",
     "XMemBEVModule",
     "XMemBackboneWrapper",
+    "build_memory",
+    "gate",
     "occupancy_loss",
 ]

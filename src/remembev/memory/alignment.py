@@ -1,4 +1,4 @@
-"""Moving what is remembered into the current frame: the sensory grid is resampled, token positions move exactly."""
+"""Moving what is remembered into the current frame: the sensory grid is resampled, what has a place moves exactly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from remembev.geometry import BEVGrid, invert_pose, transform_points
+from remembev.geometry import BEVGrid, invert_pose, transform_boxes, transform_points
 from remembev.memory.state import MemoryState
 
 
@@ -30,7 +30,25 @@ def move_positions(position: Tensor, prev_from_frame: Tensor) -> Tensor:
     return transform_points(invert_pose(prev_from_frame), position.transpose(1, 2)).transpose(1, 2)
 
 
-def align_state(state: MemoryState, prev_from_frame: Tensor, grid: BEVGrid) -> MemoryState:
-    """The state in the coordinates of the current frame; prev_from_frame [B, 4, 4] takes those to the previous ones."""
-    working = replace(state.working, position=move_positions(state.working.position, prev_from_frame))
-    return replace(state, hidden=resample_hidden(state.hidden, prev_from_frame, grid), working=working)
+def drive_on(boxes: Tensor, elapsed: Tensor) -> Tensor:
+    """Boxes [B, A, 9] where they are ``elapsed`` [B] seconds later, if they keep their velocities."""
+    return torch.cat((boxes[..., :2] + boxes[..., 7:9] * elapsed[:, None, None], boxes[..., 2:]), dim=-1)
+
+
+def align_state(state: MemoryState, prev_from_frame: Tensor | None, elapsed: Tensor, grid: BEVGrid) -> MemoryState:
+    """The state in the coordinates and at the time of the current frame.
+
+    prev_from_frame  takes the current frame's coordinates to those of the state's [B, 4, 4]; None: the same
+    elapsed          seconds since the state's frame [B]
+    """
+    age = state.tokens.age + elapsed[:, None] * state.tokens.valid
+    boxes = drive_on(state.slots.boxes, elapsed)
+    state = replace(state, tokens=replace(state.tokens, age=age), slots=replace(state.slots, boxes=boxes))
+    if prev_from_frame is None:
+        return state
+    return replace(
+        state,
+        hidden=resample_hidden(state.hidden, prev_from_frame, grid),
+        tokens=replace(state.tokens, position=move_positions(state.tokens.position, prev_from_frame)),
+        slots=replace(state.slots, boxes=transform_boxes(invert_pose(prev_from_frame), boxes)),
+    )

@@ -1,4 +1,4 @@
-"""The loss of the occupancy: bootstrapped cross entropy and dice against scene_masks."""
+"""The loss of the occupancy: bootstrapped cross entropy and dice against scene_masks; ramps over the training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from torch import Tensor
 from remembev.config.schema import OccupancyLossConfig
 
 
-def bootstrap_share(progress: float, cfg: OccupancyLossConfig) -> float:
-    """Share of the cells that count at a progress of 0 to 1 of the training: all at first, then ever fewer."""
-    start, stop = cfg.BOOTSTRAP_WARMUP
-    passed = min(max((progress - start) / max(stop - start, 1e-9), 0.0), 1.0)
-    return 1.0 + passed * (cfg.BOOTSTRAP_TOP - 1.0)
+def ramp(progress: float, start: float, end: float, during: tuple[float, float]) -> float:
+    """What goes linearly from ``start`` to ``end`` while the progress of the training, 0 to 1, is in ``during``."""
+    passed = min(max((progress - during[0]) / max(during[1] - during[0], 1e-9), 0.0), 1.0)
+    return start + passed * (end - start)
 
 
 def bootstrapped_cross_entropy(logits: Tensor, target: Tensor, share: float) -> Tensor:
@@ -33,5 +32,7 @@ def occupancy_loss(occ_logits: Tensor, scene_masks: Tensor, cfg: OccupancyLossCo
     """Weighted loss [] of occupancy logits [B, 1, H_m, W_m] against true masks of the same shape."""
     with torch.autocast(occ_logits.device.type, enabled=False):
         logits, target = occ_logits.float(), scene_masks.float()
-        cross_entropy = bootstrapped_cross_entropy(logits, target, bootstrap_share(progress, cfg))
+        cross_entropy = bootstrapped_cross_entropy(
+            logits, target, ramp(progress, 1.0, cfg.BOOTSTRAP_TOP, cfg.BOOTSTRAP_WARMUP)
+        )
         return cfg.WEIGHT * (cross_entropy + dice_loss(logits, target))

@@ -1,9 +1,13 @@
-"""The memory as a stage of the detector: finds the state of each scene, steps, gates the features, keeps the state."""
+"""The memory as a stage of the detector: finds each scene's state, steps, changes the features, keeps the state."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +15,16 @@ from torch import Tensor, nn
 
 from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
-from remembev.memory.state import MemoryState
+from remembev.memory.conv_gru import ConvGRUBackboneWrapper, RecurrentState
+from remembev.memory.slots import follow_boxes
+from remembev.memory.state import MemoryState, Tensors
 from remembev.memory.wrapper import XMemBackboneWrapper
 
 ClipKey = tuple[str, int]
+State = TypeVar("State", bound=Tensors)
 
 
-class SceneMemories:
+class SceneMemories(Generic[State]):
     """States by scene token, the least recently used forgotten first.
 
     Two clips of one scene in the same batch are two memories: the key counts how often a token occurred before.
@@ -25,7 +32,7 @@ class SceneMemories:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._states: OrderedDict[ClipKey, MemoryState] = OrderedDict()
+        self._states: OrderedDict[ClipKey, State] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._states)
@@ -33,11 +40,11 @@ class SceneMemories:
     def __contains__(self, scene_token: str) -> bool:
         return any(token == scene_token for token, _ in self._states)
 
-    def get(self, key: ClipKey) -> MemoryState | None:
+    def get(self, key: ClipKey) -> State | None:
         """The state of a clip, if it is remembered."""
         return self._states.get(key)
 
-    def put(self, states: dict[ClipKey, MemoryState]) -> None:
+    def put(self, states: dict[ClipKey, State]) -> None:
         """Keep the states of a batch; a batch larger than the limit is kept whole."""
         for key, state in states.items():
             self._states[key] = state
@@ -52,6 +59,16 @@ class SceneMemories:
         for key in [key for key in self._states if key[0] == scene_token]:
             del self._states[key]
 
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What is done inside is undone if it raises: states are values, so that to keep the old ones is enough."""
+        before = self._states.copy()
+        try:
+            yield
+        except BaseException:
+            self._states = before
+            raise
+
 
 def clip_keys(scene_token: Sequence[str]) -> list[ClipKey]:
     """One key for each item of a batch, different even where scene tokens are the same."""
@@ -63,56 +80,194 @@ def clip_keys(scene_token: Sequence[str]) -> list[ClipKey]:
     return keys
 
 
-class XMemBEVModule(nn.Module):
-    """Gates BEV features with the occupancy that the memory of their scene gives."""
+@dataclass(frozen=True)
+class FrameContext:
+    """What comes with the features of frame t: its motion and time, and in training its true masks."""
 
-    def __init__(self, cfg: MemoryConfig, in_channels: int, memory_grid: BEVGrid) -> None:
+    prev_from_frame: Tensor | None = None  # [B, 4, 4]
+    timestamp: Tensor | None = None  # [B] float64, seconds
+    scene_masks: Tensor | None = None  # [B, 1, H_m, W_m]
+    agent_masks: Tensor | None = None  # [B, A, H_m, W_m]
+    valids_mask: Tensor | None = None  # [B, A] bool
+
+    def item(self, number: int) -> FrameContext:
+        """The context of one item, as a batch of one."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return FrameContext(**{k: None if part is None else part[number : number + 1] for k, part in parts.items()})
+
+    @property
+    def agents(self) -> int | None:
+        """Agent slots of the masks, where there are any."""
+        return None if self.agent_masks is None else self.agent_masks.shape[1]
+
+
+class BEVMemory(nn.Module, ABC, Generic[State]):
+    """What stands between backbone and head: changes the features by what it remembers of their scene."""
+
+    def __init__(self, max_scenes: int) -> None:
         super().__init__()
-        self.xmem = XMemBackboneWrapper(cfg, in_channels, memory_grid)
-        self.memories = SceneMemories(cfg.MAX_SCENES)
+        self.memories: SceneMemories[State] = SceneMemories(max_scenes)
+
+    @abstractmethod
+    def initial_state(self, batch: int, agents: int | None = None) -> State:
+        """The state before the first frame, with as many agent slots as at inference if not said otherwise."""
+
+    @abstractmethod
+    def step_together(
+        self, features: Tensor, t: int, state: State, context: FrameContext, teacher_forcing: float
+    ) -> tuple[Tensor, Tensor | None, State]:
+        """One frame of a batch of scenes, all at once."""
+
+    def follow(self, state: State, boxes: Sequence[Tensor], scores: Sequence[Tensor]) -> State:
+        """The state once it knows the boxes [K, 9] and scores [K] that were detected on each item's frame."""
+        return state
 
     def forward(
         self,
         spatial_features_2d: Tensor,
         scene_token: Sequence[str],
         t: int,
+        context: FrameContext | None = None,
         *,
-        scene_masks: Tensor | None = None,
-        agent_masks: Tensor | None = None,
-        valids_mask: Tensor | None = None,
-        prev_from_frame: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """One frame of every scene of a batch.
+        teacher_forcing: float = 1.0,
+    ) -> tuple[Tensor, Tensor | None]:
+        """One frame of every scene of a batch, whose states are kept here from one call to the next.
 
         spatial_features_2d  [B, C_bev, H, W]
         scene_token          [B]; at t = 0, and for scenes not met before, the memory starts empty
-        returns              gated features [B, C_bev, H, W], occ_logits [B, 1, H_m, W_m]
+        returns              features [B, C_bev, H, W] and occ_logits [B, 1, H_m, W_m], None where there are none
+        """
+        context = context or FrameContext()
+        state = self.recall(scene_token, t, context.agents)
+        features, occ_logits, state = self.step(spatial_features_2d, t, state, context, teacher_forcing)
+        self.keep(scene_token, state)
+        return features, occ_logits
+
+    def step(
+        self, features: Tensor, t: int, state: State, context: FrameContext, teacher_forcing: float = 1.0
+    ) -> tuple[Tensor, Tensor | None, State]:
+        """The same with the state given and returned: nothing is kept.
 
         Training steps the batch at once. At inference each scene steps by itself: kernels round differently for other
         batch sizes, and what a scene gives must not depend, to the last bit, on who shares its batch.
         """
-        keys = clip_keys(scene_token)
-        together = [slice(0, len(keys))] if self.training else [slice(i, i + 1) for i in range(len(keys))]
-        optional = (scene_masks, agent_masks, valids_mask, prev_from_frame)
-        states: dict[ClipKey, MemoryState] = {}
-        gated, occ_logits = [], []
-        for rows in together:
-            features = spatial_features_2d[rows]
-            scenes, agents, valids, motion = (None if part is None else part[rows] for part in optional)
-            state = self._states(keys[rows], t, 1 if agents is None else agents.shape[1])
-            step = self.xmem.forward_step(t, features, scenes, agents, valids, state=state, prev_from_frame=motion)
-            states |= dict(zip(keys[rows], step.state.split(), strict=True))
-            gated.append(features * self.gate(step.occ_logits, features))
-            occ_logits.append(step.occ_logits)
-        self.memories.put(states)
-        return torch.cat(gated), torch.cat(occ_logits)
+        if self.training or len(features) == 1:
+            return self.step_together(features, t, state, context, teacher_forcing)
+        steps = [
+            self.step_together(features[i : i + 1], t, one, context.item(i), teacher_forcing)
+            for i, one in enumerate(state.split())
+        ]
+        changed, occ_logits, states = zip(*steps, strict=True)
+        occupancy = None if occ_logits[0] is None else torch.cat(occ_logits)
+        return torch.cat(changed), occupancy, type(state).stack(states)
 
-    @staticmethod
-    def gate(occ_logits: Tensor, spatial_features_2d: Tensor) -> Tensor:
-        """σ of the logits [B, 1, H_m, W_m], resized to the features' [B, 1, H, W]."""
-        resized = F.interpolate(occ_logits, spatial_features_2d.shape[-2:], mode="bilinear", align_corners=False)
-        return resized.sigmoid().to(spatial_features_2d.dtype)
+    def recall(self, scene_token: Sequence[str], t: int, agents: int | None = None) -> State:
+        """The states of a batch of scenes; empty ones at t = 0 and for scenes not met before."""
+        known = [None if t == 0 else self.memories.get(key) for key in clip_keys(scene_token)]
+        states = [self.initial_state(1, agents) if state is None else state for state in known]
+        return type(states[0]).stack(states)
 
-    def _states(self, keys: list[ClipKey], t: int, agents: int) -> MemoryState:
-        known = [None if t == 0 else self.memories.get(key) for key in keys]
-        return MemoryState.stack([self.xmem.initial_state(1, agents) if state is None else state for state in known])
+    def keep(self, scene_token: Sequence[str], state: State) -> None:
+        """Keep the states of a batch of scenes."""
+        self.memories.put(dict(zip(clip_keys(scene_token), state.split(), strict=True)))
+
+
+def gate(occ_logits: Tensor, spatial_features_2d: Tensor) -> Tensor:
+    """σ of the logits [B, 1, H_m, W_m], resized to the features' [B, 1, H, W]."""
+    resized = F.interpolate(occ_logits, spatial_features_2d.shape[-2:], mode="bilinear", align_corners=False)
+    return resized.sigmoid().to(spatial_features_2d.dtype)
+
+
+class XMemBEVModule(BEVMemory[MemoryState]):
+    """Gates BEV features with the occupancy that the memory of their scene gives; may also add what it reads."""
+
+    def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1) -> None:
+        super().__init__(cfg.MAX_SCENES)
+        self.cfg = cfg
+        self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents)
+        self.add_read = nn.Conv2d(cfg.VALUE_DIM, in_channels, 1) if cfg.FUSION == "gate_and_read" else None
+        if self.add_read is not None:
+            nn.init.zeros_(self.add_read.weight)
+            nn.init.zeros_(self.add_read.bias)  # type: ignore[arg-type]
+
+    def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
+        """Nothing seen, nothing stored."""
+        return self.xmem.initial_state(batch, agents)
+
+    def step_together(
+        self, features: Tensor, t: int, state: MemoryState, context: FrameContext, teacher_forcing: float
+    ) -> tuple[Tensor, Tensor, MemoryState]:
+        """Step, gate, and add what was read if the configuration says so."""
+        step = self.xmem.forward_step(
+            t,
+            features,
+            context.scene_masks,
+            context.agent_masks,
+            context.valids_mask,
+            state=state,
+            prev_from_frame=context.prev_from_frame,
+            timestamp=context.timestamp,
+            teacher_forcing=teacher_forcing,
+        )
+        changed = features * gate(step.occ_logits, features)
+        if self.add_read is not None:
+            read = self.add_read(step.readout.to(features.dtype))
+            changed = changed + F.interpolate(read, features.shape[-2:], mode="bilinear", align_corners=False)
+        return changed, step.occ_logits, step.state
+
+    def follow(self, state: MemoryState, boxes: Sequence[Tensor], scores: Sequence[Tensor]) -> MemoryState:
+        """The state whose agent slots follow the boxes that were detected."""
+        return replace(state, slots=follow_boxes(state.slots, boxes, scores, self.cfg.AGENTS))
+
+
+class ConvGRUBEVModule(BEVMemory[RecurrentState]):
+    """A plain recurrent unit on BEV, whose hidden state is added to the features."""
+
+    def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid) -> None:
+        super().__init__(cfg.MAX_SCENES)
+        self.recurrent = ConvGRUBackboneWrapper(cfg, in_channels, feature_grid)
+
+    def initial_state(self, batch: int, agents: int | None = None) -> RecurrentState:
+        """A hidden state of zeros."""
+        return self.recurrent.initial_state(batch)
+
+    def step_together(
+        self, features: Tensor, t: int, state: RecurrentState, context: FrameContext, teacher_forcing: float
+    ) -> tuple[Tensor, None, RecurrentState]:
+        """Step and add."""
+        state = self.initial_state(len(features)) if t == 0 else state
+        changed, state = self.recurrent.forward_step(features, state, context.prev_from_frame)
+        return changed, None, state
+
+
+@dataclass(frozen=True)
+class NothingRemembered(Tensors):
+    """The state of a single-frame detector."""
+
+    frames: Tensor  # [B] int64, frames seen so far
+
+
+class NoMemory(BEVMemory[NothingRemembered]):
+    """Single frames: features go through as they are."""
+
+    def __init__(self, cfg: MemoryConfig) -> None:
+        super().__init__(cfg.MAX_SCENES)
+
+    def initial_state(self, batch: int, agents: int | None = None) -> NothingRemembered:
+        """No frame seen."""
+        return NothingRemembered(torch.zeros(batch, dtype=torch.int64))
+
+    def step_together(
+        self, features: Tensor, t: int, state: NothingRemembered, context: FrameContext, teacher_forcing: float
+    ) -> tuple[Tensor, None, NothingRemembered]:
+        """The features as they are."""
+        return features, None, NothingRemembered(state.frames + 1)
+
+
+def build_memory(cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1) -> BEVMemory[Any]:
+    """The memory that a configuration describes, with fresh weights."""
+    if cfg.FUSION == "none":
+        return NoMemory(cfg)
+    if cfg.NAME == "ConvGRUBEVModule":
+        return ConvGRUBEVModule(cfg, in_channels, feature_grid)
+    return XMemBEVModule(cfg, in_channels, feature_grid, agents)

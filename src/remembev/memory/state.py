@@ -1,4 +1,4 @@
-"""The state of a memory as plain tensors: a token store of fixed capacity, the sensory grid, and the frame count.
+"""The state of a memory as plain tensors: a token store of fixed capacity, the sensory grid, agent slots, clocks.
 
 States are values: a step takes one and returns the next, and nothing changes one in place.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,24 +15,37 @@ from typing_extensions import Self
 
 
 @dataclass(frozen=True)
-class _Tensors:
+class Tensors:
     """A record of tensors (and records of tensors) that all have the batch as their first dimension."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The record with ``function`` applied to each of its tensors."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return type(self)(**{name: value.map(function) if isinstance(value, _Tensors) else function(value)
-                             for name, value in values.items()})  # fmt: skip
+        return self.zip_map(function)
 
     def zip_map(self, function: Callable[..., Tensor], *others: Self) -> Self:
         """The record with ``function`` applied to each of its tensors together with the same one of the others."""
         values = {field.name: [getattr(record, field.name) for record in (self, *others)] for field in fields(self)}
-        return type(self)(**{name: value[0].zip_map(function, *value[1:]) if isinstance(value[0], _Tensors)
+        return type(self)(**{name: value[0].zip_map(function, *value[1:]) if isinstance(value[0], Tensors)
                              else function(*value) for name, value in values.items()})  # fmt: skip
+
+    def named(self) -> dict[str, Tensor]:
+        """Every tensor by its name, those of records within as ``record.tensor``, always in the same order."""
+        found: dict[str, Tensor] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensors):
+                found |= {f"{field.name}.{name}": tensor for name, tensor in value.named().items()}
+            else:
+                found[field.name] = value
+        return found
+
+    def with_named(self, tensors: dict[str, Tensor]) -> Self:
+        """A record like this one of other tensors; names as in ``named``."""
+        return self.zip_map(lambda _, tensor: tensor, _nested(self, tensors))
 
     def split(self) -> list[Self]:
         """One record with a batch of one for each item."""
-        size = next(iter(self._tensors())).shape[0]
+        size = next(iter(self.named().values())).shape[0]
         return [self.map(lambda tensor, item=item: tensor[item : item + 1]) for item in range(size)]  # type: ignore[misc]
 
     @classmethod
@@ -41,43 +55,59 @@ class _Tensors:
             return records[0]
         return records[0].zip_map(lambda *tensors: torch.cat(tensors), *records[1:])
 
-    def _tensors(self) -> list[Tensor]:
-        found: list[Tensor] = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            found += value._tensors() if isinstance(value, _Tensors) else [value]
-        return found
+    def where(self, chosen: Tensor, other: Self) -> Self:
+        """The record for the items that are ``chosen`` [B], and ``other`` for the rest."""
+        return self.zip_map(lambda one, two: torch.where(chosen.view(-1, *[1] * (one.dim() - 1)), one, two), other)
+
+    def detach(self) -> Self:
+        """The record without the history of how it came about: gradients end here."""
+        return self.map(Tensor.detach)
+
+
+_Record = TypeVar("_Record", bound="Tensors")
+
+
+def _nested(like: _Record, tensors: dict[str, Tensor], prefix: str = "") -> _Record:
+    values: dict[str, Any] = {}
+    for field in fields(like):
+        value, name = getattr(like, field.name), prefix + field.name
+        values[field.name] = _nested(value, tensors, f"{name}.") if isinstance(value, Tensors) else tensors[name]
+    return type(like)(**values)
 
 
 @dataclass(frozen=True)
-class TokenStore(_Tensors):
-    """Tokens of past frames, N of them whether filled or not; the oldest come first."""
+class TokenStore(Tensors):
+    """Tokens of past frames, N of them whether filled or not."""
 
     key: Tensor  # [B, C_k, N]
     shrinkage: Tensor  # [B, 1, N], ≥ 1
     selection: Tensor  # [B, C_k, N], in [0, 1]
     value: Tensor  # [B, A, C_v, N]
+    held: Tensor  # [B, A, N] bool, whether the token holds a value of the agent
     position: Tensor  # [B, 3, N], metres in the LiDAR frame of the latest step
+    age: Tensor  # [B, N], seconds since the token was written
     usage: Tensor  # [B, N], affinity received so far
     life: Tensor  # [B, N], reads seen so far
-    valid: Tensor  # [B, N] bool, False where nothing has been written yet
+    valid: Tensor  # [B, N] bool, False where nothing is stored
 
     @classmethod
     def empty(cls, batch: int, agents: int, key_dim: int, value_dim: int, capacity: int, device: torch.device) -> Self:
         """A store that holds nothing yet."""
 
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(batch, *shape, device=device)
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(batch, *shape, dtype=dtype, device=device)
 
         return cls(
             key=zeros(key_dim, capacity),
             shrinkage=zeros(1, capacity),
             selection=zeros(key_dim, capacity),
             value=zeros(agents, value_dim, capacity),
+            held=zeros(agents, capacity, dtype=torch.bool),
             position=zeros(3, capacity),
+            age=zeros(capacity),
             usage=zeros(capacity),
             life=zeros(capacity),
-            valid=torch.zeros(batch, capacity, dtype=torch.bool, device=device),
+            valid=zeros(capacity, dtype=torch.bool),
         )
 
     @property
@@ -85,29 +115,78 @@ class TokenStore(_Tensors):
         """N, the tokens there is room for."""
         return self.valid.shape[1]
 
+    @property
+    def usage_rate(self) -> Tensor:
+        """Affinity received a read [B, N] (XMem's normalised usage); 0 for what was never read."""
+        return self.usage / self.life.clamp(min=1e-7)
+
     def count(self) -> Tensor:
         """Tokens held, int64 [B]."""
         return self.valid.sum(dim=1)
 
-    def append(self, tokens: Self, write: Tensor) -> Self:
-        """The store with M ≤ N tokens added behind and the M oldest dropped, where ``write`` [B] says so."""
-        fresh = tokens.capacity
+    def part(self, start: int, stop: int | None = None) -> Self:
+        """The tokens from one place to another."""
+        return self.map(lambda tensor: tensor[..., start:stop])
 
-        def shifted(old: Tensor, new: Tensor) -> Tensor:
-            chosen = write.view(-1, *[1] * (old.dim() - 1))
-            return torch.where(chosen, torch.cat((old[..., fresh:], new.to(old.dtype)), dim=-1), old)
+    def pick(self, index: Tensor) -> Self:
+        """The tokens at ``index`` [B, M], in that order."""
 
-        return self.zip_map(shifted, tokens)
+        def gathered(tensor: Tensor) -> Tensor:
+            places = index.view(index.shape[0], *[1] * (tensor.dim() - 2), -1)
+            return tensor.gather(-1, places.expand(*tensor.shape[:-1], -1))
+
+        return self.map(gathered)
+
+    def join(self, other: Self) -> Self:
+        """These tokens, and behind them others."""
+        return self.zip_map(lambda one, two: torch.cat((one, two.to(one.dtype)), dim=-1), other)
+
+    def put(self, tokens: Self, index: Tensor) -> Self:
+        """The store with the valid ones of M tokens in the places ``index`` [B, M], all different."""
+
+        def placed(old: Tensor, new: Tensor) -> Tensor:
+            lead = [1] * (old.dim() - 2)
+            places = index.view(index.shape[0], *lead, -1).expand_as(new)
+            valid = tokens.valid.view(index.shape[0], *lead, -1)
+            return old.scatter(-1, places, torch.where(valid, new, old.gather(-1, places)))
+
+        return self.zip_map(placed, tokens)
+
+    def append(self, tokens: Self) -> Self:
+        """The store with M ≤ N tokens added behind and the M in front dropped."""
+        return self.part(tokens.capacity).join(tokens)
 
 
 @dataclass(frozen=True)
-class MemoryState(_Tensors):
-    """All that is remembered of a batch of scenes: [B, ...] in float32."""
+class AgentSlots(Tensors):
+    """Which slots hold an agent, and at inference the boxes they are made of. The first slot is always the scene's."""
+
+    held: Tensor  # [B, A] bool, whether the memory knows an agent in the slot
+    boxes: Tensor  # [B, A, 9], the model's own, in the LiDAR frame of the latest step
+    alive: Tensor  # [B, A] bool, whether the slot has a box
+    missed: Tensor  # [B, A] int64, frames in a row without the box being found again
+
+    @classmethod
+    def empty(cls, batch: int, agents: int, device: torch.device) -> Self:
+        """Slots with nobody in them, but for the scene."""
+        scene = (torch.arange(agents, device=device) == 0).expand(batch, agents)
+        return cls(
+            held=scene,
+            boxes=torch.zeros(batch, agents, 9, device=device),
+            alive=torch.zeros(batch, agents, dtype=torch.bool, device=device),
+            missed=torch.zeros(batch, agents, dtype=torch.int64, device=device),
+        )
+
+
+@dataclass(frozen=True)
+class MemoryState(Tensors):
+    """All that is remembered of a batch of scenes: [B, ...]."""
 
     hidden: Tensor  # [B, A, C_h, H_m, W_m], the sensory memory, in the LiDAR frame of the latest step
-    working: TokenStore
+    tokens: TokenStore  # first the long-term memory, then the working memory, its newest frame last
+    slots: AgentSlots
     frames: Tensor  # [B] int64, frames seen so far
-
-    def detach(self) -> Self:
-        """The state without the history of how it came about: gradients end here."""
-        return self.map(Tensor.detach)
+    working_frames: Tensor  # [B] int64, memory frames in the working memory
+    since_write: Tensor  # [B], frames or seconds since a frame was written
+    since_deep_update: Tensor  # [B], frames or seconds since the sensory memory was deeply updated
+    timestamp: Tensor  # [B] float64, seconds, of the latest step

@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from remembev.config.schema import MemoryConfig
+from remembev.config.schema import MemoryConfig, measure
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import align_state
+from remembev.memory.consolidation import consolidate, insert
 from remembev.memory.layers import Decoder, KeyProjection, ValueEncoder
-from remembev.memory.state import MemoryState, TokenStore
-from remembev.ops.memory_read import read_memory
+from remembev.memory.slots import slot_masks
+from remembev.memory.state import AgentSlots, MemoryState, TokenStore
+from remembev.ops.memory_read import Places, Readout, read_memory
 
 
 @dataclass(frozen=True)
 class MemoryStep:
-    """What a step gives: the occupancy of the frame and what is remembered from now on."""
+    """What a step gives: the occupancy of the frame, what was read for it, and what is remembered from now on."""
 
     occ_logits: Tensor  # [B, 1, H_m, W_m] float32
+    readout: Tensor  # [B, C_v, H_m, W_m] float32
     state: MemoryState
 
 
-def combine_slots(logits: Tensor, valids_mask: Tensor) -> Tensor:
-    """Logit [B, 1, H, W] that any of the agents [B, A, H, W] with a valid slot [B, A] is there: 1 − Π (1 − p_a).
+def combine_slots(logits: Tensor, held: Tensor) -> Tensor:
+    """Soft aggregation: logit [B, 1, H, W] that a cell is not background, of agents [B, A, H, W] in slots [B, A].
 
-    In logits: with s = Σ softplus(l_a), the odds are exp(s) − 1. One slot gives back its own logit.
+    Background is p_0 = Π (1 − p_a) (XMem §3.1). In logits: the odds of 1 − p_0 are exp(s) − 1, s = Σ softplus(l_a).
+    One slot gives back its own logit.
     """
     if logits.shape[1] == 1:
         return logits
-    log_free = (F.softplus(logits) * valids_mask[:, :, None, None]).sum(dim=1, keepdim=True).clamp(min=1e-6)
+    log_free = (F.softplus(logits) * held[:, :, None, None]).sum(dim=1, keepdim=True).clamp(min=1e-6)
     return log_free + torch.log(-torch.expm1(-log_free))
+
+
+def combine_readouts(readout: Tensor, logits: Tensor, held: Tensor) -> Tensor:
+    """Mean [B, C_v, H, W] of the slots' readouts [B, A, C_v, H, W], each weighted by how surely it claims the cell."""
+    claim = F.logsigmoid(logits).masked_fill(~held[:, :, None, None], torch.finfo(logits.dtype).min)
+    return (readout * claim.softmax(dim=1)[:, :, None]).sum(dim=1)
+
+
+def is_due(since: Tensor, every: int | str, elapsed: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether the clock of something done every so many frames or seconds has run out [B], and how it stands then.
+
+    since    frames or seconds since it was done last [B], infinite at first
+    elapsed  seconds since the frame before [B]; in seconds it is done at the frame nearest to its time
+    """
+    period, tick = (every, torch.ones_like(since)) if isinstance(every, int) else (measure(every), elapsed)
+    now = since + tick
+    due = now >= period - tick / 2
+    return due, torch.where(due, 0.0, now)
 
 
 class XMemBackboneWrapper(nn.Module):
@@ -40,29 +63,47 @@ class XMemBackboneWrapper(nn.Module):
 
     centres: Tensor
 
-    def __init__(self, cfg: MemoryConfig, in_channels: int, grid: BEVGrid) -> None:
-        """``grid`` is the memory's own: H_m × W_m cells, ``cfg.STRIDE`` times coarser than the features'."""
+    def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1) -> None:
+        """A memory of features [B, in_channels, H, W] on ``feature_grid``, with so many agent slots at inference."""
         super().__init__()
         self.cfg = cfg
-        self.grid = grid
+        stride = cfg.stride(feature_grid)
+        self.feature_grid = feature_grid
+        self.grid = feature_grid.strided(stride)
+        self.agents = agents
+        self.tokens_per_frame = cfg.tokens_per_frame(self.grid)
         self.features = nn.Sequential(
-            nn.Conv2d(in_channels, cfg.FEATURE_DIM, kernel_size=cfg.STRIDE, stride=cfg.STRIDE, bias=False),
+            nn.Conv2d(in_channels, cfg.FEATURE_DIM, kernel_size=stride, stride=stride, bias=False),
             nn.GroupNorm(1, cfg.FEATURE_DIM),
         )
         self.project = KeyProjection(cfg.FEATURE_DIM, cfg.KEY_DIM)
         self.decode = Decoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.GATE_BIAS)
         self.encode_value = ValueEncoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM)
         self.nothing_read = nn.Parameter(torch.zeros(cfg.VALUE_DIM))
+        self.log_distance = _log_scale(cfg.READ.DISTANCE)
+        self.log_age = _log_scale(cfg.READ.AGE)
         self.register_buffer("centres", self._centres(), persistent=False)
 
-    def initial_state(self, batch: int, agents: int = 1) -> MemoryState:
+    @property
+    def working_capacity(self) -> int:
+        """Tokens that the working memory has room for: T_max − 1 frames, since the oldest leave before one is written."""
+        return (self.cfg.max_frames - 1) * self.tokens_per_frame
+
+    def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
         """The state before the first frame: nothing seen, nothing stored."""
         cfg, device = self.cfg, self.nothing_read.device
-        capacity = cfg.MAX_FRAMES * self.grid.height * self.grid.width
+        agents = self.agents if agents is None else agents
+        capacity = cfg.LONG_TERM.MAX_TOKENS + self.working_capacity
+        never = torch.full((batch,), math.inf, device=device)
         return MemoryState(
             hidden=torch.zeros(batch, agents, cfg.HIDDEN_DIM, self.grid.height, self.grid.width, device=device),
-            working=TokenStore.empty(batch, agents, cfg.KEY_DIM, cfg.VALUE_DIM, capacity, device),
+            tokens=TokenStore.empty(batch, agents, cfg.KEY_DIM, cfg.VALUE_DIM, capacity, device),
+            slots=AgentSlots.empty(batch, agents, device),
             frames=torch.zeros(batch, dtype=torch.int64, device=device),
+            working_frames=torch.zeros(batch, dtype=torch.int64, device=device),
+            since_write=never,
+            since_deep_update=never,
+            timestamp=torch.full((batch,), math.nan, dtype=torch.float64, device=device),
         )
 
     def forward_step(
@@ -75,79 +116,207 @@ class XMemBackboneWrapper(nn.Module):
         *,
         state: MemoryState | None = None,
         prev_from_frame: Tensor | None = None,
+        timestamp: Tensor | None = None,
+        teacher_forcing: float = 1.0,
     ) -> MemoryStep:
         """One frame: align, read, decode the occupancy; only then write. The input state is left as it was.
 
         t                frame number; at 0 the memory starts empty, whatever ``state`` is
         frames_lidar_t   BEV features of frame t [B, C_bev, H, W]
-        scene_masks      true occupancy of frame t [B, 1, H_m, W_m], for teacher forcing in training only
-        agent_masks      the same an agent a slot [B, A, H_m, W_m]; without it the scene is the one slot
-        valids_mask      which slots hold an agent [B, A]
+        scene_masks      true occupancy of frame t [B, 1, H_m, W_m], for training only
+        agent_masks      the same a slot each [B, A, H_m, W_m], the scene's first; without it the scene is the one slot
+        valids_mask      which slots hold an agent [B, A]; the first always does
         prev_from_frame  takes coordinates of frame t into those of the state's frame [B, 4, 4]; None: the same
+        timestamp        seconds [B] float64; without it no time passes
+        teacher_forcing  share of the items whose true masks are written, in training
 
-        The masks of frame t reach the state that is returned, never its own logits.
+        The masks of frame t reach the state that is returned, never its own logits: an agent that appears in frame t
+        is part of the occupancy from frame t + 1 on. At inference masks are not looked at: agents are those of
+        ``state.slots``. Raises ValueError where shapes do not fit together.
         """
         batch = frames_lidar_t.shape[0]
-        true_masks = scene_masks if agent_masks is None else agent_masks
-        agents = 1 if true_masks is None else true_masks.shape[1]
         if state is None or t == 0:
-            state = self.initial_state(batch, agents)
-        if prev_from_frame is not None:
-            state = align_state(state, prev_from_frame, self.grid)
+            state = self.initial_state(batch, None if agent_masks is None else agent_masks.shape[1])
+        true_masks = scene_masks if agent_masks is None else agent_masks
+        self._check(frames_lidar_t, true_masks, state)
+        elapsed = self._elapsed(state, timestamp)
+        state = align_state(state, prev_from_frame, elapsed, self.grid)
+        state = replace(state, tokens=self._remembered(state.tokens))
 
         features = self.features(frames_lidar_t)
         key, shrinkage, selection = self.project(features)
-        readout, working = self._read(key, selection, state.working)
-        logits, hidden = self.decode(features, readout, state.hidden)
-        if valids_mask is None:
-            valids_mask = torch.ones(batch, agents, dtype=torch.bool, device=logits.device)
+        read, tokens = self._read(key, selection, state.tokens)
+        logits, hidden = self.decode(features, read, state.hidden)
+        held = state.slots.held
 
-        masks = self._masks_to_write(logits, true_masks) * valids_mask[:, :, None, None]
+        if not self.training:
+            true_masks, valids_mask = slot_masks(state.slots, self.grid), state.slots.alive
+        masks, present = self._masks_to_write(logits, held, true_masks, valids_mask, teacher_forcing)
         value, deep_hidden = self.encode_value(features, masks, hidden)
-        write = state.frames % self.cfg.MEM_EVERY == 0
-        tokens = self._tokens(key, shrinkage, selection, value)
+        write, since_write = is_due(state.since_write, self.cfg.MEM_EVERY, elapsed)
+        deep, since_deep_update = write, since_write
+        if self.cfg.DEEP_UPDATE_EVERY is not None:
+            deep, since_deep_update = is_due(state.since_deep_update, self.cfg.DEEP_UPDATE_EVERY, elapsed)
+        hidden = torch.where(deep[:, None, None, None, None], deep_hidden, hidden) * present[:, :, None, None, None]
+
+        importance = masks if self.cfg.FOREGROUND.BY == "mask" else combine_slots(logits, held).sigmoid()
+        written = self._tokens(key, shrinkage, selection, value, present, importance)
+        tokens = self._leave(tokens, present)
         return MemoryStep(
-            occ_logits=combine_slots(logits, valids_mask),
+            occ_logits=combine_slots(logits, held),
+            readout=combine_readouts(read.view(*read.shape[:3], *logits.shape[-2:]), logits, held),
             state=MemoryState(
-                hidden=torch.where(write[:, None, None, None, None], deep_hidden, hidden),
-                working=working.append(tokens, write),
+                hidden=hidden,
+                tokens=self._written(state, tokens, written).where(write, tokens),
+                slots=replace(state.slots, held=present),
                 frames=state.frames + 1,
+                working_frames=self._working_frames(state.working_frames, write),
+                since_write=since_write,
+                since_deep_update=since_deep_update,
+                timestamp=state.timestamp if timestamp is None else timestamp,
             ),
         )
 
-    def _read(self, key: Tensor, selection: Tensor, store: TokenStore) -> tuple[Tensor, TokenStore]:
+    def _check(self, features: Tensor, true_masks: Tensor | None, state: MemoryState) -> None:
+        batch, agents = state.hidden.shape[:2]
+        grid, memory = self.feature_grid, self.grid
+        expected = {
+            "frames_lidar_t": (features, (batch, self.features[0].in_channels, grid.height, grid.width)),
+            "state.hidden": (state.hidden, (batch, agents, self.cfg.HIDDEN_DIM, memory.height, memory.width)),
+            "state.tokens.value": (
+                state.tokens.value,
+                (batch, agents, self.cfg.VALUE_DIM, self.cfg.LONG_TERM.MAX_TOKENS + self.working_capacity),
+            ),
+        }
+        if self.training and true_masks is not None:
+            expected["masks"] = (true_masks, (batch, agents, memory.height, memory.width))
+        for name, (tensor, shape) in expected.items():
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"{name}: expected {list(shape)}, got {list(tensor.shape)}")
+
+    def _elapsed(self, state: MemoryState, timestamp: Tensor | None) -> Tensor:
+        """Seconds [B] since the state's frame, 0 where there was none."""
+        if timestamp is None:
+            return torch.zeros_like(state.since_write)
+        return (timestamp - state.timestamp).nan_to_num(nan=0.0).to(state.since_write.dtype)
+
+    def _remembered(self, tokens: TokenStore) -> TokenStore:
+        """The tokens without those that are too far or too old."""
+        valid = tokens.valid
+        if self.cfg.FORGET_BEYOND is not None:
+            valid = valid & (tokens.position.norm(dim=1) <= measure(self.cfg.FORGET_BEYOND))
+        if self.cfg.FORGET_AFTER is not None:
+            valid = valid & (tokens.age <= measure(self.cfg.FORGET_AFTER))
+        return replace(tokens, valid=valid)
+
+    def _read(self, key: Tensor, selection: Tensor, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
         """What the frame reads [B, A, C_v, H_m·W_m], and the store with the read counted in usage and life."""
         with torch.autocast(key.device.type, enabled=False):
-            readout, usage = read_memory(
-                key, selection, store.key, store.shrinkage, store.value, store.valid, top_k=self.cfg.TOP_K
+            sigma = self._sigma()
+            read: Readout = read_memory(
+                key,
+                selection,
+                tokens.key,
+                tokens.shrinkage,
+                tokens.value,
+                tokens.held,
+                tokens.valid,
+                top_k=self.cfg.TOP_K,
+                places=None
+                if sigma is None
+                else Places(self.centres.expand(len(key), -1, -1) / sigma, tokens.position / sigma),
+                age=None if self.log_age is None else tokens.age / self.log_age.exp(),
             )
-        is_empty = ~store.valid.any(dim=1)
-        readout = torch.where(is_empty[:, None, None, None], self.nothing_read[:, None].float(), readout)
-        return readout, replace(store, usage=store.usage + usage.detach(), life=store.life + store.valid)
+            readout = torch.where(read.is_read[:, :, None], read.value, self.nothing_read[:, None].float())
+        counted = replace(tokens, usage=tokens.usage + read.usage.detach(), life=tokens.life + tokens.valid)
+        return readout, counted
 
-    def _masks_to_write(self, logits: Tensor, true_masks: Tensor | None) -> Tensor:
-        """Masks [B, A, H_m, W_m] that go into the value: the model's own, in training at times the true ones."""
-        own = logits.sigmoid()
-        if not self.training or true_masks is None:
-            return own
-        forced = torch.rand(len(own), device=own.device) < self.cfg.TEACHER_FORCING
-        return torch.where(forced[:, None, None, None], true_masks.to(own.dtype), own)
+    def _masks_to_write(
+        self,
+        logits: Tensor,
+        held: Tensor,
+        true_masks: Tensor | None,
+        valids_mask: Tensor | None,
+        teacher_forcing: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks [B, A, H_m, W_m] that go into the values, and which slots hold an agent from now on [B, A].
 
-    def _tokens(self, key: Tensor, shrinkage: Tensor, selection: Tensor, value: Tensor) -> TokenStore:
-        batch, count = key.shape[0], key.shape[2]
-        unread = key.new_zeros(batch, count)
-        return TokenStore(
+        The model's own masks; in training at times the true ones. An agent that appears comes with its mask.
+        """
+        own = logits.sigmoid() * held[:, :, None, None]
+        is_scene = torch.arange(held.shape[1], device=held.device) == 0
+        present = held if true_masks is None else torch.ones_like(held)
+        present = is_scene | (present if valids_mask is None else valids_mask)
+        if true_masks is None:
+            return own, present
+        given = present & ~held
+        if self.training:
+            given = given | (torch.rand(len(own), 1, device=own.device) < teacher_forcing)
+        masks = torch.where(given[:, :, None, None], true_masks.to(own.dtype), own)
+        return masks * present[:, :, None, None], present
+
+    def _tokens(
+        self, key: Tensor, shrinkage: Tensor, selection: Tensor, value: Tensor, present: Tensor, importance: Tensor
+    ) -> TokenStore:
+        """The frame's tokens, or the most important [B, A, H_m, W_m] of them."""
+        batch, cells = value.shape[0], value.shape[3]
+        importance = importance.detach().amax(dim=1).flatten(1)
+        unread = torch.zeros_like(shrinkage[:, 0])
+        tokens = TokenStore(
             key=key,
             shrinkage=shrinkage,
             selection=selection,
-            value=value,
+            value=value * present[:, :, None, None],
+            held=present[:, :, None].expand(-1, -1, cells),
             position=self.centres.expand(batch, -1, -1),
+            age=unread,
             usage=unread,
             life=unread,
-            valid=torch.ones_like(unread, dtype=torch.bool),
+            valid=importance >= self.cfg.FOREGROUND.MIN,
         )
+        if self.tokens_per_frame == cells:
+            return tokens
+        return tokens.pick(importance.topk(self.tokens_per_frame, dim=1).indices.sort(dim=1).values)
+
+    @staticmethod
+    def _leave(tokens: TokenStore, present: Tensor) -> TokenStore:
+        """The tokens without what they hold of agents that are gone."""
+        return replace(tokens, value=tokens.value * present[:, :, None, None], held=tokens.held & present[:, :, None])
+
+    def _written(self, state: MemoryState, tokens: TokenStore, written: TokenStore) -> TokenStore:
+        """The store with a frame written into the working memory; of a full one the oldest frames leave before.
+
+        What leaves is consolidated, or forgotten where there is no long-term memory.
+        """
+        cfg = self.cfg.LONG_TERM
+        long_term, working = tokens.part(0, cfg.MAX_TOKENS), tokens.part(cfg.MAX_TOKENS)
+        if cfg.MAX_TOKENS > 0:
+            full = state.working_frames == self.cfg.max_frames - 1
+            leaving = (self.cfg.max_frames - self.cfg.min_frames) * self.tokens_per_frame
+            candidates, sigma = working.part(0, leaving), self._sigma()
+            with torch.autocast(full.device.type, enabled=False):
+                prototypes = consolidate(candidates, cfg.PROTOTYPES, choose=cfg.CHOOSE, draw=state.frames, sigma=sigma)
+            long_term = insert(long_term, prototypes).where(full, long_term)
+            stays = torch.arange(working.capacity, device=full.device) >= leaving
+            working = replace(working, valid=working.valid & (stays | ~full[:, None]))
+        return long_term.join(working.append(written))
+
+    def _working_frames(self, before: Tensor, write: Tensor) -> Tensor:
+        """Memory frames in the working memory [B] once the frame is written where it is."""
+        room = self.cfg.max_frames - 1
+        when_full = self.cfg.min_frames if self.cfg.LONG_TERM.MAX_TOKENS > 0 else room
+        return torch.where(write, torch.where(before == room, when_full, before + 1), before)
+
+    def _sigma(self) -> Tensor | None:
+        """Metres [] at which similarity has fallen by ½, where the read knows distances."""
+        return None if self.log_distance is None else self.log_distance.exp()
 
     def _centres(self) -> Tensor:
         """Positions [1, 3, H_m·W_m] of the memory's cells, at the height of the sensor."""
         centres = self.grid.centres().flatten(0, 1).T
         return torch.cat((centres, torch.zeros_like(centres[:1])))[None]
+
+
+def _log_scale(size: str | None) -> nn.Parameter | None:
+    """A positive scale to be learnt, by its logarithm []."""
+    return None if size is None else nn.Parameter(torch.tensor(math.log(measure(size))))

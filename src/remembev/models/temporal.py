@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from remembev.config import Config
-from remembev.memory import XMemBEVModule, occupancy_loss
+from remembev.memory import BEVMemory, FrameContext, Tensors, build_memory, occupancy_loss
+from remembev.memory.losses import ramp
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti
 from remembev.models.detections import Detections
@@ -33,7 +36,10 @@ class TemporalPointPillar(nn.Module):
         backbone = cfg.MODEL.BACKBONE_2D
         self.vfe = build_vfe(cfg.MODEL.VFE, cfg.DATA_CONFIG)
         self.backbone_2d = BaseBEVBackbone(backbone, self.vfe.num_features)
-        self.memory = XMemBEVModule(cfg.MODEL.MEMORY, backbone.num_bev_features, cfg.memory_grid)
+        self.agents = cfg.DATA_CONFIG.AGENT_SLOTS
+        self.memory: BEVMemory[Any] = build_memory(
+            cfg.MODEL.MEMORY, backbone.num_bev_features, cfg.feature_grid, self.agents
+        )
         self.dense_head = AnchorHeadMulti(
             cfg.MODEL.DENSE_HEAD,
             class_names=cfg.CLASS_NAMES,
@@ -45,28 +51,51 @@ class TemporalPointPillar(nn.Module):
         """A clip from its first frame on: its losses in training, else its detections as [T][B].
 
         batch_seq  the keys of a clip, [B, T, ...] each
-        progress   how far the training is, 0 to 1: the occupancy loss looks ever more at hard cells
+        progress   how far the training is, 0 to 1: teacher forcing and the occupancy loss go by it
         """
         if self.training:
             return self.clip_losses(batch_seq, progress)
-        return [self.detect(batch_dict) for batch_dict in self._steps(batch_seq)]
+        return [self.detect(batch_dict) for batch_dict, _ in self.clip_steps(batch_seq)]
 
     def clip_losses(self, batch_seq: BatchDict, progress: float = 1.0) -> dict[str, Tensor]:
         """Losses of a clip, each the mean over its frames; ``loss`` is their sum."""
-        frames = [self.frame_losses(batch_dict, progress) for batch_dict in self._steps(batch_seq)]
+        frames = [self.frame_losses(batch_dict, progress) for batch_dict, _ in self.clip_steps(batch_seq, progress)]
         losses = {name: torch.stack([frame[name] for frame in frames]).mean() for name in frames[0]}
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
-    def forward_single_timestep(self, batch_dict_t: BatchDict, t: int) -> BatchDict:
+    def clip_steps(self, batch_seq: BatchDict, progress: float = 1.0) -> Iterator[tuple[BatchDict, Tensors]]:
+        """Every frame of a clip in turn, and the state after it; the clip's memory begins empty."""
+        state = self.initial_state(batch_seq)
+        for t in range(batch_seq["points"].shape[1]):
+            batch_dict_t, state = self.step({k: v[:, t] for k, v in batch_seq.items()}, t, state, progress)
+            yield batch_dict_t, state
+
+    def forward_single_timestep(self, batch_dict_t: BatchDict, t: int, progress: float = 1.0) -> BatchDict:
         """Frame t of every scene of a batch; the memory of a scene goes from one call to the next, and starts at t = 0.
 
-        Reads points, num_points, scene_token; prev_from_frame, scene_masks, agent_masks and valids_mask where they are
-        there. Returns these and
+        Reads points, num_points, scene_token; timestamp, prev_from_frame, scene_masks, agent_masks and valids_mask
+        where they are there. Returns these and
 
-        spatial_features_2d  gated by the memory [B, C_bev, H, W]
-        occ_logits           occupancy that the gate comes from [B, 1, H_m, W_m]
+        spatial_features_2d  as the memory changed them [B, C_bev, H, W]
+        occ_logits           occupancy that the gate comes from [B, 1, H_m, W_m]; None without an XMem memory
         predictions          what the head says, a ``HeadOutput`` for each of its heads
+        detections           at inference with agent slots: their boxes, one ``Detections`` an item
         """
+        scene_token = batch_dict_t["scene_token"]
+        state = self.memory.recall(scene_token, t, _context(batch_dict_t).agents)
+        batch_dict_t, state = self.step(batch_dict_t, t, state, progress)
+        self.memory.keep(scene_token, state)
+        return batch_dict_t
+
+    def initial_state(self, batch_seq: BatchDict) -> Tensors:
+        """The state of the memory before the first frame of a batch of clips."""
+        agent_masks = batch_seq.get("agent_masks")
+        return self.memory.initial_state(
+            len(batch_seq["points"]), None if agent_masks is None else agent_masks.shape[-3]
+        )
+
+    def step(self, batch_dict_t: BatchDict, t: int, state: Tensors, progress: float = 1.0) -> tuple[BatchDict, Tensors]:
+        """``forward_single_timestep`` with the state of the memory given and returned: nothing is kept."""
         features, coords = self.vfe(batch_dict_t["points"], batch_dict_t["num_points"])
         with stage("scatter"):
             grid = self.cfg.DATA_CONFIG.pillar_grid
@@ -74,45 +103,49 @@ class TemporalPointPillar(nn.Module):
         with stage("backbone"):
             spatial_features_2d = self.backbone_2d(bev)
         with stage("memory"):
-            gated, occ_logits = self.memory(
+            forcing = self.cfg.MODEL.MEMORY.TEACHER_FORCING
+            changed, occ_logits, state = self.memory.step(
                 spatial_features_2d,
-                batch_dict_t["scene_token"],
                 t,
-                scene_masks=batch_dict_t.get("scene_masks"),
-                agent_masks=batch_dict_t.get("agent_masks"),
-                valids_mask=batch_dict_t.get("valids_mask"),
-                prev_from_frame=batch_dict_t.get("prev_from_frame"),
+                state,
+                _context(batch_dict_t),
+                teacher_forcing=ramp(progress, forcing.START, forcing.END, forcing.DURING),
             )
         with stage("head"):
-            predictions = self.dense_head(gated)
-        return {
+            predictions = self.dense_head(changed)
+        batch_dict_t = {
             **batch_dict_t,
-            "spatial_features_2d": gated,
+            "spatial_features_2d": changed,
             "occ_logits": occ_logits,
             "predictions": predictions,
         }
+        if self.agents > 1 and not self.training:
+            found = self.detect(batch_dict_t)
+            batch_dict_t["detections"] = found
+            state = self.memory.follow(state, [one.boxes for one in found], [one.scores for one in found])
+        return batch_dict_t, state
 
     def frame_losses(self, batch_dict_t: BatchDict, progress: float = 1.0) -> dict[str, Tensor]:
-        """Losses of a frame that went through ``forward_single_timestep``: the head's, and ``occ_loss``."""
+        """Losses of a frame that went through a step: the head's, and ``occ_loss`` where there is an occupancy."""
         losses = self.dense_head.loss(
             batch_dict_t["predictions"],
             batch_dict_t["gt_boxes"],
             batch_dict_t["gt_labels"],
             batch_dict_t["gt_num_points"],
         )
-        cfg = self.cfg.MODEL.MEMORY.OCC_LOSS
-        losses["occ_loss"] = occupancy_loss(batch_dict_t["occ_logits"], batch_dict_t["scene_masks"], cfg, progress)
+        if batch_dict_t["occ_logits"] is not None:
+            cfg = self.cfg.MODEL.MEMORY.OCC_LOSS
+            losses["occ_loss"] = occupancy_loss(batch_dict_t["occ_logits"], batch_dict_t["scene_masks"], cfg, progress)
         return losses
 
     def detect(self, batch_dict_t: BatchDict) -> list[Detections]:
-        """Boxes of a frame that went through ``forward_single_timestep``, one ``Detections`` an item of the batch."""
+        """Boxes of a frame that went through a step, one ``Detections`` an item of the batch."""
+        if "detections" in batch_dict_t:
+            return cast(list[Detections], batch_dict_t["detections"])
         with stage("nms"):
             return self.dense_head.predict(batch_dict_t["predictions"], self.cfg.MODEL.POST_PROCESSING)
 
-    def _steps(self, batch_seq: BatchDict) -> list[BatchDict]:
-        """Every frame of a clip in turn. The clip's memory begins empty, and nothing of it is kept."""
-        self.memory.memories.forget()
-        length = batch_seq["points"].shape[1]
-        steps = [self.forward_single_timestep({k: v[:, t] for k, v in batch_seq.items()}, t) for t in range(length)]
-        self.memory.memories.forget()
-        return steps
+
+def _context(batch_dict_t: BatchDict) -> FrameContext:
+    """The values of a frame that the memory reads, those of them that are there."""
+    return FrameContext(**{field.name: batch_dict_t.get(field.name) for field in fields(FrameContext)})

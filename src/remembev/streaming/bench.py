@@ -31,7 +31,6 @@ def bench_scene(
     clouds = [
         index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS) for number in index.scene_frames(scene)
     ]
-    warmup = max(warmup, cfg.MODEL.MEMORY.MAX_FRAMES * cfg.MODEL.MEMORY.MEM_EVERY)
     timer, whole = StageTimer(detector.device), list[float]()
     detector.reset()
     for number, frame in enumerate(islice(cycle(clouds), warmup + frames)):

@@ -15,6 +15,7 @@ from torch import Tensor
 from remembev.config import Config
 from remembev.errors import StreamError
 from remembev.geometry import relative_pose, transform_boxes
+from remembev.memory import gate
 from remembev.models import Detections, TemporalPointPillar
 from remembev.models.checkpoint import load_checkpoint
 
@@ -87,6 +88,7 @@ class StreamingDetector:
                 "points": cloud[None].to(self.device),
                 "num_points": torch.tensor([len(cloud)], device=self.device),
                 "scene_token": np.array([scene_token]),
+                "timestamp": torch.tensor([timestamp], dtype=torch.float64, device=self.device),
                 "prev_from_frame": relative_pose(before, global_from_lidar).float()[None].to(self.device),
             },
             t,
@@ -144,10 +146,12 @@ class StreamingDetector:
         for token in [token for token in self._stands if token not in self.model.memory.memories]:
             del self._stands[token]
 
-    def _show(self, occ_logits: Tensor) -> None:
+    def _show(self, occ_logits: Tensor | None) -> None:
+        if occ_logits is None:
+            return
         grid = self.cfg.feature_grid
         self.occupancy = occ_logits[0, 0].sigmoid().cpu()
-        self.gate = self.model.memory.gate(occ_logits, occ_logits.new_empty(1, 1, grid.height, grid.width))[0, 0].cpu()
+        self.gate = gate(occ_logits, occ_logits.new_empty(1, 1, grid.height, grid.width))[0, 0].cpu()
 
 
 def _in_global(detections: Detections, global_from_lidar: Tensor) -> Detections:
