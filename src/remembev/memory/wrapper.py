@@ -86,7 +86,7 @@ class XMemBackboneWrapper(nn.Module):
 
     @property
     def working_capacity(self) -> int:
-        """Tokens that the working memory has room for: T_max − 1 frames, since the oldest leave before one is written."""
+        """Room of the working memory in tokens: T_max − 1 frames, since the oldest leave before one is written."""
         return (self.cfg.max_frames - 1) * self.tokens_per_frame
 
     def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
