@@ -130,13 +130,16 @@ def train(
     workers: Annotated[
         int | None, typer.Option(help="Loader processes; at most the configuration's.", show_default=False)
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from: its weights where the model has them by name.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a configuration: weights, curves (TensorBoard and CSV) and checkpoints go to OUT."""
     cfg = load_config(config, overrides or ())
     from remembev.training import train as run_training
 
-    run = run_training(cfg, data, out, resume=resume, seed=seed, devices=devices, workers=workers)
+    run = run_training(cfg, data, out, resume=resume, seed=seed, devices=devices, workers=workers, init=init)
     console.print(f"weights: [bold]{run.weights}[/]")
 
 

@@ -1,7 +1,7 @@
 """The detector: pillar encoder, BEV backbone, anchor heads with targets and losses, and the model that joins them."""
 
 from remembev.models.backbone import BaseBEVBackbone
-from remembev.models.checkpoint import load_checkpoint, save_checkpoint
+from remembev.models.checkpoint import load_checkpoint, save_checkpoint, start_from
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections
 from remembev.models.temporal import TemporalPointPillar, build_model
@@ -19,4 +19,5 @@ __all__ = [
     "build_vfe",
     "load_checkpoint",
     "save_checkpoint",
+    "start_from",
 ]

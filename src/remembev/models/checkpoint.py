@@ -29,19 +29,23 @@ def load_checkpoint(path: str | Path) -> TemporalPointPillar:
 
     Raises CheckpointError naming the file, and the weights that are missing, left over or of another shape.
     """
-    if not Path(path).is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a checkpoint (safetensors): {error}") from error
-    if _CONFIG not in metadata:
-        raise CheckpointError(f"{path}: holds weights but no configuration: not written by RememBEV")
-    model = build_model(config_from_yaml(metadata[_CONFIG], name=str(path)))
+    weights, config = _read(Path(path))
+    model = build_model(config_from_yaml(config, name=str(path)))
     load_weights(model, weights, name=str(path))
     return model.eval()
+
+
+def start_from(model: nn.Module, path: str | Path) -> None:
+    """Put those weights of a checkpoint into ``model`` that it has by name; its other weights stay as they are.
+
+    Raises CheckpointError, with nothing changed, naming the weights of another shape, or if there are none in common.
+    """
+    weights, _ = _read(Path(path))
+    own = model.state_dict()
+    shared = {key: weight for key, weight in weights.items() if key in own}
+    if not shared:
+        raise CheckpointError(f"{path}: has no weight of the model's")
+    load_weights(model, {**own, **shared}, name=str(path))
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], *, name: str) -> None:
@@ -59,3 +63,18 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], *, name: str) -> 
         raise CheckpointError(f"{name}: does not fit the model: {shown}")
     with torch.no_grad():
         model.load_state_dict(weights)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights in a checkpoint, and the configuration as YAML."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a checkpoint (safetensors): {error}") from error
+    if _CONFIG not in metadata:
+        raise CheckpointError(f"{path}: holds weights but no configuration: not written by RememBEV")
+    return weights, metadata[_CONFIG]

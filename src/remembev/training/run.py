@@ -18,7 +18,7 @@ from remembev.data import build_seq_loader, collate_seq
 from remembev.data.collate import Clip
 from remembev.errors import UserError
 from remembev.files import replacing
-from remembev.models import save_checkpoint
+from remembev.models import save_checkpoint, start_from
 from remembev.training.module import ClipModule
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,31 @@ class WriteWeights(Callback):
             save_checkpoint(path, pl_module.model)
 
 
+class SeedSteps(Callback):
+    """Seeds anew before every epoch and after every batch, so that both go by the run's seed and their number alone.
+
+    Which clips a step draws, and how they are augmented, then depends neither on the model (which draws as well) nor
+    on where a run was stopped and resumed: runs of different models with one seed see the same.
+    """
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the run's seed."""
+        self.seed = torch.initial_seed()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seed the order of the clips, and the augmentation of the first."""
+        self._seed(trainer.current_epoch, 0)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Seed what the next step draws."""
+        self._seed(trainer.current_epoch, batch_idx + 1)
+
+    def _seed(self, epoch: int, batch: int) -> None:
+        torch.manual_seed(((self.seed * 1_000_003 + epoch) * 1_000_003 + batch) % 2**63)
+
+
 def train(
     cfg: Config,
     data: Path,
@@ -94,11 +119,13 @@ def train(
     seed: int = 0,
     devices: int = 1,
     workers: int | None = None,
+    init: Path | None = None,
 ) -> TrainingRun:
     """Train a configuration on a nuScenes root; weights, curves and checkpoints go to ``out``.
 
     resume    go on from the last whole epoch of ``out``, if there is one
     devices   processes, on as many GPUs if there are any (torch.distributed through Lightning)
+    init      a checkpoint to start from: its weights where the model has them by name, fresh ones elsewhere
 
     Raises UserError if ``out`` holds a run and ``resume`` isn't set, or holds one of another configuration.
     """
@@ -113,9 +140,12 @@ def train(
     val_loader = _validation_loader(cfg, data)
     with replacing(run.config) as temporary:
         temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
+    module = ClipModule(cfg)
+    if init is not None:
+        start_from(module.model, init)
     trainer = build_trainer(cfg, run, devices=devices)
     trainer.fit(
-        ClipModule(cfg),
+        module,
         train_loader,
         val_loader,
         ckpt_path=run.resume_from if run.resume_from.is_file() else None,
@@ -147,6 +177,7 @@ def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: 
         callbacks=[
             ModelCheckpoint(run.resume_from.parent, filename="last", enable_version_counter=False),
             WriteWeights(run),
+            SeedSteps(),
         ],
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
