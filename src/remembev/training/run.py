@@ -138,11 +138,11 @@ def train(
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data)
     val_loader = _validation_loader(cfg, data)
-    with replacing(run.config) as temporary:
-        temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
     module = ClipModule(cfg)
     if init is not None:
         start_from(module.model, init)
+    with replacing(run.config) as temporary:
+        temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
     trainer = build_trainer(cfg, run, devices=devices)
     trainer.fit(
         module,
