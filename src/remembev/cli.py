@@ -10,17 +10,23 @@ import json
 import logging
 import sys
 from collections import Counter
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.progress import track
 from rich.table import Table
 
 from remembev.config import load_config
-from remembev.errors import UserError
+from remembev.errors import DataError, UserError
 from remembev.files import replacing
+
+if TYPE_CHECKING:
+    from remembev.data import NuScenesIndex
+    from remembev.streaming import StreamingDetector
 
 app = typer.Typer(
     name="remembev",
@@ -181,19 +187,32 @@ def stream(
     out: Annotated[Path | None, typer.Option(help="Write the boxes, a JSON object a frame and line.")] = None,
     movie: Annotated[Path | None, typer.Option(help="Write a moving picture (GIF), seen from above.")] = None,
     min_score: Annotated[float, typer.Option(help="Lowest score that is drawn in the moving picture.")] = 0.25,
+    frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1, show_default=False)] = None,
+    save_state: Annotated[
+        Path | None, typer.Option(help="Write the state of the scene after its last frame (.safetensors).")
+    ] = None,
+    load_state: Annotated[
+        Path | None, typer.Option(help="Go on where a state was saved, instead of at a scene's first frame.")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Stream a scene frame by frame: boxes on the screen, in a file, in a moving picture."""
     from remembev.data import NuScenesIndex
-    from remembev.streaming import StreamingDetector, frame_record, stream_scene
+    from remembev.streaming import StreamingDetector, continue_scene, frame_record, stream_scene
 
+    if scene is not None and load_state is not None:
+        raise typer.BadParameter("a saved state says itself of which scene it is: leave --scene out")
     detector = StreamingDetector.from_checkpoint(checkpoint, device)
     index = NuScenesIndex.open(data, version or detector.cfg.DATA_CONFIG.VERSION)
-    number = index.find_scene(scene) if scene else index.split_scenes(detector.cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
+    if load_state is not None:
+        number = index.find_token(detector.load_state(load_state))
+    else:
+        number = index.find_scene(scene) if scene else index.split_scenes(detector.cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
     names = detector.cfg.CLASS_NAMES
     records: list[dict[str, Any]] = []
     views: list[Any] = []
-    for frame, detections in stream_scene(detector, index, number):
+    steps = stream_scene if load_state is None else continue_scene
+    for frame, detections in islice(steps(detector, index, number), frames):
         records.append(frame_record(frame, detections, names))
         found = Counter(names[label] for label in detections.labels.tolist())
         seconds = frame.timestamp - records[0]["timestamp"]
@@ -204,6 +223,12 @@ def stream(
             from remembev.viewing import frame_view
 
             views.append(frame_view(detector, frame, detections, index.scene_name(number), seconds))
+    if not records:
+        raise DataError(
+            f"{data}: scene {index.scene_name(number)} has no frame after the one that {load_state} ends at"
+        )
+    if save_state is not None:
+        detector.save_state(save_state, index.scene_token(number))
     if out is not None:
         with replacing(out) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
@@ -219,11 +244,23 @@ def bench(
     data: DataRoot,
     version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
     frames: Annotated[int, typer.Option(help="Timed steps.", min=1)] = 50,
+    stream: Annotated[
+        int | None,
+        typer.Option(help="Instead of stages: an endless stream of so many frames.", min=10, show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the stream's stream.csv and stream.png.", show_default=False)
+    ] = None,
     device: Device = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the times as JSON.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Time each stage of a streaming step: the median of many, on the first scene of the test split."""
+    """Time each stage of a streaming step: the median of many, on the first scene of the test split.
+
+    With --stream: whether time, memory or state grow, early against late in a stream over that scene to and fro.
+    """
+    if stream is not None and out is None:
+        raise typer.BadParameter("--stream writes a table and a picture: say where with --out")
     from remembev.data import NuScenesIndex
     from remembev.models import build_model
     from remembev.streaming import StreamingDetector, bench_scene
@@ -234,7 +271,11 @@ def bench(
         detector = StreamingDetector(build_model(load_config(model, overrides or ())), device)
     data_cfg = detector.cfg.DATA_CONFIG
     index = NuScenesIndex.open(data, version or data_cfg.VERSION)
-    times = bench_scene(detector, index, index.split_scenes(data_cfg.DATA_SPLIT.test)[0], frames=frames)
+    scene = index.split_scenes(data_cfg.DATA_SPLIT.test)[0]
+    if stream is not None and out is not None:
+        _bench_stream(detector, index, scene, stream, out, f"{model} on {device}", as_json=as_json)
+        return
+    times = bench_scene(detector, index, scene, frames=frames)
     milliseconds = {name: 1e3 * seconds for name, seconds in {**times.stages, "step": times.step}.items()}
     if as_json:
         print(json.dumps({"device": device, "frames": times.frames, "median_ms": milliseconds}, indent=2))
@@ -246,6 +287,41 @@ def bench(
     for name, value in milliseconds.items():
         table.add_row(name, f"{value:.2f}", f"{value / milliseconds['step']:.0%}", end_section=name == "nms")
     console.print(table)
+
+
+def _bench_stream(
+    detector: StreamingDetector, index: NuScenesIndex, scene: int, frames: int, out: Path, name: str, *, as_json: bool
+) -> None:
+    from remembev.streaming import StreamCurve, measure_stream
+    from remembev.viewing.stream_plot import write_stream_plot
+
+    steps = measure_stream(detector, index, scene, frames)
+    bar = track(
+        steps, "Streaming", frames, console=Console(stderr=True), transient=True, refresh_per_second=1, disable=as_json
+    )
+    curve = StreamCurve.collect(bar, frames)
+    curve.write_csv(out / "stream.csv")
+    write_stream_plot(out / "stream.png", curve, f"{name}: {frames:,} frames")
+    if as_json:
+        print(json.dumps(curve.to_json(), indent=2))
+        return
+    early, late = curve.windows
+    table = Table(title=f"{name}: medians of an endless stream; windows are tenths of it")
+    for heading in (
+        "",
+        f"frames {early.start:,}-{early.stop:,}",
+        f"{late.start:,}-{late.stop:,}",
+        "ratio",
+        "within 5 %",
+    ):
+        table.add_column(heading, justify="right" if heading else "left")
+    shown = {"wall_s": ("step, ms", 1e3), "cpu_s": ("CPU of a step, ms", 1e3), "tokens": ("tokens held", 1.0)}
+    for quantity, found in curve.compare().items():
+        label, scale = shown.get(quantity, (quantity.replace("_bytes", ", MiB"), 2**-20))
+        early_late = (f"{scale * value:,.2f}" for value in (found.early, found.late))
+        table.add_row(label, *early_late, f"{found.ratio:.3f}", "yes" if found.level else "no")
+    console.print(table)
+    console.print(f"every step: [bold]{out / 'stream.csv'}[/], [bold]{out / 'stream.png'}[/]")
 
 
 @app.command()
@@ -260,6 +336,41 @@ def demo(
     from remembev.demo import run_demo
 
     run_demo(out, keyframe=keyframe, console=console)
+
+
+@app.command()
+def ablate(
+    config: Annotated[
+        str, typer.Argument(help="A YAML file, or a shipped configuration: nuscenes, tiny.", show_default=False)
+    ],
+    data: DataRoot,
+    out: Annotated[Path, typer.Option(help="Folder of the runs and the table; what it holds is not done again.")],
+    seeds: Annotated[int, typer.Option(help="Trainings of each variant.", min=1)] = 3,
+    only: Annotated[str, typer.Option(help="Variants, such as gate,none; all if not given.", show_default=False)] = "",
+    workers: Annotated[int, typer.Option(help="Trainings at a time, one thread each.", min=1)] = 2,
+    overrides: Overrides = None,
+) -> None:
+    """Train and score variants of the memory over several seeds: what does each part of it bring?"""
+    cfg = load_config(config, overrides or ())
+    from remembev.ablation import run_ablation
+
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    failed = run_ablation(
+        cfg,
+        data,
+        out,
+        name=config,
+        overrides=overrides or (),
+        seeds=seeds,
+        only=names,
+        workers=workers,
+        console=console,
+    )
+    console.print(f"table: [bold]{out / 'ablation.md'}[/]")
+    if failed:
+        raise UserError(
+            f"{len(failed)} runs are missing: " + ", ".join(f"seed {job.seed} {job.name} ({job.log})" for job in failed)
+        )
 
 
 if __name__ == "__main__":

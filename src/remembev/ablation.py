@@ -1,0 +1,325 @@
+"""``remembev ablate``: what each part of the memory brings, over several seeds, as a run that can be stopped at will.
+
+For every seed one single-frame detector is trained; every variant goes on from its weights, with the same clips in the
+same order, so that variants of one seed are compared in pairs. Each training is a process of its own and leaves a
+``result.json``; the report is made of those, and made again after each.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing as mp
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from statistics import median
+from threading import Thread
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from remembev.config import Config, config_from_yaml, config_to_yaml
+from remembev.data import NuScenesIndex
+from remembev.errors import UserError
+from remembev.evaluation import evaluate
+from remembev.evaluation.occupancy import score_out_of_sight, sightings
+from remembev.files import replacing
+from remembev.models import Detections
+from remembev.streaming import StreamingDetector
+from remembev.training import TrainingRun, train
+from remembev.viewing.ablation import Ablation, write_ablation
+
+DETECTOR = "detector"
+"""Name of the training that all variants of a seed go on from."""
+REFERENCE = "gate"
+"""Name of the variant that the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: what is changed under MODEL.MEMORY of a configuration."""
+
+    name: str
+    what: str
+    changes: Callable[[Config], dict[str, object]]
+
+    def overrides(self, cfg: Config) -> list[str]:
+        """The changes as ``KEY=value``."""
+        return [f"MODEL.MEMORY.{key}={value}" for key, value in self.changes(cfg).items()]
+
+    def of(self, cfg: Config) -> Config:
+        """The configuration with the changes. Raises ConfigError if it can't be had."""
+        return config_from_yaml(config_to_yaml(cfg), name=f"variant {self.name}", overrides=self.overrides(cfg))
+
+
+def _first_in_first_out(cfg: Config) -> dict[str, object]:
+    """The room of the long-term store as more frames of the working memory."""
+    memory = cfg.MODEL.MEMORY
+    more = math.ceil(memory.LONG_TERM.MAX_TOKENS / memory.tokens_per_frame(cfg.memory_grid))
+    return {"LONG_TERM.MAX_TOKENS": 0, "WORKING.MAX_FRAMES": memory.max_frames + more}
+
+
+def _foreground(cfg: Config) -> dict[str, object]:
+    return {"FOREGROUND.TOKENS": cfg.memory_grid.height * cfg.memory_grid.width // 4}
+
+
+VARIANTS = (
+    Variant("none", "single frames, trained on for as long", lambda _: {"FUSION": "none"}),
+    Variant("conv_gru", "a plain recurrent unit instead", lambda _: {"NAME": "ConvGRUBEVModule"}),
+    Variant(REFERENCE, "the configuration as it is", lambda _: {}),
+    Variant("gate_and_read", "what is read is added to the features too", lambda _: {"FUSION": "gate_and_read"}),
+    Variant("no_long_term", "the oldest frame is forgotten", lambda _: {"LONG_TERM.MAX_TOKENS": 0}),
+    Variant("fifo", "the same with room for as many tokens: first in, first out", _first_in_first_out),
+    Variant("random_prototypes", "prototypes drawn by lot", lambda _: {"LONG_TERM.CHOOSE": "random"}),
+    Variant("positions", "the read knows distances", lambda _: {"READ.DISTANCE": "10 m"}),
+    Variant("ages", "the read knows ages", lambda _: {"READ.AGE": "5 s"}),
+    Variant("foreground", "only the best quarter of the cells is written", _foreground),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of one seed: of the detector that all variants go on from, or of a variant, which is scored too."""
+
+    seed: int
+    name: str
+    cfg: Config
+    data: Path
+    out: Path
+
+    @property
+    def run(self) -> TrainingRun:
+        """Its training."""
+        return TrainingRun(self.out / f"seed-{self.seed}" / self.name)
+
+    @property
+    def common_start(self) -> TrainingRun | None:
+        """The training that it goes on from."""
+        return None if self.name == DETECTOR else TrainingRun(self.run.out.with_name(DETECTOR))
+
+    @property
+    def result(self) -> Path:
+        """What it leaves when it is done."""
+        return self.run.out / "result.json"
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.run.out / "log.txt"
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there."""
+        return self.result.is_file()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can start."""
+        return self.common_start is None or self.common_start.finished
+
+    def work(self) -> None:
+        """Train and score, as far as that is not done yet, and write the result."""
+        init = self.common_start.weights if self.common_start else None
+        if not self.run.finished:
+            train(self.cfg, self.data, self.run.out, resume=True, seed=self.seed, workers=0, init=init)
+        torch.manual_seed(self.seed)
+        result = {} if init is None else measure_run(self.run, self.data)
+        with replacing(self.result) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+class Watched:
+    """A streaming detector, and what it said of every frame and how long it took."""
+
+    def __init__(self, detector: StreamingDetector) -> None:
+        self.detector = detector
+        self.detections: list[Detections] = []
+        self.occupancy: list[Tensor] = []
+        self.seconds: list[float] = []
+
+    @property
+    def cfg(self) -> Config:
+        """The detector's configuration."""
+        return self.detector.cfg
+
+    def step(self, points: Tensor, pose: Tensor, timestamp: float, scene_token: str) -> Detections:
+        """A step of the detector, its CPU time taken."""
+        start = time.process_time()
+        detections = self.detector.step(points, pose, timestamp, scene_token)
+        self.seconds.append(time.process_time() - start)
+        self.detections.append(detections)
+        if self.detector.occupancy is not None:
+            self.occupancy.append(self.detector.occupancy)
+        return detections
+
+    def reset(self, scene_token: str | None = None) -> None:
+        """Forget one scene, or all of them."""
+        self.detector.reset(scene_token)
+
+
+def measure_run(run: TrainingRun, data: Path) -> dict[str, float | None]:
+    """Everything that is measured of a trained variant on the test split, in one pass; None for what it has not."""
+    watched = Watched(StreamingDetector.from_checkpoint(run.weights))
+    cfg, parts = watched.cfg, watched.cfg.DATA_CONFIG
+    index = NuScenesIndex.open(data, parts.VERSION)
+    score = evaluate(watched, index, parts.VERSION, parts.DATA_SPLIT.test, run.out, progress=False).score
+    scenes = [
+        (index.load_frame(number, cfg.CLASS_NAMES) for number in index.scene_frames(scene))
+        for scene in index.split_scenes(parts.DATA_SPLIT.test)
+    ]
+    frames = [frame for scene in scenes for frame in sightings(scene, parts.POINT_CLOUD_RANGE)]
+    out_of_sight = score_out_of_sight(frames, watched.detections, watched.occupancy, cfg.memory_grid)
+    values = {
+        "mean_ap": score.mean_ap,
+        "nds": score.nds,
+        **asdict(out_of_sight),
+        "memory_parameters": sum(weight.numel() for weight in watched.detector.model.memory.parameters()),
+        "step_ms": 1e3 * median(watched.seconds),
+    }
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def run_ablation(
+    cfg: Config,
+    data: Path,
+    out: Path,
+    *,
+    name: str,
+    overrides: Sequence[str] = (),
+    seeds: int,
+    only: Sequence[str] = (),
+    workers: int = 2,
+    console: Console | None = None,
+) -> list[Job]:
+    """Train and measure every variant for every seed, as far as ``out`` does not hold it, and report after each.
+
+    name, overrides  how the configuration was given, for the report
+    only             names of variants; all if none is given
+    workers          processes, of one thread each
+    returns          the jobs that failed or could not start; their logs say why
+
+    Raises UserError for a variant that there isn't, and if ``out`` holds runs of another configuration.
+    """
+    unknown = set(only) - {variant.name for variant in VARIANTS}
+    if unknown:
+        known = ", ".join(variant.name for variant in VARIANTS)
+        raise UserError(f"no variant {', '.join(sorted(unknown))}; there are {known}")
+    index = NuScenesIndex.open(data, cfg.DATA_CONFIG.VERSION)
+    configs = {DETECTOR: VARIANTS[0].of(cfg), **{variant.name: variant.of(cfg) for variant in VARIANTS}}
+    _check_runs(out, configs)
+    names = [DETECTOR, *(variant.name for variant in VARIANTS if not only or variant.name in only)]
+    jobs = [Job(seed, name, configs[name], data, out) for seed in range(seeds) for name in names]
+    settings = {"configuration": " ".join([name, *overrides]), **_settings(cfg, data, index)}
+    console = console or Console()
+
+    def report(job: Job | None = None, seconds: float = 0.0) -> None:
+        if job is not None:
+            console.print(f"seed {job.seed} {job.name}: {_outcome(job)} ({seconds:.0f} s)")
+        write_ablation(out, _ablation(cfg, out, f"Ablation of {name}", settings))
+
+    report()
+    return run_jobs(jobs, workers, report)
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, ended: Callable[[Job, float], None]) -> list[Job]:
+    """Do the jobs that aren't done, the first that can start first, so many at once; those left over failed.
+
+    ``ended`` is called after each with its seconds. Processes that run when this is interrupted are ended.
+    """
+    context = mp.get_context("spawn")
+    waiting = [job for job in jobs if not job.done]
+    running: dict[int, tuple[BaseProcess, Job, float]] = {}
+    failed: list[Job] = []
+    try:
+        while True:
+            while len(running) < workers and (job := next((job for job in waiting if job.ready), None)):
+                waiting.remove(job)
+                process = context.Process(target=_work, args=(job,))
+                process.start()
+                running[process.sentinel] = (process, job, time.monotonic())
+            if not running:
+                return failed + waiting
+            for sentinel in wait(list(running)):
+                assert isinstance(sentinel, int)
+                ended_process, job, started = running.pop(sentinel)
+                ended_process.join()
+                if ended_process.exitcode or not job.done:
+                    failed.append(job)
+                ended(job, time.monotonic() - started)
+    finally:
+        for left, _, _ in running.values():
+            left.terminate()
+
+
+def _work(job: Job) -> None:
+    """Do a job in a process of its own: one thread, its output in its log, its end where its parent ends."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("a", encoding="utf-8") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    torch.set_num_threads(1)
+    job.work()
+
+
+def _end_with_parent() -> None:
+    parent = mp.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _check_runs(out: Path, configs: dict[str, Config]) -> None:
+    """Whether all runs that a folder holds are of these configurations, by name."""
+    for file in sorted(out.glob("seed-*/*/config.yaml")):
+        cfg = configs.get(file.parent.name)
+        if cfg is None or file.read_text(encoding="utf-8") != config_to_yaml(cfg):
+            raise UserError(f"{file} is of another configuration: go on with the same one, or give another folder")
+
+
+def _outcome(job: Job) -> str:
+    if not job.done:
+        return f"failed, see {job.log}"
+    result = json.loads(job.result.read_text(encoding="utf-8"))
+    return f"mAP {result['mean_ap']:.4f}, NDS {result['nds']:.4f}" if result else "trained"
+
+
+def _ablation(cfg: Config, out: Path, title: str, settings: dict[str, str]) -> Ablation:
+    """All results that a folder holds, whatever was asked for this time."""
+    runs: dict[str, dict[int, dict[str, float | None]]] = {}
+    for variant in VARIANTS:
+        files = out.glob(f"seed-*/{variant.name}/result.json")
+        runs[variant.name] = {
+            int(file.parts[-3].removeprefix("seed-")): json.loads(file.read_text(encoding="utf-8")) for file in files
+        }
+    return Ablation(
+        title=title,
+        config=config_to_yaml(cfg),
+        settings=settings,
+        reference=REFERENCE,
+        variants={variant.name: variant.what for variant in VARIANTS},
+        changes={variant.name: variant.overrides(cfg) for variant in VARIANTS},
+        runs=runs,
+    )
+
+
+def _settings(cfg: Config, data: Path, index: NuScenesIndex) -> dict[str, str]:
+    plan, parts = cfg.OPTIMIZATION, cfg.DATA_CONFIG
+    split = parts.DATA_SPLIT
+    frames = {
+        name: f"{len(scenes)} scenes, {sum(len(index.scene_frames(scene)) for scene in scenes)} key frames"
+        for name, scenes in ((name, index.split_scenes(name)) for name in (split.train, split.test))
+    }
+    return {
+        "training": f"twice {plan.NUM_EPOCHS} epochs of {plan.BATCHES_PER_EPOCH or 'all'} batches of "
+        f"{plan.BATCH_SIZE_PER_GPU} clips of {parts.SEQ_LEN} frames: as single frames, then as the variant",
+        "data": f"{data} ({parts.VERSION}); {split.train}: {frames[split.train]}; {split.test}: {frames[split.test]}",
+        "machine": f"{os.cpu_count()} cores, torch {torch.__version__}, one thread a run",
+    }

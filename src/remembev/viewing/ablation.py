@@ -1,0 +1,200 @@
+"""The report of an ablation: means and spread over the seeds, differences paired by seed, as tables and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from remembev.files import replacing
+
+Run = Mapping[str, float | None]
+"""What was measured of one run, by the name of the metric; None where a run has no such thing."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Something that every run is measured by."""
+
+    name: str
+    label: str
+    digits: int
+    what: str
+    compared: bool = True
+    """Whether differences between variants are shown."""
+
+
+METRICS = (
+    Metric("mean_ap", "mAP", 4, "official nuScenes mean average precision, memory kept over each scene"),
+    Metric("nds", "NDS", 4, "official nuScenes detection score"),
+    Metric("auc_seen", "AUC seen", 4, "ROC AUC of the occupancy: cells of objects with at least 5 points against free"),
+    Metric("auc_hidden", "AUC hidden", 4, "the same for objects without a point now, seen in the last 4 s"),
+    Metric("auc_unseen", "AUC unseen", 4, "the same for objects that never had a point yet: a control"),
+    Metric("occupancy_ap", "occupancy AP", 4, "average precision of the occupancy: cells of any object against free"),
+    Metric("hidden_recall", "hidden recall", 4, "share of hidden objects with a box of their class within 2 m, at most "
+           "5 false boxes a frame"),
+    Metric("memory_parameters", "parameters", 0, "weights of the memory", compared=False),
+    Metric("step_ms", "ms a step", 1, "median CPU time of a streaming step", compared=False),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Everything that the report shows."""
+
+    title: str
+    config: str
+    """The configuration as YAML."""
+    settings: Mapping[str, str]
+    """What it was run with, a line each."""
+    reference: str
+    """The variant that the others are compared with."""
+    variants: Mapping[str, str]
+    """Names in their order, and what each is."""
+    changes: Mapping[str, Sequence[str]]
+    """Names, and what each changes in the configuration."""
+    runs: Mapping[str, Mapping[int, Run]]
+    """Names, and what was measured of each by seed, as far as it has come."""
+
+    def values(self, variant: str, metric: Metric) -> dict[int, float]:
+        """What was measured of a variant, by seed."""
+        found = {seed: run.get(metric.name) for seed, run in self.runs.get(variant, {}).items()}
+        return {seed: value for seed, value in sorted(found.items()) if value is not None}
+
+    def differences(self, variant: str, metric: Metric) -> dict[int, float]:
+        """The same less the reference of the same seed, for the seeds that have both."""
+        reference = self.values(self.reference, metric)
+        values = self.values(variant, metric)
+        return {seed: value - reference[seed] for seed, value in values.items() if seed in reference}
+
+
+def write_ablation(out: Path, ablation: Ablation) -> None:
+    """Write ``ablation.json``, ``ablation.md`` and ``ablation.png`` to a folder."""
+    with replacing(out / "ablation.json") as temporary:
+        temporary.write_text(json.dumps(as_json(ablation), indent=2) + "\n", encoding="utf-8")
+    with replacing(out / "ablation.png") as temporary:
+        draw_differences(ablation).savefig(temporary, dpi=110)
+    with replacing(out / "ablation.md") as temporary:
+        temporary.write_text(as_markdown(ablation, picture="ablation.png"), encoding="utf-8")
+
+
+def as_json(ablation: Ablation) -> dict[str, Any]:
+    """Settings, every run, and mean and spread of every variant, as plain values."""
+    return {
+        "title": ablation.title,
+        "settings": dict(ablation.settings),
+        "config": ablation.config,
+        "reference": ablation.reference,
+        "metrics": {metric.name: metric.what for metric in METRICS},
+        "variants": {
+            name: {
+                "what": what,
+                "changes": list(ablation.changes[name]),
+                "runs": {str(seed): dict(run) for seed, run in sorted(ablation.runs.get(name, {}).items())},
+                "summary": {
+                    metric.name: {
+                        "value": _spread(list(ablation.values(name, metric).values())),
+                        "difference": _spread(list(ablation.differences(name, metric).values())),
+                    }
+                    for metric in METRICS
+                },
+            }
+            for name, what in ablation.variants.items()
+        },
+    }
+
+
+def as_markdown(ablation: Ablation, *, picture: str) -> str:
+    """The report as a page."""
+    shown = [name for name in ablation.variants if ablation.runs.get(name)]
+    compared = [metric for metric in METRICS if metric.compared]
+    scores = [
+        [name, *(_cell(ablation.values(name, metric), metric.digits) for metric in METRICS), _seeds(ablation, name)]
+        for name in shown
+    ]
+    differences = [
+        [name, *(_cell(ablation.differences(name, metric), metric.digits, sign=True) for metric in compared)]
+        for name in shown
+        if name != ablation.reference
+    ]
+    variants = [[name, what, "<br>".join(ablation.changes[name])] for name, what in ablation.variants.items()]
+    return "\n\n".join(
+        (
+            f"# {ablation.title}",
+            "\n".join(f"- {name}: {text}" for name, text in ablation.settings.items()),
+            "## Scores\n\nMean ± standard deviation over the seeds.",
+            _table(["variant", *(metric.label for metric in METRICS), "seeds"], scores),
+            f"## Differences to `{ablation.reference}`\n\nPaired by seed: mean ± standard deviation (number of seeds).",
+            _table(["variant", *(metric.label for metric in compared)], differences),
+            f"![Differences to {ablation.reference}, a dot a seed]({picture})",
+            "## What is measured\n\n" + "\n".join(f"- {metric.label}: {metric.what}" for metric in METRICS),
+            "## Variants",
+            _table(["variant", "what it is", "changes"], variants),
+        )
+    ) + "\n"  # fmt: skip
+
+
+_INK, _QUIET, _RULE, _DOT, _MEAN = "#1d2430", "#6b7686", "#dfe4ea", "#2b6cb0", "#d9622b"
+
+
+def draw_differences(ablation: Ablation) -> Figure:
+    """A panel a metric: for every variant the differences to the reference, a dot a seed, and their mean."""
+    shown = [name for name in ablation.variants if ablation.runs.get(name)]
+    metrics = [metric for metric in METRICS if metric.compared]
+    figure = Figure(figsize=(2.0 + 2.1 * len(metrics), 1.2 + 0.32 * len(shown)), layout="constrained")
+    panels = figure.subplots(1, len(metrics), sharey=True)
+    for axes, metric in zip(panels, metrics, strict=True):
+        _draw_panel(axes, metric, [list(ablation.differences(name, metric).values()) for name in shown])
+    panels[0].set_yticks(range(len(shown)), shown)
+    panels[0].set_ylim(max(1, len(shown)) - 0.5, -0.5)
+    figure.suptitle(f"Difference to {ablation.reference} of the same seed", fontsize=10, color=_INK)
+    return figure
+
+
+def _draw_panel(axes: Axes, metric: Metric, differences: Sequence[Sequence[float]]) -> None:
+    axes.axvline(0.0, color=_QUIET, linewidth=0.8)
+    for row, values in enumerate(differences):
+        axes.plot(values, [row] * len(values), "o", color=_DOT, markersize=4, alpha=0.6, markeredgewidth=0)
+        if values:
+            axes.plot([mean(values)], [row], "|", color=_MEAN, markersize=13, markeredgewidth=2)
+    axes.set_title(metric.label, loc="left", fontsize=9, color=_INK)
+    axes.tick_params(labelsize=8, colors=_INK, length=0)
+    axes.locator_params(axis="x", nbins=4)
+    axes.grid(color=_RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | int | None]:
+    return {
+        "mean": mean(values) if values else None,
+        "sd": stdev(values) if len(values) > 1 else None,
+        "n": len(values),
+    }
+
+
+def _cell(values: Mapping[int, float], digits: int, *, sign: bool = False) -> str:
+    """Mean ± standard deviation, and for differences the number of seeds; ``-`` without a value."""
+    if not values:
+        return "-"
+    numbers = list(values.values())
+    text = f"{mean(numbers):{'+' if sign else ''}.{digits}f}"
+    if len(numbers) > 1 and digits:
+        text += f" ± {stdev(numbers):.{digits}f}"
+    return f"{text} ({len(numbers)})" if sign else text
+
+
+def _seeds(ablation: Ablation, name: str) -> str:
+    return str(len(ablation.runs[name]))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
