@@ -66,13 +66,23 @@ def _first_in_first_out(cfg: Config) -> dict[str, object]:
     return {"LONG_TERM.MAX_TOKENS": 0, "WORKING.MAX_FRAMES": memory.max_frames + more}
 
 
+def _conv_gru(cfg: Config) -> dict[str, object]:
+    """About as many parameters as the memory has."""
+    memory = cfg.MODEL.MEMORY
+    return {
+        "NAME": "ConvGRUBEVModule",
+        "FEATURE_DIM": memory.FEATURE_DIM * 4 // 3,
+        "HIDDEN_DIM": memory.HIDDEN_DIM * 5 // 2,
+    }
+
+
 def _foreground(cfg: Config) -> dict[str, object]:
     return {"FOREGROUND.TOKENS": cfg.memory_grid.height * cfg.memory_grid.width // 4}
 
 
 VARIANTS = (
     Variant("none", "single frames, trained on for as long", lambda _: {"FUSION": "none"}),
-    Variant("conv_gru", "a plain recurrent unit instead", lambda _: {"NAME": "ConvGRUBEVModule"}),
+    Variant("conv_gru", "a plain recurrent unit of about the same size instead", _conv_gru),
     Variant(REFERENCE, "the configuration as it is", lambda _: {}),
     Variant("gate_and_read", "what is read is added to the features too", lambda _: {"FUSION": "gate_and_read"}),
     Variant("no_long_term", "the oldest frame is forgotten", lambda _: {"LONG_TERM.MAX_TOKENS": 0}),
