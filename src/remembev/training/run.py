@@ -86,15 +86,16 @@ class WriteWeights(Callback):
 
 
 class SeedSteps(Callback):
-    """Seeds anew before every epoch and after every batch, so that both go by the run's seed and their number alone.
+    """Seeds anew before every epoch and after every batch, by the run's seed and their number.
 
-    Which clips a step draws, and how they are augmented, then depends neither on the model (which draws as well) nor
-    on where a run was stopped and resumed: runs of different models with one seed see the same.
+    Which clips a step draws, and how they are augmented, then does not depend on the model, which draws as well: runs
+    of different models with one seed see the same.
     """
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the run's seed."""
+        """Keep the run's seed, which the making of the model has drawn from, and begin again with it."""
         self.seed = torch.initial_seed()
+        self._seed(0, 0)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Seed the order of the clips, and the augmentation of the first."""
