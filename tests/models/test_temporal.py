@@ -133,6 +133,123 @@ def test_losses_are_finite_with_and_without_bf16(small_cfg: Config, autocast: bo
     assert all(weight.grad.isfinite().all() for weight in made.parameters() if weight.grad is not None)
 
 
+def back_propagated(
+    cfg: Config, batch_seq: dict[str, Any], autocast: bool = False, **options: Any
+) -> tuple[TemporalPointPillar, Tensor]:
+    """A fresh model once a clip went through it and back, and the loss of the clip."""
+    made, loss = model(cfg).train(), torch.zeros(())
+    torch.manual_seed(1)
+    chunks = made.clip_chunks(batch_seq, **options)
+    while True:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            share = next(chunks, None)
+        if share is None:
+            return made, loss
+        share["loss"].backward()
+        loss += share["loss"].detach()
+
+
+def gradients(made: TemporalPointPillar) -> dict[str, Tensor]:
+    return {name: weight.grad for name, weight in made.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_chunks_give_the_gradients_of_a_clip_whose_state_is_detached_between_them(
+    small_cfg: Config, chunk: int
+) -> None:
+    batch_seq = clip(small_cfg, frames=5)
+    made, loss = back_propagated(small_cfg, batch_seq, chunk=chunk)
+    detached = model(small_cfg).train()
+    torch.manual_seed(1)
+    state, frames = detached.initial_state(batch_seq), []
+    for t in range(5):
+        state = state.detach() if t % chunk == 0 else state
+        frame, state = detached.step({k: v[:, t] for k, v in batch_seq.items()}, t, state)
+        frames.append(sum(detached.frame_losses(frame).values()))
+    expected = torch.stack(frames).mean()
+    expected.backward()
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(gradients(made), gradients(detached), rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_of_a_clip_does_not_depend_on_its_chunks_but_its_gradients_do(small_cfg: Config) -> None:
+    batch_seq = clip(small_cfg, frames=4)
+    whole, loss = back_propagated(small_cfg, batch_seq)
+    made, same_loss = back_propagated(small_cfg, batch_seq, chunk=2)
+    torch.testing.assert_close(loss, same_loss)
+    name = "memory.xmem.encode_value.fuse.first.weight"
+    assert not torch.allclose(gradients(whole)[name], gradients(made)[name], rtol=1e-2)
+
+
+@pytest.mark.parametrize("chunk", [3, 7])
+def test_a_chunk_that_holds_the_clip_is_the_whole_clip_to_the_last_bit(small_cfg: Config, chunk: int) -> None:
+    batch_seq = clip(small_cfg)
+    (whole, loss), (made, same_loss) = (back_propagated(small_cfg, batch_seq, chunk=k) for k in (None, chunk))
+    assert torch.equal(loss, same_loss)
+    torch.testing.assert_close(gradients(made), gradients(whole), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_a_clip_of_frames_that_run_twice_learns_the_same_to_the_last_bit(
+    small_cfg: Config, chunk: int | None, autocast: bool
+) -> None:
+    batch_seq = clip(small_cfg, frames=4)
+    batch_seq["num_points"][:, 1] = 1  # one point is normalised by the running statistics, as they are at that frame
+    plain, loss = back_propagated(small_cfg, batch_seq, autocast, chunk=chunk)
+    made, same_loss = back_propagated(small_cfg, batch_seq, autocast, chunk=chunk, checkpoint=True)
+    assert torch.equal(loss, same_loss)
+    torch.testing.assert_close(gradients(made), gradients(plain), rtol=0, atol=0)
+    torch.testing.assert_close(made.state_dict(), plain.state_dict(), rtol=0, atol=0)
+    assert made.state_dict()["dense_head.shared_conv.1.num_batches_tracked"] == 4
+
+
+def kept(cfg: Config, frames: int, **options: Any) -> int:
+    """Bytes that autograd keeps for the backward pass of a clip, at the time it keeps most."""
+    held = [0]
+    peak = 0
+
+    class Kept:
+        def __init__(self, tensor: Tensor) -> None:
+            nonlocal peak
+            self.tensor = tensor.detach()
+            held[0] += tensor.nbytes
+            peak = max(peak, held[0])
+
+        def __del__(self) -> None:
+            held[0] -= self.tensor.nbytes
+
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda one: one.tensor):
+        back_propagated(cfg, clip(cfg, frames=frames), **options)
+    assert held[0] == 0
+    return peak
+
+
+def test_what_is_kept_for_the_backward_pass_grows_with_the_clip_but_not_with_the_number_of_chunks(
+    small_cfg: Config,
+) -> None:
+    assert kept(small_cfg, 8) > 1.9 * kept(small_cfg, 4)
+    assert kept(small_cfg, 8, chunk=2) == pytest.approx(kept(small_cfg, 4, chunk=2), rel=0.05)
+
+
+def test_of_frames_that_run_twice_little_more_than_the_state_is_kept(small_cfg: Config) -> None:
+    state = sum(tensor.nbytes for tensor in model(small_cfg).initial_state(clip(small_cfg)).named().values())
+    assert kept(small_cfg, 4, checkpoint=True) < 1.1 * 4 * state < 0.2 * kept(small_cfg, 4)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk": 4}, {"checkpoint": True}])
+def test_losses_and_gradients_are_finite_when_a_clip_is_long_enough_to_consolidate_and_to_forget(
+    small_cfg: Config, options: dict[str, Any]
+) -> None:
+    memory = small_cfg.MODEL.MEMORY
+    frames = 12
+    consolidations = (frames - memory.max_frames) // (memory.max_frames - memory.min_frames)
+    assert consolidations * memory.LONG_TERM.PROTOTYPES > memory.LONG_TERM.MAX_TOKENS
+    made, loss = back_propagated(small_cfg, clip(small_cfg, frames=frames), **options)
+    assert loss.isfinite()
+    assert all(gradient.isfinite().all() for gradient in gradients(made).values())
+
+
 def test_the_full_configuration_goes_through_a_clip_backward_and_a_stream() -> None:
     cfg = load_config("nuscenes", ["DATA_CONFIG.POINT_CLOUD_RANGE=[-12.8, -12.8, -5.0, 12.8, 12.8, 3.0]"])
     made = model(cfg).train()

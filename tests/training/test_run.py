@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.conftest import SMALL
 from torch.utils.data import DataLoader, Dataset
 
-from remembev.config import Config
+from remembev.config import Config, load_config
 from remembev.data import build_seq_loader
 from remembev.errors import UserError
 from remembev.models import load_checkpoint
@@ -21,10 +23,6 @@ from remembev.training.run import build_trainer
 @pytest.fixture(scope="module")
 def trained(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """A run of two epochs of two batches."""
-    from tests.conftest import SMALL
-
-    from remembev.config import load_config
-
     return train(load_config("tiny", SMALL), sim_root, tmp_path_factory.mktemp("run"))
 
 
@@ -58,7 +56,7 @@ def test_a_run_is_not_overwritten_and_not_gone_on_with_another_configuration(
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_last_epoch(
-    small_cfg: Config, sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: TrainingRun, small_cfg: Config, sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(self: ClipModule) -> None:
         if self.current_epoch == 1:
@@ -69,12 +67,67 @@ def test_a_run_that_was_stopped_goes_on_from_its_last_epoch(
         with pytest.raises(RuntimeError, match="power cut"):
             train(small_cfg, sim_root, tmp_path)
     assert not TrainingRun(tmp_path).finished
-    started: list[int] = []
-    monkeypatch.setattr(ClipModule, "on_train_epoch_start", lambda self: started.append(self.current_epoch))
+    started: list[tuple[int, int, float]] = []
+
+    def note(self: ClipModule) -> None:
+        started.append((self.current_epoch, self.global_step, self.progress))
+
+    monkeypatch.setattr(ClipModule, "on_train_epoch_start", note)
     run = train(small_cfg, sim_root, tmp_path, resume=True)
-    assert started == [1]
+    assert started == [(1, 2, 0.5)]
+    assert logged(run, "lr") == pytest.approx(logged(trained, "lr"))
     assert run.finished
     assert len(run.curves) == 2
+
+
+class Steps(ClipModule):
+    """Keeps the gradients of its latest step as they came and as they were clipped, and the model before it."""
+
+    def training_step(self, batch_seq: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        self.before, self.clip, self.random = deepcopy(self.model), batch_seq, torch.get_rng_state()
+        return super().training_step(batch_seq, batch_idx)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.raw = {name: gradient.clone() for name, gradient in gradients(self.model).items()}
+        super().on_before_optimizer_step(optimizer)
+        self.clipped = gradients(self.model)
+
+
+def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.grad for name, weight in module.named_parameters() if weight.grad is not None}
+
+
+def stepped(sim_root: Path, out: Path, *changes: str) -> Steps:
+    """A small model after two steps."""
+    cfg = load_config("tiny", [*SMALL, "OPTIMIZATION.NUM_EPOCHS=1", *changes])
+    _, loader = build_seq_loader(cfg, workers=0, root_path=sim_root)
+    module = Steps(cfg)
+    build_trainer(cfg, TrainingRun(out)).fit(module, loader)
+    return module
+
+
+def test_a_clip_is_one_step_of_the_optimiser_and_its_schedule_however_many_chunks_it_has(
+    sim_root: Path, tmp_path: Path
+) -> None:
+    module = stepped(sim_root, tmp_path, "OPTIMIZATION.CHUNK=1")
+    assert module.global_step == 2
+    assert module.lr_schedulers().last_epoch == 2
+
+
+def test_gradients_are_clipped_to_the_norm_of_the_configuration(sim_root: Path, tmp_path: Path) -> None:
+    module = stepped(sim_root, tmp_path, "OPTIMIZATION.GRAD_NORM_CLIP=0.01")
+    raw, clipped = (torch.nn.utils.get_total_norm(one.values()) for one in (module.raw, module.clipped))
+    assert raw > 0.1
+    assert clipped == pytest.approx(0.01, rel=1e-3)
+
+
+def test_only_the_way_forward_is_under_autocast(sim_root: Path, tmp_path: Path) -> None:
+    module = stepped(sim_root, tmp_path, "OPTIMIZATION.PRECISION=bf16")
+    torch.set_rng_state(module.random)
+    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):  # as Lightning has it
+        losses = module.before.clip_losses(module.clip, progress=0.5)
+    losses["loss"].backward()
+    torch.testing.assert_close(module.raw, gradients(module.before), rtol=0, atol=0)
 
 
 def test_the_loss_falls_on_a_clip_that_is_learnt_by_heart(small_cfg: Config, sim_root: Path) -> None:
@@ -130,27 +183,48 @@ def test_validation_is_not_skipped_when_an_epoch_is_shorter_than_the_first(
 
 
 class Recorder(ClipModule):
-    """Writes down which clips each process of a distributed run was given."""
+    """Writes down what each process of a distributed run was given, and the gradients of its first step."""
 
     folder: Path
 
     def training_step(self, batch_seq: dict[str, Any], batch_idx: int) -> torch.Tensor:
         with (self.folder / f"{self.global_rank}.txt").open("a") as file:
             file.write(f"{self.current_epoch} {batch_seq['sample_token'][0, 0]}\n")
+        if self.global_step == 0:
+            clip = {key: value for key, value in batch_seq.items() if isinstance(value, torch.Tensor)}
+            torch.save(clip, self.folder / f"{self.global_rank}.clip")
         return super().training_step(batch_seq, batch_idx)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.global_step == 0:
+            torch.save(gradients(self.model), self.folder / f"{self.global_rank}.gradients")
+        super().on_before_optimizer_step(optimizer)
+
+
+@pytest.fixture(scope="module")
+def two_processes(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipModule, Path]:
+    """A run of two processes over two epochs, in chunks of frames that run twice: the model before, and its notes.
+
+    The last chunk of a clip is one frame long and leaves the weights idle that encode what is written.
+    """
+    changes = ["OPTIMIZATION.BATCHES_PER_EPOCH=null", "OPTIMIZATION.CHUNK=2", "OPTIMIZATION.CHECKPOINT=true"]
+    cfg = load_config("tiny", [*SMALL, *changes, "MODEL.MEMORY.TEACHER_FORCING={START: 1.0, END: 1.0}"])
+    _, loader = build_seq_loader(cfg, workers=0, root_path=sim_root)
+    module = Recorder(cfg)
+    module.folder = tmp_path_factory.mktemp("processes")
+    before = deepcopy(module)
+    run = TrainingRun(module.folder / "run")
+    build_trainer(cfg, run, devices=2, strategy="ddp_spawn").fit(module, loader)
+    return before, module.folder
 
 
 def test_two_processes_share_the_clips_and_shuffle_them_anew_each_epoch(
-    small_cfg: Config, sim_root: Path, tmp_path: Path
+    two_processes: tuple[ClipModule, Path], sim_root: Path
 ) -> None:
     """Lightning replaces the sampler under DDP: each clip has to be seen once an epoch all the same."""
-    optimization = small_cfg.OPTIMIZATION.model_copy(update={"BATCHES_PER_EPOCH": None, "NUM_EPOCHS": 2})
-    cfg = small_cfg.model_copy(update={"OPTIMIZATION": optimization})
-    dataset, loader = build_seq_loader(cfg, workers=0, root_path=sim_root)
-    module = Recorder(cfg)
-    module.folder = tmp_path
-    build_trainer(cfg, TrainingRun(tmp_path / "run"), devices=2, strategy="ddp_spawn").fit(module, loader)
-    seen = [[line.split() for line in (tmp_path / f"{rank}.txt").read_text().splitlines()] for rank in (0, 1)]
+    module, folder = two_processes
+    dataset, _ = build_seq_loader(module.cfg, workers=0, root_path=sim_root)
+    seen = [[line.split() for line in (folder / f"{rank}.txt").read_text().splitlines()] for rank in (0, 1)]
     starts = {dataset.index.load_frame(clip[0]).sample_token for clip in dataset.clips}
     for epoch in ("0", "1"):
         shares = [[token for number, token in lines if number == epoch] for lines in seen]
@@ -158,3 +232,16 @@ def test_two_processes_share_the_clips_and_shuffle_them_anew_each_epoch(
         assert set(shares[0]) | set(shares[1]) == starts
     first, second = ([token for number, token in seen[0] if number == epoch] for epoch in ("0", "1"))
     assert first != second
+
+
+def test_the_gradients_of_two_processes_are_the_mean_of_those_of_their_clips(
+    two_processes: tuple[ClipModule, Path],
+) -> None:
+    module, folder = two_processes
+    for rank in (0, 1):
+        clip = torch.load(folder / f"{rank}.clip")
+        for share in module.model.train().clip_chunks(clip, progress=0.0, chunk=2):
+            (share["loss"] / 2).backward()
+    for rank in (0, 1):
+        given = torch.load(folder / f"{rank}.gradients")
+        torch.testing.assert_close(given, gradients(module.model), rtol=1e-3, atol=1e-5)

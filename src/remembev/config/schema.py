@@ -36,6 +36,8 @@ def _size(unit: str, *, or_count: bool) -> BeforeValidator:
 
 Metres = Annotated[str, _size("m", or_count=False)]
 Seconds = Annotated[str, _size("s", or_count=False)]
+MetresPerSecond = Annotated[str, _size("m/s", or_count=False)]
+RadiansPerSecond = Annotated[str, _size("rad/s", or_count=False)]
 CountOrMetres = Annotated[int | str, _size("m", or_count=True)]
 CountOrSquareMetres = Annotated[int | str, _size("m2", or_count=True)]
 CountOrSeconds = Annotated[int | str, _size("s", or_count=True)]
@@ -451,6 +453,11 @@ class OptimizationConfig(Section):
     VAL_CLIPS: Count = 64
     """Clips of the test split whose loss is worked out after every epoch, spread evenly over it."""
     NUM_WORKERS: Annotated[int, Field(ge=0)] = 4
+    CHUNK: Count | None = None
+    """Frames of a clip that are back-propagated together, the memory carried on from one chunk to the next; ``null``:
+    the whole clip. What a frame writes learns from later frames of its chunk only: a chunk of 1 teaches no writing."""
+    CHECKPOINT: bool = False
+    """Keep only the memory's state of a frame, and run the frame a second time to back-propagate it."""
     OPTIMIZER: Literal["adam_onecycle"] = "adam_onecycle"
     LR: Positive = 1e-3
     WEIGHT_DECAY: NonNegative = 0.01
@@ -462,6 +469,22 @@ class OptimizationConfig(Section):
     """``auto``: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU."""
 
 
+# ----------------------------------------------------------------------------------------------------------- streaming
+
+
+class StreamingConfig(Section):
+    """When a frame of a stream goes on from the frame before; one that is not later than it is never taken."""
+
+    MAX_GAP: Seconds = "3 s"
+    """Frames may be missing: what is remembered is used for this long after the latest frame that had points."""
+    MAX_SPEED: MetresPerSecond = "50 m/s"
+    """A pose that is farther off than this speed allows is another place, not a motion."""
+    MAX_TURN_RATE: RadiansPerSecond = "3 rad/s"
+    """The same for turns, about any axis."""
+    ON_BREAK: Literal["reset", "error"] = "reset"
+    """What a longer gap or a jump is met with: ``reset`` of that scene's memory, with a warning, or an ``error``."""
+
+
 class Config(Section):
     """A whole configuration."""
 
@@ -469,6 +492,7 @@ class Config(Section):
     DATA_CONFIG: DataConfig
     MODEL: ModelConfig
     OPTIMIZATION: OptimizationConfig = OptimizationConfig()
+    STREAMING: StreamingConfig = StreamingConfig()
 
     @model_validator(mode="after")
     def _every_class_has_one_head_and_anchors(self) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from remembev.memory.losses import ramp
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti
 from remembev.models.detections import Detections
+from remembev.models.recompute import recomputed
 from remembev.models.vfe import build_vfe
 from remembev.ops import scatter_pillars, stage
 
@@ -55,20 +57,44 @@ class TemporalPointPillar(nn.Module):
         """
         if self.training:
             return self.clip_losses(batch_seq, progress)
-        return [self.detect(batch_dict) for batch_dict, _ in self.clip_steps(batch_seq)]
+        return self.clip_detections(batch_seq)
 
     def clip_losses(self, batch_seq: BatchDict, progress: float = 1.0) -> dict[str, Tensor]:
         """Losses of a clip, each the mean over its frames; ``loss`` is their sum."""
-        frames = [self.frame_losses(batch_dict, progress) for batch_dict, _ in self.clip_steps(batch_seq, progress)]
-        losses = {name: torch.stack([frame[name] for frame in frames]).mean() for name in frames[0]}
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+        (losses,) = self.clip_chunks(batch_seq, progress)
+        return losses
 
-    def clip_steps(self, batch_seq: BatchDict, progress: float = 1.0) -> Iterator[tuple[BatchDict, Tensors]]:
-        """Every frame of a clip in turn, and the state after it; the clip's memory begins empty."""
+    def clip_chunks(
+        self, batch_seq: BatchDict, progress: float = 1.0, *, chunk: int | None = None, checkpoint: bool = False
+    ) -> Iterator[dict[str, Tensor]]:
+        """The losses of a clip a chunk of frames at a time: the share of each chunk, which sum to ``clip_losses``.
+
+        The memory goes on from chunk to chunk; gradients end where a chunk begins, so that a chunk may be
+        back-propagated, and is out of the way, before the next is asked for.
+
+        chunk       frames of a chunk; None: the whole clip
+        checkpoint  keep only the state before each frame, and run the frame again to back-propagate it
+        """
+        frames = batch_seq["points"].shape[1]
+        chunk = chunk or frames
         state = self.initial_state(batch_seq)
+        for start in range(0, frames, chunk):
+            state = state.detach()
+            parts = []
+            for t in range(start, min(start + chunk, frames)):
+                step = partial(self._train_step, _frame(batch_seq, t), t, progress)
+                losses, state = recomputed(step, state, self) if checkpoint else step(state)
+                parts.append(losses)
+            share = {name: torch.stack([part[name] for part in parts]).sum() / frames for name in parts[0]}
+            yield {"loss": torch.stack(list(share.values())).sum(), **share}
+
+    def clip_detections(self, batch_seq: BatchDict) -> list[list[Detections]]:
+        """Detections of a clip as [T][B]; its memory begins empty."""
+        state, found = self.initial_state(batch_seq), []
         for t in range(batch_seq["points"].shape[1]):
-            batch_dict_t, state = self.step({k: v[:, t] for k, v in batch_seq.items()}, t, state, progress)
-            yield batch_dict_t, state
+            batch_dict_t, state = self.step(_frame(batch_seq, t), t, state)
+            found.append(self.detect(batch_dict_t))
+        return found
 
     def forward_single_timestep(self, batch_dict_t: BatchDict, t: int, progress: float = 1.0) -> BatchDict:
         """Frame t of every scene of a batch; the memory of a scene goes from one call to the next, and starts at t = 0.
@@ -125,6 +151,13 @@ class TemporalPointPillar(nn.Module):
             state = self.memory.follow(state, [one.boxes for one in found], [one.scores for one in found])
         return batch_dict_t, state
 
+    def _train_step(
+        self, batch_dict_t: BatchDict, t: int, progress: float, state: Tensors
+    ) -> tuple[dict[str, Tensor], Tensors]:
+        """Losses of a frame, and the state after it."""
+        batch_dict_t, state = self.step(batch_dict_t, t, state, progress)
+        return self.frame_losses(batch_dict_t, progress), state
+
     def frame_losses(self, batch_dict_t: BatchDict, progress: float = 1.0) -> dict[str, Tensor]:
         """Losses of a frame that went through a step: the head's, and ``occ_loss`` where there is an occupancy."""
         losses = self.dense_head.loss(
@@ -144,6 +177,11 @@ class TemporalPointPillar(nn.Module):
             return cast(list[Detections], batch_dict_t["detections"])
         with stage("nms"):
             return self.dense_head.predict(batch_dict_t["predictions"], self.cfg.MODEL.POST_PROCESSING)
+
+
+def _frame(batch_seq: BatchDict, t: int) -> BatchDict:
+    """Frame t of every clip of a batch."""
+    return {key: value[:, t] for key, value in batch_seq.items()}
 
 
 def _context(batch_dict_t: BatchDict) -> FrameContext:

@@ -36,8 +36,12 @@ class PFNLayer(nn.Module):
         norm = self.norm
         if len(rows) > 1:
             return norm(rows)
-        # No statistics come from a frame without points, or with a single one: those of earlier frames stand in.
-        return F.batch_norm(rows, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        # No statistics come from a frame without points, or with a single one: those of earlier frames stand in, copied
+        # because later frames change them before this one is back-propagated.
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+        return F.batch_norm(rows, mean, variance, norm.weight, norm.bias, eps=norm.eps)
 
 
 class _PillarEncoder(nn.Module):

@@ -1,4 +1,7 @@
-"""The model as Lightning trains it: the loss of a clip, AdamW, one cycle."""
+"""The model as Lightning trains it: clips back-propagated a chunk at a time, AdamW, one cycle.
+
+Lightning's manual optimisation: a clip is one step of the optimiser, however many backward passes it takes.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from remembev.config import Config
 from remembev.models import build_model
@@ -21,16 +26,38 @@ class ClipModule(L.LightningModule):
 
     def __init__(self, cfg: Config) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.cfg = cfg
         self.model = build_model(cfg)
 
     def training_step(self, batch_seq: dict[str, Any], batch_idx: int) -> Tensor:
-        """Loss [] of a batch of clips, the mean over their frames."""
-        losses: dict[str, Tensor] = self.model(batch_seq, self.progress)
+        """One step of the optimiser. Returns the loss [] of a batch of clips, the mean over their frames."""
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer)
+        assert isinstance(schedule, LRScheduler)
+        optimizer.zero_grad()
+        losses = self._back_propagate(batch_seq)
         self.log("train/loss", losses["loss"], prog_bar=True)
         self._log_losses("train", losses, batch_seq)
-        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        self.log("lr", optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
         return losses["loss"]
+
+    def _back_propagate(self, batch_seq: dict[str, Any]) -> dict[str, Tensor]:
+        """Gradients of the loss of a batch of clips, a chunk at a time. Returns the losses."""
+        cfg, shares = self.cfg.OPTIMIZATION, []
+        for share in self.model.clip_chunks(batch_seq, self.progress, chunk=cfg.CHUNK, checkpoint=cfg.CHECKPOINT):
+            # Lightning runs the whole step under autocast: what is exact on the way forward must be on the way back.
+            with torch.autocast(self.device.type, enabled=False):
+                self.manual_backward(share["loss"])
+            shares.append({name: value.detach() for name, value in share.items()})
+        return {name: torch.stack([share[name] for share in shares]).sum() for name in shares[0]}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradients, which by now are no longer scaled."""
+        clip = self.cfg.OPTIMIZATION.GRAD_NORM_CLIP
+        self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
 
     def validation_step(self, batch_seq: dict[str, Any], batch_idx: int) -> None:
         """The same loss on clips of the test split, every cell of the occupancy counted alike over the whole run."""
@@ -54,7 +81,7 @@ class ClipModule(L.LightningModule):
             max_momentum=cfg.MOMS[0],
             base_momentum=cfg.MOMS[1],
         )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     @property
     def progress(self) -> float:

@@ -158,8 +158,10 @@ def train(
     return run
 
 
-def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: str = "auto") -> L.Trainer:
-    """Lightning's trainer for a configuration.
+def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: str = "ddp") -> L.Trainer:
+    """Lightning's trainer for a configuration; ``strategy`` is that of several devices.
+
+    A chunk may leave weights idle: those that encode what is written, if it is one frame long, since nothing reads it.
 
     The loaders are asked for anew every epoch: Lightning works out once a loading after how many batches it validates,
     and an epoch that turned out shorter would go without.
@@ -170,9 +172,8 @@ def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: 
         limit_train_batches=cfg.OPTIMIZATION.BATCHES_PER_EPOCH,
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=devices,
-        strategy=strategy,
+        strategy="auto" if devices == 1 else f"{strategy}_find_unused_parameters_true",
         precision=_PRECISIONS[resolve_precision(cfg.OPTIMIZATION.PRECISION)],  # type: ignore[arg-type]
-        gradient_clip_val=cfg.OPTIMIZATION.GRAD_NORM_CLIP,
         logger=loggers,
         log_every_n_steps=min(_LOG_EVERY, cfg.OPTIMIZATION.BATCHES_PER_EPOCH or _LOG_EVERY),
         callbacks=[
