@@ -1,59 +1,98 @@
-"""The token store and the state: capacity, order, batches."""
+"""The records of tensors: order, batches, names, gradients."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from remembev.memory import MemoryState, TokenStore
 
-CPU = torch.device("cpu")
+from .small import CPU, assert_same, random_store, small_memory, stream
 
 
-def tokens(batch: int, count: int, mark: float) -> TokenStore:
-    empty = TokenStore.empty(batch, 1, 2, 3, count, CPU)
-    return empty.map(lambda tensor: torch.ones_like(tensor) if tensor.dtype == torch.bool else tensor + mark)
+def marked(count: int, mark: float) -> TokenStore:
+    return TokenStore.empty(1, 1, 2, 3, count, CPU).map(
+        lambda tensor: torch.ones_like(tensor) if tensor.dtype == torch.bool else tensor + mark
+    )
 
 
 @given(capacity_in_frames=st.integers(1, 4), writes=st.integers(0, 7), count=st.integers(1, 3))
-@settings(max_examples=30, deadline=None)
 def test_the_store_keeps_the_newest_frames_in_order_and_never_grows(
     capacity_in_frames: int, writes: int, count: int
 ) -> None:
     store = TokenStore.empty(1, 1, 2, 3, capacity_in_frames * count, CPU)
     for frame in range(writes):
-        store = store.append(tokens(1, count, frame), torch.tensor([True]))
+        store = store.append(marked(count, frame))
     kept = list(range(writes))[-capacity_in_frames:]
     assert store.capacity == capacity_in_frames * count
     assert store.count().item() == len(kept) * count
     assert store.key[0, 0][store.valid[0]].tolist() == [frame for frame in kept for _ in range(count)]
 
 
-def test_an_item_that_does_not_write_keeps_its_tokens() -> None:
-    store = TokenStore.empty(2, 1, 2, 3, 4, CPU).append(tokens(2, 2, 5.0), torch.tensor([True, False]))
-    assert store.count().tolist() == [2, 0]
-    assert store.value[1].abs().sum() == 0
+def test_parts_of_a_store_join_to_the_store() -> None:
+    store = random_store(7, batch=2, agents=2)
+    assert_same(store.part(0, 3).join(store.part(3)), store)
+
+
+def test_tokens_are_picked_in_the_order_asked_for_each_item_its_own() -> None:
+    store = random_store(5, batch=2, agents=2)
+    picked = store.pick(torch.tensor([[4, 0], [1, 3]]))
+    assert torch.equal(picked.value[0], store.value[0][..., [4, 0]])
+    assert torch.equal(picked.key[1], store.key[1][:, [1, 3]])
+    assert torch.equal(picked.valid[1], store.valid[1][[1, 3]])
+
+
+def test_a_token_never_read_has_a_usage_rate_of_zero() -> None:
+    store = random_store(4)
+    store = replace(store, usage=torch.tensor([[0.0, 3.0, 0.5, 0.0]]), life=torch.tensor([[0.0, 2.0, 5.0, 4.0]]))
+    torch.testing.assert_close(store.usage_rate, torch.tensor([[0.0, 1.5, 0.1, 0.0]]))
 
 
 def test_a_batch_of_states_splits_and_stacks_back() -> None:
-    state = MemoryState(
-        hidden=torch.randn(3, 1, 2, 4, 4),
-        working=TokenStore.empty(3, 1, 2, 3, 4, CPU).append(tokens(3, 2, 5.0), torch.tensor([True, False, True])),
-        frames=torch.arange(3),
-    )
-    again = MemoryState.stack(state.split())
-    assert torch.equal(again.hidden, state.hidden)
-    assert torch.equal(again.working.valid, state.working.valid)
-    assert again.frames.tolist() == [0, 1, 2]
+    memory = small_memory().eval()
+    states = [step.state for step in stream(memory, 3)]
+    batch = MemoryState.stack(states)
+    assert batch.frames.tolist() == [1, 2, 3]
+    for state, again in zip(states, batch.split(), strict=True):
+        assert_same(state, again)
+
+
+def test_each_item_of_a_batch_is_taken_from_where_it_is_chosen() -> None:
+    memory = small_memory().eval()
+    one, other = (MemoryState.stack([step.state] * 2) for step in stream(memory, 2))
+    mixed = one.where(torch.tensor([True, False]), other)
+    assert mixed.frames.tolist() == [1, 2]
+    assert_same(mixed.split()[0], one.split()[0])
+    assert_same(mixed.split()[1], other.split()[1])
+
+
+def test_a_state_goes_through_its_named_tensors_and_back() -> None:
+    memory = small_memory(agents=2).eval()
+    state = stream(memory, 2)[-1].state
+    named = state.named()
+    assert {"hidden", "tokens.key", "slots.boxes", "timestamp"} <= set(named)
+    assert_same(memory.initial_state(1).with_named(named), state)
+
+
+def test_no_two_tensors_of_a_new_state_share_their_storage() -> None:
+    named = small_memory(agents=2).initial_state(2).named()
+    starts = [tensor.untyped_storage().data_ptr() + tensor.storage_offset() for tensor in named.values()]
+    assert len(set(starts)) == len(named)
 
 
 def test_gradients_pass_through_what_is_stored() -> None:
-    fresh = tokens(1, 2, 1.0)
+    fresh = marked(2, 1.0)
     value = fresh.value.clone().requires_grad_()
-    store = TokenStore.empty(1, 1, 2, 3, 4, CPU).append(
-        TokenStore(**{**vars(fresh), "value": value}), torch.tensor([True])
-    )
+    store = TokenStore.empty(1, 1, 2, 3, 4, CPU).append(replace(fresh, value=value))
     store.value.sum().backward()
     assert value.grad is not None
     assert torch.equal(value.grad, torch.ones_like(value))
+
+
+def test_a_detached_state_has_no_history() -> None:
+    state = stream(small_memory().train(), 2)[-1].state
+    assert state.tokens.value.requires_grad
+    assert not any(tensor.requires_grad for tensor in state.detach().named().values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from remembev.ops import memory_read as kernel
 from remembev.ops import read_memory, similarity
+from remembev.ops.memory_read import Places
 
 
 def random_read(
@@ -28,116 +30,232 @@ def random_read(
         "key": draw(batch, key_dim, tokens),
         "shrinkage": draw(batch, 1, tokens).square() + 1,
         "value": draw(batch, agents, value_dim, tokens),
+        "held": torch.rand(batch, agents, tokens, generator=generator) < 0.7,
         "valid": torch.rand(batch, tokens, generator=generator) < 0.8,
     }
 
 
+def random_places(inputs: dict[str, Tensor], seed: int = 0) -> tuple[Places, Tensor]:
+    """Places of queries and tokens, and ages of the tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    batch, _, queries = inputs["query_key"].shape
+    tokens = inputs["key"].shape[2]
+    query, token = (torch.randn(batch, 3, n, generator=generator, dtype=torch.float64) for n in (queries, tokens))
+    return Places(query, token), torch.rand(batch, tokens, generator=generator, dtype=torch.float64) * 3
+
+
 def read_by_loop(
-    query_key: Tensor, selection: Tensor, key: Tensor, shrinkage: Tensor, value: Tensor, valid: Tensor, top_k: int
-) -> tuple[Tensor, Tensor]:
-    """S_ij = −s_i Σ_c e_cj (k_ci − q_cj)² / √C_k; softmax over the top k; Σ_i W_ij v_i — one number at a time."""
+    query_key: Tensor, selection: Tensor, key: Tensor, shrinkage: Tensor, value: Tensor, held: Tensor, valid: Tensor,
+    top_k: int, places: Places | None = None, age: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """S_ij = −s_i Σ_c e_cj (k_ci − q_cj)² / √C_k − ½ |p_i − p_j|² − age_i; softmax over those of the top k that hold
+    the agent; Σ_i W_ij v_i. One number at a time."""
     batch, key_dim, queries = query_key.shape
     agents, value_dim = value.shape[1:3]
     readout = torch.zeros(batch, agents, value_dim, queries, dtype=query_key.dtype)
+    is_read = torch.zeros(batch, agents, queries, dtype=torch.bool)
     usage = torch.zeros(batch, key.shape[2], dtype=query_key.dtype)
+
+    k, q, e, s = key.tolist(), query_key.tolist(), selection.tolist(), shrinkage.tolist()
+
+    def score(b: int, i: int, j: int) -> float:
+        distance = sum(e[b][c][j] * (k[b][c][i] - q[b][c][j]) ** 2 for c in range(key_dim))
+        found = -s[b][0][i] * distance / math.sqrt(key_dim)
+        if places is not None:
+            found -= float((places.token[b, :, i] - places.query[b, :, j]).square().sum()) / 2
+        return found if age is None else found - float(age[b, i])
+
+    def weights(scores: dict[int, float]) -> dict[int, float]:
+        powers = {i: math.exp(one - max(scores.values())) for i, one in scores.items()}
+        return {i: power / sum(powers.values()) for i, power in powers.items()}
+
     for b in range(batch):
-        tokens = [i for i in range(key.shape[2]) if valid[b, i]]
         for j in range(queries):
-            scores = {}
-            for i in tokens:
-                distance = sum(
-                    float(selection[b, c, j]) * (float(key[b, c, i]) - float(query_key[b, c, j])) ** 2
-                    for c in range(key_dim)
-                )
-                scores[i] = -float(shrinkage[b, 0, i]) * distance / math.sqrt(key_dim)
-            best = sorted(tokens, key=lambda i: -scores[i])[:top_k]
-            total = sum(math.exp(scores[i] - scores[best[0]]) for i in best) if best else 1.0
-            for i in best:
-                weight = math.exp(scores[i] - scores[best[0]]) / total
-                readout[b, :, :, j] += weight * value[b, :, :, i]
+            scores = {i: score(b, i, j) for i in range(key.shape[2]) if valid[b, i]}
+            best = sorted(scores, key=lambda i: -scores[i])[:top_k]
+            for i, weight in weights({i: scores[i] for i in best}).items():
                 usage[b, i] += weight
-    return readout, usage
+            for a in range(agents):
+                for i, weight in weights({i: scores[i] for i in best if held[b, a, i]}).items():
+                    readout[b, a, :, j] += weight * value[b, a, :, i]
+                    is_read[b, a, j] = True
+    return readout, is_read, usage
 
 
-@given(
-    batch=st.integers(1, 2),
-    agents=st.integers(1, 3),
-    tokens=st.integers(1, 12),
-    queries=st.integers(1, 6),
-    top_k=st.integers(1, 15),
-    seed=st.integers(0, 1000),
-)
-@settings(max_examples=30, deadline=None)
+sizes = {
+    "batch": st.integers(1, 2),
+    "agents": st.integers(1, 3),
+    "tokens": st.integers(1, 10),
+    "queries": st.integers(1, 4),
+    "top_k": st.integers(1, 15),
+    "seed": st.integers(0, 1000),
+    "knows_places": st.booleans(),
+    "knows_ages": st.booleans(),
+}
+
+
+@given(**sizes)
+@settings(max_examples=25)
 def test_the_read_equals_the_formula_written_as_a_loop(
-    batch: int, agents: int, tokens: int, queries: int, top_k: int, seed: int
+    batch: int, agents: int, tokens: int, queries: int, top_k: int, seed: int, knows_places: bool, knows_ages: bool
 ) -> None:
     inputs = random_read(batch, agents, 5, 3, tokens, queries, seed)
-    readout, usage = read_memory(**inputs, top_k=top_k)
-    expected_readout, expected_usage = read_by_loop(**inputs, top_k=top_k)
-    torch.testing.assert_close(readout, expected_readout, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(usage, expected_usage, rtol=1e-10, atol=1e-10)
+    places, age = random_places(inputs, seed)
+    further: dict[str, Any] = {"places": places if knows_places else None, "age": age if knows_ages else None}
+    read = read_memory(**inputs, top_k=top_k, **further)
+    value, is_read, usage = read_by_loop(**inputs, top_k=top_k, **further)
+    torch.testing.assert_close(read.value, value, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(read.usage, usage, rtol=1e-10, atol=1e-10)
+    assert torch.equal(read.is_read, is_read)
 
 
 def test_the_expanded_similarity_equals_the_formula() -> None:
     inputs = random_read(2, 1, 6, 1, 7, 4)
-    scores = similarity(inputs["query_key"], inputs["selection"], inputs["key"], inputs["shrinkage"])
+    places, age = random_places(inputs)
+    scores = similarity(
+        inputs["query_key"], inputs["selection"], inputs["key"], inputs["shrinkage"], places=places, bias=-age
+    )
     distance = (inputs["key"][:, :, None] - inputs["query_key"][..., None]).square()
     expected = -(distance * inputs["selection"][..., None]).sum(1) * inputs["shrinkage"] / math.sqrt(6)
+    expected = expected - torch.cdist(places.query.mT, places.token.mT).square() / 2 - age[:, None]
     torch.testing.assert_close(scores, expected)
+
+
+@pytest.mark.parametrize("agents", [1, 3])
+def test_without_places_and_ages_the_read_is_the_original_to_the_last_bit(agents: int) -> None:
+    inputs = single(random_read(2, agents, 8, 4, 40, 30))
+    plain = read_memory(**inputs, top_k=7)
+    here = Places(torch.full((2, 3, 30), 2.5), torch.full((2, 3, 40), 2.5))
+    same = read_memory(**inputs, top_k=7, places=here, age=torch.zeros(2, 40))
+    for one, other in ((plain.value, same.value), (plain.usage, same.usage), (plain.is_read, same.is_read)):
+        assert torch.equal(one, other)
+
+
+def test_the_nearer_and_the_younger_of_two_like_tokens_is_read() -> None:
+    inputs = random_read(1, 1, 4, 2, 2, 1)
+    inputs["valid"][:], inputs["held"][:] = True, True
+    inputs["key"][:] = inputs["key"][..., :1]
+    inputs["shrinkage"][:] = 1
+    far = Places(torch.zeros(1, 3, 1).double(), torch.tensor([[[0.0, 10.0], [0.0, 0.0], [0.0, 0.0]]]).double())
+    for further in ({"places": far}, {"age": torch.tensor([[0.0, 50.0]]).double()}):
+        read = read_memory(**inputs, top_k=2, **further)
+        torch.testing.assert_close(read.value[..., 0], inputs["value"][..., 0])
 
 
 def test_an_empty_store_reads_zeros_and_uses_nothing() -> None:
     inputs = random_read(2, 1, 4, 3, 6, 5)
     inputs["valid"][0] = False
-    readout, usage = read_memory(**inputs, top_k=3)
-    assert readout[0].abs().sum() == 0
-    assert usage[0].sum() == 0
-    assert readout[1].abs().sum() > 0
+    read = read_memory(**inputs, top_k=3)
+    assert read.value[0].abs().sum() == 0
+    assert read.usage[0].sum() == 0
+    assert not read.is_read[0].any()
+    assert read.value[1].abs().sum() > 0
 
 
 def test_tokens_that_are_not_valid_are_never_read() -> None:
     inputs = random_read(1, 1, 4, 3, 8, 5)
-    expected, _ = read_memory(**inputs, top_k=30)
+    expected = read_memory(**inputs, top_k=30)
     hidden = ~inputs["valid"][0]
+    assert hidden.any()
     inputs["value"][..., hidden] = 1e6
     inputs["key"][..., hidden] = inputs["query_key"][..., :1]
-    readout, usage = read_memory(**inputs, top_k=30)
-    torch.testing.assert_close(readout, expected)
-    assert usage[0, hidden].sum() == 0
+    read = read_memory(**inputs, top_k=30)
+    torch.testing.assert_close(read.value, expected.value)
+    assert read.usage[0, hidden].sum() == 0
+
+
+def test_an_agent_reads_its_own_tokens_only() -> None:
+    inputs = random_read(1, 2, 4, 3, 8, 5)
+    expected = read_memory(**inputs, top_k=30)
+    inputs["value"][0, 1, :, ~inputs["held"][0, 1]] = 1e6
+    assert torch.equal(read_memory(**inputs, top_k=30).value, expected.value)
+
+
+def test_an_agent_whose_tokens_are_far_beside_others_reads_their_softmax_all_the_same() -> None:
+    """Their affinity is e⁻³⁰⁰ of a nearer token's: 0 in float32, and a mean weighted by it would be 0 / 0."""
+    inputs = single(random_read(1, 2, 4, 3, 3, 1))
+    inputs["valid"][:] = True
+    inputs["held"][:] = torch.tensor([[True, True, True], [False, True, True]])
+    inputs["shrinkage"][:] = 1
+    inputs["selection"][:] = 1
+    inputs["key"][0] = inputs["query_key"][0] + torch.tensor([[0.0, 24.5, 24.52], *[[0.0, 0.0, 0.0]] * 3])
+    inputs["key"].requires_grad_()
+    read = read_memory(**inputs, top_k=3)
+    scores = torch.tensor([-(24.5**2) / 2, -(24.52**2) / 2])
+    expected = inputs["value"][0, 1, :, 1:] @ scores.softmax(dim=0)
+    torch.testing.assert_close(read.value[0, 1, :, 0], expected, rtol=1e-3, atol=1e-3)
+    assert read.is_read.all()
+    read.value.sum().backward()
+    assert inputs["key"].grad is not None
+    assert inputs["key"].grad.isfinite().all()
+    assert inputs["key"].grad[0, 0, 1:].abs().min() > 0
 
 
 def test_distant_keys_read_finite_values() -> None:
-    inputs = random_read(1, 1, 4, 3, 6, 5)
-    inputs["valid"][:] = True
+    inputs = single(random_read(1, 1, 4, 3, 6, 5))
+    inputs["valid"][:], inputs["held"][:] = True, True
     inputs["key"] += 1e4
-    readout, usage = read_memory(**{name: tensor.float() if tensor.is_floating_point() else tensor
-                                    for name, tensor in inputs.items()}, top_k=3)  # fmt: skip
-    assert readout.isfinite().all()
-    torch.testing.assert_close(usage.sum(), torch.tensor(5.0))
+    read = read_memory(**inputs, top_k=3)
+    assert read.value.isfinite().all()
+    torch.testing.assert_close(read.usage.sum(), torch.tensor(5.0))
+
+
+def test_equally_similar_tokens_share_a_query_equally() -> None:
+    inputs = random_read(2, 1, 4, 3, 6, 5)
+    inputs["valid"][:], inputs["held"][:] = True, True
+    inputs["key"][:], inputs["shrinkage"][:] = inputs["key"][..., :1], 1
+    read = read_memory(**inputs, top_k=6)
+    torch.testing.assert_close(read.value, inputs["value"].mean(dim=3, keepdim=True).expand_as(read.value))
+    torch.testing.assert_close(read.usage, torch.full((2, 6), 5 / 6, dtype=torch.float64))
 
 
 def test_each_query_hands_out_an_affinity_of_one() -> None:
     inputs = random_read(2, 1, 4, 3, 9, 7)
-    _, usage = read_memory(**inputs, top_k=4)
+    usage = read_memory(**inputs, top_k=4).usage
     torch.testing.assert_close(usage.sum(dim=1), torch.full((2,), 7.0, dtype=torch.float64))
+
+
+@given(agents=st.integers(1, 2), tokens=st.integers(1, 40), top_k=st.integers(1, 50), seed=st.integers(0, 100))
+@settings(max_examples=25)
+def test_a_batch_of_two_reads_what_two_batches_of_one_read(agents: int, tokens: int, top_k: int, seed: int) -> None:
+    inputs = random_read(2, agents, 5, 3, tokens, 6, seed)
+    both = read_memory(**inputs, top_k=top_k)
+    for item in range(2):
+        one = read_memory(**{name: tensor[item : item + 1] for name, tensor in inputs.items()}, top_k=top_k)
+        torch.testing.assert_close(both.value[item], one.value[0], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(both.usage[item], one.usage[0], rtol=1e-12, atol=1e-12)
 
 
 def test_the_read_is_the_same_whatever_the_chunk_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = random_read(2, 1, 4, 3, 9, 7)
-    whole, _ = read_memory(**inputs, top_k=4)
+    places, age = random_places(inputs)
+    whole = read_memory(**inputs, top_k=4, places=places, age=age)
     monkeypatch.setattr(kernel, "_CHUNK", 1)
-    chunked, _ = read_memory(**inputs, top_k=4)
-    assert torch.equal(whole, chunked)
+    assert torch.equal(read_memory(**inputs, top_k=4, places=places, age=age).value, whole.value)
 
 
-def test_gradients_reach_keys_values_and_queries() -> None:
+def test_gradients_of_all_that_is_learnt_are_those_of_finite_differences() -> None:
     inputs = random_read(1, 2, 3, 2, 5, 4)
     inputs["valid"][:] = True
-    learnt = ["query_key", "selection", "key", "shrinkage", "value"]
-    for name in learnt:
-        inputs[name].requires_grad_()
+    places, age = random_places(inputs)
+    learnt = [inputs[name] for name in ("query_key", "selection", "key", "shrinkage", "value")]
+    learnt = [tensor.requires_grad_() for tensor in (*learnt, places.query, places.token, age)]
 
     def readout(*tensors: Tensor) -> Tensor:
-        return read_memory(*tensors, inputs["valid"], top_k=3)[0]
+        *plain, query, token, age = tensors
+        masks = inputs["held"], inputs["valid"]
+        return read_memory(*plain, *masks, top_k=3, places=Places(query, token), age=age).value
 
-    assert torch.autograd.gradcheck(readout, [inputs[name] for name in learnt])
+    assert torch.autograd.gradcheck(readout, learnt)
+
+
+def test_gradients_of_a_read_of_nothing_are_zero() -> None:
+    inputs = single(random_read(1, 2, 3, 2, 5, 4))
+    inputs["valid"][:] = False
+    learnt = [inputs[name].requires_grad_() for name in ("query_key", "selection", "key", "shrinkage", "value")]
+    read_memory(**inputs, top_k=3).value.sum().backward()
+    assert all(tensor.grad is not None and tensor.grad.eq(0).all() for tensor in learnt)
+
+
+def single(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in inputs.items()}

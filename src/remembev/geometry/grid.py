@@ -77,7 +77,7 @@ def rasterise_boxes(boxes: Tensor, grid: BEVGrid) -> Tensor:
     along = offset[..., 0] * cos + offset[..., 1] * sin
     across = offset[..., 1] * cos - offset[..., 0] * sin
     covered = (along.abs() <= boxes[:, None, None, 3] / 2) & (across.abs() <= boxes[:, None, None, 4] / 2)
-    row, column, inside = grid.cells(boxes[:, :2])
-    index = inside.nonzero()[:, 0]
-    covered[index, row[index], column[index]] = True
-    return covered
+    row, column, inside = (cell[:, None, None] for cell in grid.cells(boxes[:, :2]))
+    rows = torch.arange(grid.height, device=boxes.device)[:, None]
+    columns = torch.arange(grid.width, device=boxes.device)
+    return covered | (inside & (rows == row) & (columns == column))

@@ -8,26 +8,26 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from remembev.config.schema import LongTermMemoryConfig
 from remembev.memory.state import TokenStore
-from remembev.ops.memory_read import Places, similarity
-
-_NEVER = -1e30
-"""Similarity of what may not be read: finite, so that a softmax over nothing is no NaN."""
+from remembev.ops.memory_read import Places, masked_softmax, similarity
 
 
-def consolidate(candidates: TokenStore, count: int, *, choose: str, draw: Tensor, sigma: Tensor | None) -> TokenStore:
-    """``count`` prototypes of the candidates, unread so far; fewer are valid if fewer candidates are.
+def consolidate(
+    candidates: TokenStore, cfg: LongTermMemoryConfig, *, draw: Tensor, sigma: Tensor | None = None
+) -> TokenStore:
+    """At most P prototypes, in the candidates' order and unread so far; fewer are valid if fewer candidates are.
 
-    choose  ``usage``: those of the highest usage a read; ``random``: any
-    draw    [B], what a random choice is drawn from: the same number, the same choice
-    sigma   metres [] at which similarity has fallen by ½, if the read knows distances
+    draw   [B], what a random choice is drawn from: the same number, the same choice
+    sigma  metres [] at which similarity has fallen by ½, if the read knows distances
     """
-    count = min(count, candidates.capacity)
-    rank = candidates.usage_rate if choose == "usage" else _scattered(candidates.capacity, draw)
-    order = rank.masked_fill(~candidates.valid, -math.inf).argsort(dim=1, descending=True, stable=True)
-    prototypes = candidates.pick(order[:, :count])
+    rank = candidates.usage_rate if cfg.CHOOSE == "usage" else _scattered(candidates.capacity, draw)
+    best_first = rank.masked_fill(~candidates.valid, -math.inf).argsort(dim=1, descending=True, stable=True)
+    prototypes = candidates.pick(best_first[:, : cfg.PROTOTYPES].sort(dim=1).values)
     unread = torch.zeros_like(prototypes.usage)
-    return replace(potentiate(prototypes, candidates, sigma), usage=unread, life=unread)
+    with torch.autocast(unread.device.type, enabled=False):
+        prototypes = potentiate(prototypes, candidates, sigma)
+    return replace(prototypes, usage=unread, life=unread)
 
 
 def potentiate(prototypes: TokenStore, candidates: TokenStore, sigma: Tensor | None = None) -> TokenStore:
@@ -37,9 +37,9 @@ def potentiate(prototypes: TokenStore, candidates: TokenStore, sigma: Tensor | N
     """
     places = None if sigma is None else Places(prototypes.position / sigma, candidates.position / sigma)
     scores = similarity(prototypes.key, prototypes.selection, candidates.key, candidates.shrinkage, places=places)
-    weights = _masked_softmax(scores[:, None], candidates.valid[:, None, None])
+    weights = masked_softmax(scores[:, None], candidates.valid[:, None, None])
     held = candidates.held & candidates.valid[:, None]
-    agent_weights = _masked_softmax(scores[:, None], held[:, :, None])
+    agent_weights = masked_softmax(scores[:, None], held[:, :, None])
     return replace(
         prototypes,
         shrinkage=(weights[:, 0] @ candidates.shrinkage.transpose(1, 2)).transpose(1, 2),
@@ -49,15 +49,15 @@ def potentiate(prototypes: TokenStore, candidates: TokenStore, sigma: Tensor | N
 
 
 def insert(store: TokenStore, fresh: TokenStore) -> TokenStore:
-    """The store with all valid tokens of ``fresh`` in it: free places are filled first, then the least used go.
+    """The store with all valid tokens of ``fresh`` behind its own: free places go first, then the least used tokens.
 
-    As many go as must: with N places, V of them taken and M tokens to add, max(0, V + M − N). Of equally used ones
-    the first in the store goes first. ``fresh`` has at most N tokens.
+    As many go as must: with N places, V of them taken and M ≤ N tokens to add, max(0, V + M − N). Of equally used
+    ones the first in the store goes first, which is the oldest.
     """
-    keep = store.usage_rate.masked_fill(~store.valid, -math.inf)
-    leaving = keep.argsort(dim=1, stable=True)[:, : fresh.capacity]
-    fresh = fresh.pick((~fresh.valid).byte().argsort(dim=1, stable=True))
-    return store.put(fresh, leaving)
+    both = store.join(fresh)
+    worth = torch.cat((store.usage_rate, torch.full_like(fresh.usage, math.inf)), dim=1)
+    going_first = worth.masked_fill(~both.valid, -math.inf).argsort(dim=1, stable=True)
+    return both.pick(going_first[:, fresh.capacity :].sort(dim=1).values)
 
 
 def _scattered(count: int, draw: Tensor) -> Tensor:
@@ -66,8 +66,3 @@ def _scattered(count: int, draw: Tensor) -> Tensor:
     mixed = (place * 2654435761 + draw[:, None] * 40503 + 12345) % 2**31
     mixed = (mixed ^ (mixed >> 13)) * 1274126177 % 2**31
     return (mixed ^ (mixed >> 16)).double()
-
-
-def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last dimension of what the mask lets through; all zeros where that is nothing."""
-    return scores.masked_fill(~mask, _NEVER).softmax(dim=-1) * mask

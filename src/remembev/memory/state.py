@@ -6,7 +6,7 @@ States are values: a step takes one and returns the next, and nothing changes on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -141,16 +141,9 @@ class TokenStore(Tensors):
         """These tokens, and behind them others."""
         return self.zip_map(lambda one, two: torch.cat((one, two.to(one.dtype)), dim=-1), other)
 
-    def put(self, tokens: Self, index: Tensor) -> Self:
-        """The store with the valid ones of M tokens in the places ``index`` [B, M], all different."""
-
-        def placed(old: Tensor, new: Tensor) -> Tensor:
-            lead = [1] * (old.dim() - 2)
-            places = index.view(index.shape[0], *lead, -1).expand_as(new)
-            valid = tokens.valid.view(index.shape[0], *lead, -1)
-            return old.scatter(-1, places, torch.where(valid, new, old.gather(-1, places)))
-
-        return self.zip_map(placed, tokens)
+    def of_agents(self, present: Tensor) -> Self:
+        """The tokens without what they hold of agents that are not ``present`` [B, A]."""
+        return replace(self, value=self.value * present[:, :, None, None], held=self.held & present[:, :, None])
 
     def append(self, tokens: Self) -> Self:
         """The store with M ≤ N tokens added behind and the M in front dropped."""

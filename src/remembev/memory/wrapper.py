@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from remembev.config.schema import MemoryConfig, measure
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import align_state
-from remembev.memory.consolidation import consolidate, insert
 from remembev.memory.layers import Decoder, KeyProjection, ValueEncoder
 from remembev.memory.slots import slot_masks
 from remembev.memory.state import AgentSlots, MemoryState, TokenStore
-from remembev.ops.memory_read import Places, Readout, read_memory
+from remembev.memory.stores import read_store, write_frame
+from remembev.ops.memory_read import Places
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,15 @@ class XMemBackboneWrapper(nn.Module):
         cfg, device = self.cfg, self.nothing_read.device
         agents = self.agents if agents is None else agents
         capacity = cfg.LONG_TERM.MAX_TOKENS + self.working_capacity
-        never = torch.full((batch,), math.inf, device=device)
+        never = torch.full((2, batch), math.inf, device=device)
         return MemoryState(
             hidden=torch.zeros(batch, agents, cfg.HIDDEN_DIM, self.grid.height, self.grid.width, device=device),
             tokens=TokenStore.empty(batch, agents, cfg.KEY_DIM, cfg.VALUE_DIM, capacity, device),
             slots=AgentSlots.empty(batch, agents, device),
             frames=torch.zeros(batch, dtype=torch.int64, device=device),
             working_frames=torch.zeros(batch, dtype=torch.int64, device=device),
-            since_write=never,
-            since_deep_update=never,
+            since_write=never[0],
+            since_deep_update=never[1],
             timestamp=torch.full((batch,), math.nan, dtype=torch.float64, device=device),
         )
 
@@ -130,9 +130,9 @@ class XMemBackboneWrapper(nn.Module):
         timestamp        seconds [B] float64; without it no time passes
         teacher_forcing  share of the items whose true masks are written, in training
 
-        The masks of frame t reach the state that is returned, never its own logits: an agent that appears in frame t
-        is part of the occupancy from frame t + 1 on. At inference masks are not looked at: agents are those of
-        ``state.slots``. Raises ValueError where shapes do not fit together.
+        The masks of frame t reach the state that is returned, never its own logits: an agent that appears is part of
+        the occupancy from the frame on that follows the first one written with it. At inference masks are not looked
+        at: agents are those of ``state.slots``. Raises ValueError where shapes do not fit together.
         """
         batch = frames_lidar_t.shape[0]
         if state is None or t == 0:
@@ -157,20 +157,22 @@ class XMemBackboneWrapper(nn.Module):
         deep, since_deep_update = write, since_write
         if self.cfg.DEEP_UPDATE_EVERY is not None:
             deep, since_deep_update = is_due(state.since_deep_update, self.cfg.DEEP_UPDATE_EVERY, elapsed)
-        hidden = torch.where(deep[:, None, None, None, None], deep_hidden, hidden) * present[:, :, None, None, None]
+        known = torch.where(write[:, None], present, held & present)
+        hidden = torch.where(deep[:, None, None, None, None], deep_hidden, hidden) * known[:, :, None, None, None]
 
         importance = masks if self.cfg.FOREGROUND.BY == "mask" else combine_slots(logits, held).sigmoid()
-        written = self._tokens(key, shrinkage, selection, value, present, importance)
-        tokens = self._leave(tokens, present)
+        frame = self._tokens(key, shrinkage, selection, value, importance).of_agents(present)
+        tokens, frames = tokens.of_agents(present), state.working_frames
+        written, frames_written = write_frame(tokens, frame, frames, self.cfg, draw=state.frames, sigma=self._sigma())
         return MemoryStep(
             occ_logits=combine_slots(logits, held),
             readout=combine_readouts(read.view(*read.shape[:3], *logits.shape[-2:]), logits, held),
             state=MemoryState(
                 hidden=hidden,
-                tokens=self._written(state, tokens, written).where(write, tokens),
-                slots=replace(state.slots, held=present),
+                tokens=written.where(write, tokens),
+                slots=replace(state.slots, held=known),
                 frames=state.frames + 1,
-                working_frames=self._working_frames(state.working_frames, write),
+                working_frames=torch.where(write, frames_written, frames),
                 since_write=since_write,
                 since_deep_update=since_deep_update,
                 timestamp=state.timestamp if timestamp is None else timestamp,
@@ -211,25 +213,12 @@ class XMemBackboneWrapper(nn.Module):
 
     def _read(self, key: Tensor, selection: Tensor, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
         """What the frame reads [B, A, C_v, H_m·W_m], and the store with the read counted in usage and life."""
-        with torch.autocast(key.device.type, enabled=False):
-            sigma = self._sigma()
-            read: Readout = read_memory(
-                key,
-                selection,
-                tokens.key,
-                tokens.shrinkage,
-                tokens.value,
-                tokens.held,
-                tokens.valid,
-                top_k=self.cfg.TOP_K,
-                places=None
-                if sigma is None
-                else Places(self.centres.expand(len(key), -1, -1) / sigma, tokens.position / sigma),
-                age=None if self.log_age is None else tokens.age / self.log_age.exp(),
-            )
-            readout = torch.where(read.is_read[:, :, None], read.value, self.nothing_read[:, None].float())
-        counted = replace(tokens, usage=tokens.usage + read.usage.detach(), life=tokens.life + tokens.valid)
-        return readout, counted
+        sigma, places = self._sigma(), None
+        if sigma is not None:
+            places = Places(self.centres.expand(len(key), -1, -1) / sigma, tokens.position / sigma)
+        age = None if self.log_age is None else tokens.age / self.log_age.exp()
+        read, counted = read_store(tokens, key, selection, top_k=self.cfg.TOP_K, places=places, age=age)
+        return torch.where(read.is_read[:, :, None], read.value, self.nothing_read[:, None].float()), counted
 
     def _masks_to_write(
         self,
@@ -241,7 +230,8 @@ class XMemBackboneWrapper(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Masks [B, A, H_m, W_m] that go into the values, and which slots hold an agent from now on [B, A].
 
-        The model's own masks; in training at times the true ones. An agent that appears comes with its mask.
+        The model's own masks; in training at times the true ones. An agent that no frame was written with yet comes
+        with its mask.
         """
         own = logits.sigmoid() * held[:, :, None, None]
         is_scene = torch.arange(held.shape[1], device=held.device) == 0
@@ -256,9 +246,9 @@ class XMemBackboneWrapper(nn.Module):
         return masks * present[:, :, None, None], present
 
     def _tokens(
-        self, key: Tensor, shrinkage: Tensor, selection: Tensor, value: Tensor, present: Tensor, importance: Tensor
+        self, key: Tensor, shrinkage: Tensor, selection: Tensor, value: Tensor, importance: Tensor
     ) -> TokenStore:
-        """The frame's tokens, or the most important [B, A, H_m, W_m] of them."""
+        """The frame's tokens, or the most important [B, A, H_m, W_m] of them; of equally important ones the first."""
         batch, cells = value.shape[0], value.shape[3]
         importance = importance.detach().amax(dim=1).flatten(1)
         unread = torch.zeros_like(shrinkage[:, 0])
@@ -266,8 +256,8 @@ class XMemBackboneWrapper(nn.Module):
             key=key,
             shrinkage=shrinkage,
             selection=selection,
-            value=value * present[:, :, None, None],
-            held=present[:, :, None].expand(-1, -1, cells),
+            value=value,
+            held=torch.ones_like(value[:, :, 0], dtype=torch.bool),
             position=self.centres.expand(batch, -1, -1),
             age=unread,
             usage=unread,
@@ -276,36 +266,8 @@ class XMemBackboneWrapper(nn.Module):
         )
         if self.tokens_per_frame == cells:
             return tokens
-        return tokens.pick(importance.topk(self.tokens_per_frame, dim=1).indices.sort(dim=1).values)
-
-    @staticmethod
-    def _leave(tokens: TokenStore, present: Tensor) -> TokenStore:
-        """The tokens without what they hold of agents that are gone."""
-        return replace(tokens, value=tokens.value * present[:, :, None, None], held=tokens.held & present[:, :, None])
-
-    def _written(self, state: MemoryState, tokens: TokenStore, written: TokenStore) -> TokenStore:
-        """The store with a frame written into the working memory; of a full one the oldest frames leave before.
-
-        What leaves is consolidated, or forgotten where there is no long-term memory.
-        """
-        cfg = self.cfg.LONG_TERM
-        long_term, working = tokens.part(0, cfg.MAX_TOKENS), tokens.part(cfg.MAX_TOKENS)
-        if cfg.MAX_TOKENS > 0:
-            full = state.working_frames == self.cfg.max_frames - 1
-            leaving = (self.cfg.max_frames - self.cfg.min_frames) * self.tokens_per_frame
-            candidates, sigma = working.part(0, leaving), self._sigma()
-            with torch.autocast(full.device.type, enabled=False):
-                prototypes = consolidate(candidates, cfg.PROTOTYPES, choose=cfg.CHOOSE, draw=state.frames, sigma=sigma)
-            long_term = insert(long_term, prototypes).where(full, long_term)
-            stays = torch.arange(working.capacity, device=full.device) >= leaving
-            working = replace(working, valid=working.valid & (stays | ~full[:, None]))
-        return long_term.join(working.append(written))
-
-    def _working_frames(self, before: Tensor, write: Tensor) -> Tensor:
-        """Memory frames in the working memory [B] once the frame is written where it is."""
-        room = self.cfg.max_frames - 1
-        when_full = self.cfg.min_frames if self.cfg.LONG_TERM.MAX_TOKENS > 0 else room
-        return torch.where(write, torch.where(before == room, when_full, before + 1), before)
+        best_first = importance.argsort(dim=1, descending=True, stable=True)
+        return tokens.pick(best_first[:, : self.tokens_per_frame].sort(dim=1).values)
 
     def _sigma(self) -> Tensor | None:
         """Metres [] at which similarity has fallen by ½, where the read knows distances."""

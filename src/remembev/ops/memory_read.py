@@ -61,6 +61,11 @@ def similarity(
     return query.transpose(1, 2) @ token
 
 
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last dimension of what the mask lets through; all zeros where that is nothing."""
+    return scores.masked_fill(~mask, _NEVER).softmax(dim=-1) * mask
+
+
 @torch.no_grad()
 def _nearest_tokens(
     query_key: Tensor,
@@ -98,8 +103,8 @@ def read_memory(
     """Values that queries read from tokens, and what the tokens were worth.
 
     Each query takes the softmax of its similarities to the ``top_k`` most similar valid tokens (XMem eq. 3-4 and §3.3).
-    Agents share keys and affinity; each takes the mean of its own tokens' values, weighted by the affinity: the softmax
-    over the tokens that hold it (XMem's object groups).
+    Agents share keys and the choice of tokens; each takes the softmax over those of them that hold it (XMem's object
+    groups).
 
     All in float32 at least: similarities lose 0.3 in bfloat16. The search needs no gradient, so the similarities of all
     pairs are never kept: only those of the tokens that are read are worked out again, with gradient.
@@ -123,16 +128,15 @@ def read_memory(
     if age is not None:
         scores = scores - near(age[:, None])[..., 0]
 
-    near_valid = valid.flatten()[row].view_as(scores)
-    affinity = scores.masked_fill(~near_valid, _NEVER).softmax(dim=-1) * near_valid
-
-    of_agent = held[:, :, None].to(value.dtype)
-    table = torch.cat((value * of_agent, of_agent), dim=2)
-    table = table.permute(0, 3, 1, 2).reshape(batch * tokens, agents * (channels + 1)).contiguous()
-    bags = row.view(batch * queries, count)
-    read = F.embedding_bag(bags, table, per_sample_weights=affinity.view_as(bags).to(table.dtype), mode="sum")
-    read = read.view(batch, queries, agents, channels + 1).permute(0, 2, 3, 1)
-    summed, weight = read[:, :, :-1], read[:, :, -1:]
-    is_read = weight > 0
+    affinity = masked_softmax(scores, valid.flatten()[row].view_as(scores))
     usage = affinity.new_zeros(batch * tokens).scatter_add(0, row.flatten(), affinity.flatten()).view(batch, tokens)
-    return Readout(value=summed / torch.where(is_read, weight, 1.0), is_read=is_read[:, :, 0], usage=usage)
+
+    readable = held & valid[:, None]
+    of_agent = readable.transpose(1, 2).flatten(0, 1)[row].view(batch, queries, count, agents).permute(0, 3, 1, 2)
+    weights = masked_softmax(scores[:, None], of_agent)
+    table = value.transpose(2, 3).reshape(batch * agents * tokens, channels)
+    of_slot = torch.arange(batch * agents, device=key.device).view(batch, agents, 1, 1)
+    bags = (nearest[:, None] + tokens * of_slot).view(-1, count)
+    read = F.embedding_bag(bags, table, per_sample_weights=weights.reshape(bags.shape).to(table.dtype), mode="sum")
+    read = read.view(batch, agents, queries, channels).transpose(2, 3)
+    return Readout(value=read, is_read=of_agent.any(dim=3), usage=usage)
