@@ -11,6 +11,7 @@ import json
 import math
 import multiprocessing as mp
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -122,7 +123,7 @@ class Job:
     @property
     def log(self) -> Path:
         """What it prints."""
-        return self.run.out / "log.txt"
+        return self.run.out.with_suffix(".log")
 
     @property
     def done(self) -> bool:
@@ -135,10 +136,15 @@ class Job:
         return self.common_start is None or self.common_start.finished
 
     def work(self) -> None:
-        """Train and score, as far as that is not done yet, and write the result."""
+        """Train and score, as far as that is not done yet, and write the result.
+
+        A training that was stopped begins anew: resumed, it would see other clips than the others of its seed.
+        """
         init = self.common_start.weights if self.common_start else None
         if not self.run.finished:
-            train(self.cfg, self.data, self.run.out, resume=True, seed=self.seed, workers=0, init=init)
+            if self.run.out.exists():
+                shutil.rmtree(self.run.out)
+            train(self.cfg, self.data, self.run.out, seed=self.seed, workers=0, init=init)
         torch.manual_seed(self.seed)
         result = {} if init is None else measure_run(self.run, self.data)
         with replacing(self.result) as temporary:

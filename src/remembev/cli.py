@@ -368,9 +368,7 @@ def ablate(
     )
     console.print(f"table: [bold]{out / 'ablation.md'}[/]")
     if failed:
-        raise UserError(
-            f"{len(failed)} runs are missing: " + ", ".join(f"seed {job.seed} {job.name} ({job.log})" for job in failed)
-        )
+        raise UserError("not done: " + ", ".join(f"seed {job.seed} {job.name} ({job.log})" for job in failed))
 
 
 if __name__ == "__main__":

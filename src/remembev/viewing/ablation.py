@@ -115,7 +115,11 @@ def as_markdown(ablation: Ablation, *, picture: str) -> str:
     shown = [name for name in ablation.variants if ablation.runs.get(name)]
     compared = [metric for metric in METRICS if metric.compared]
     scores = [
-        [name, *(_cell(ablation.values(name, metric), metric.digits) for metric in METRICS), _seeds(ablation, name)]
+        [
+            name,
+            *(_cell(ablation.values(name, metric), metric.digits) for metric in METRICS),
+            str(len(ablation.runs[name])),
+        ]
         for name in shown
     ]
     differences = [
@@ -145,7 +149,7 @@ _INK, _QUIET, _RULE, _DOT, _MEAN = "#1d2430", "#6b7686", "#dfe4ea", "#2b6cb0", "
 
 def draw_differences(ablation: Ablation) -> Figure:
     """A panel a metric: for every variant the differences to the reference, a dot a seed, and their mean."""
-    shown = [name for name in ablation.variants if ablation.runs.get(name)]
+    shown = [name for name in ablation.variants if ablation.runs.get(name) and name != ablation.reference]
     metrics = [metric for metric in METRICS if metric.compared]
     figure = Figure(figsize=(2.0 + 2.1 * len(metrics), 1.2 + 0.32 * len(shown)), layout="constrained")
     panels = figure.subplots(1, len(metrics), sharey=True)
@@ -189,10 +193,6 @@ def _cell(values: Mapping[int, float], digits: int, *, sign: bool = False) -> st
     if len(numbers) > 1 and digits:
         text += f" ± {stdev(numbers):.{digits}f}"
     return f"{text} ({len(numbers)})" if sign else text
-
-
-def _seeds(ablation: Ablation, name: str) -> str:
-    return str(len(ablation.runs[name]))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
