@@ -88,7 +88,7 @@ def random_store(
         selection=draw(channels).sigmoid(),
         value=draw(agents, channels) * held[:, :, None],
         held=held,
-        position=draw(3) * 10,
+        position=draw(3).double() * 10,
         usage=draw().square(),
         life=torch.randint(0, 5, (batch, count), generator=generator).float(),
         valid=torch.rand(batch, count, generator=generator) < valid,

@@ -26,8 +26,12 @@ def resample_hidden(hidden: Tensor, prev_from_frame: Tensor, grid: BEVGrid) -> T
 
 
 def move_positions(position: Tensor, prev_from_frame: Tensor) -> Tensor:
-    """Token positions [B, 3, N] of the previous frame in the coordinates of the current one, metres."""
-    return transform_points(invert_pose(prev_from_frame), position.transpose(1, 2)).transpose(1, 2)
+    """Token positions [B, 3, N] of the previous frame in the coordinates of the current one, metres.
+
+    In the positions' own precision: after 40 moves float32 would be 0.2 mm off.
+    """
+    frame_from_prev = invert_pose(prev_from_frame.to(position.dtype))
+    return transform_points(frame_from_prev, position.transpose(1, 2)).transpose(1, 2)
 
 
 def drive_on(boxes: Tensor, elapsed: Tensor) -> Tensor:

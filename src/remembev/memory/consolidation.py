@@ -35,7 +35,10 @@ def potentiate(prototypes: TokenStore, candidates: TokenStore, sigma: Tensor | N
 
     Each agent's value is read from the tokens that hold it; a prototype holds an agent if any candidate does.
     """
-    places = None if sigma is None else Places(prototypes.position / sigma, candidates.position / sigma)
+    places = None
+    if sigma is not None:
+        query, token = (store.position.to(store.key.dtype) / sigma for store in (prototypes, candidates))
+        places = Places(query, token)
     scores = similarity(prototypes.key, prototypes.selection, candidates.key, candidates.shrinkage, places=places)
     weights = masked_softmax(scores[:, None], candidates.valid[:, None, None])
     held = candidates.held & candidates.valid[:, None]

@@ -84,7 +84,7 @@ class TokenStore(Tensors):
     selection: Tensor  # [B, C_k, N], in [0, 1]
     value: Tensor  # [B, A, C_v, N]
     held: Tensor  # [B, A, N] bool, whether the token holds a value of the agent
-    position: Tensor  # [B, 3, N], metres in the LiDAR frame of the latest step
+    position: Tensor  # [B, 3, N] float64, metres in the LiDAR frame of the latest step
     age: Tensor  # [B, N], seconds since the token was written
     usage: Tensor  # [B, N], affinity received so far
     life: Tensor  # [B, N], reads seen so far
@@ -103,7 +103,7 @@ class TokenStore(Tensors):
             selection=zeros(key_dim, capacity),
             value=zeros(agents, value_dim, capacity),
             held=zeros(agents, capacity, dtype=torch.bool),
-            position=zeros(3, capacity),
+            position=zeros(3, capacity, dtype=torch.float64),
             age=zeros(capacity),
             usage=zeros(capacity),
             life=zeros(capacity),

@@ -215,7 +215,7 @@ class XMemBackboneWrapper(nn.Module):
         """What the frame reads [B, A, C_v, H_m·W_m], and the store with the read counted in usage and life."""
         sigma, places = self._sigma(), None
         if sigma is not None:
-            places = Places(self.centres.expand(len(key), -1, -1) / sigma, tokens.position / sigma)
+            places = Places(self.centres.expand(len(key), -1, -1) / sigma, tokens.position.to(key.dtype) / sigma)
         age = None if self.log_age is None else tokens.age / self.log_age.exp()
         read, counted = read_store(tokens, key, selection, top_k=self.cfg.TOP_K, places=places, age=age)
         return torch.where(read.is_read[:, :, None], read.value, self.nothing_read[:, None].float()), counted
@@ -258,7 +258,7 @@ class XMemBackboneWrapper(nn.Module):
             selection=selection,
             value=value,
             held=torch.ones_like(value[:, :, 0], dtype=torch.bool),
-            position=self.centres.expand(batch, -1, -1),
+            position=self.centres.double().expand(batch, -1, -1),
             age=unread,
             usage=unread,
             life=unread,
