@@ -2,177 +2,274 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from remembev.config.schema import MemoryConfig
-from remembev.geometry import BEVGrid
-from remembev.memory import MemoryState, XMemBackboneWrapper
-from remembev.memory.wrapper import combine_slots
+from remembev.memory import MemoryState, MemoryStep, XMemBackboneWrapper
+from remembev.memory.wrapper import combine_readouts, combine_slots
 
-GRID = BEVGrid(-8.0, -8.0, 8.0, 8.0, height=4, width=4)
-CHANNELS = 6
-
-
-def wrapper(**changes: object) -> XMemBackboneWrapper:
-    torch.manual_seed(0)
-    sizes = {"FEATURE_DIM": 8, "KEY_DIM": 4, "VALUE_DIM": 4, "HIDDEN_DIM": 4, "TOP_K": 5, "MAX_FRAMES": 3}
-    module = XMemBackboneWrapper(MemoryConfig.model_validate({**sizes, **changes}), CHANNELS, GRID)
-    torch.nn.init.normal_(module.decode.occupancy.weight)
-    return module
-
-
-def features(seed: int, batch: int = 1) -> Tensor:
-    return torch.randn(batch, CHANNELS, 8, 8, generator=torch.Generator().manual_seed(seed))
-
-
-def mask(seed: int, batch: int = 1, agents: int = 1) -> Tensor:
-    return (torch.rand(batch, agents, 4, 4, generator=torch.Generator().manual_seed(seed)) > 0.5).float()
-
-
-def assert_same(first: MemoryState, second: MemoryState) -> None:
-    first.zip_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0) or a, second)
+from .small import (
+    CHANNELS,
+    FEATURE_GRID,
+    assert_same,
+    features,
+    long_term,
+    mask,
+    planar,
+    small_config,
+    small_memory,
+    stream,
+    working,
+)
 
 
 def test_an_untrained_gate_is_open() -> None:
-    module = XMemBackboneWrapper(MemoryConfig(GATE_BIAS=3.0), CHANNELS, GRID)
-    gate = module.forward_step(0, features(0)).occ_logits.sigmoid()
-    assert gate.min() > 0.9
+    memory = XMemBackboneWrapper(small_config(GATE_BIAS=3.0), CHANNELS, FEATURE_GRID)
+    assert memory.forward_step(0, features(0)).occ_logits.sigmoid().min() > 0.9
 
 
 def test_the_logits_of_a_frame_do_not_change_with_its_masks_but_later_ones_do() -> None:
-    module = wrapper(TEACHER_FORCING=1.0).train()
-    one = module.forward_step(0, features(0), mask(1))
-    other = module.forward_step(0, features(0), mask(2))
+    memory = small_memory().train()
+    one, other = (memory.forward_step(0, features(0), mask(seed)) for seed in (1, 2))
     assert torch.equal(one.occ_logits, other.occ_logits)
-    one = module.forward_step(1, features(1), mask(3), state=one.state)
-    other = module.forward_step(1, features(1), mask(3), state=other.state)
+    one, other = (memory.forward_step(1, features(1), mask(3), state=step.state) for step in (one, other))
     assert not torch.equal(one.occ_logits, other.occ_logits)
 
 
+@given(t=st.integers(0, 4), seed=st.integers(0, 100))
+@settings(max_examples=20)
+def test_neither_the_masks_nor_the_agents_of_a_frame_touch_what_it_gives(t: int, seed: int) -> None:
+    memory = small_memory(agents=3).train()
+    state = _clip(memory, t) if t > 0 else None
+    generator = torch.Generator().manual_seed(seed)
+    steps = []
+    for _ in range(2):
+        masks = torch.rand(1, 3, 4, 4, generator=generator).round()
+        valids = torch.rand(1, 3, generator=generator) > 0.5
+        steps.append(memory.forward_step(t, features(t), None, masks, valids, state=state))
+    assert torch.equal(steps[0].occ_logits, steps[1].occ_logits)
+    assert torch.equal(steps[0].readout, steps[1].readout)
+
+
+def _clip(memory: XMemBackboneWrapper, frames: int) -> MemoryState:
+    """The state after a clip with an agent in the second slot from the first frame on, and one in the third later."""
+    state: MemoryState | None = None
+    for t in range(frames):
+        valids = torch.tensor([[True, True, t >= 2]])
+        state = memory.forward_step(t, features(t), None, mask(t, agents=3), valids, state=state).state
+    assert state is not None
+    return state
+
+
 def test_at_inference_masks_change_nothing_at_all() -> None:
-    module = wrapper(TEACHER_FORCING=1.0).eval()
-    one = module.forward_step(0, features(0), mask(1))
-    other = module.forward_step(0, features(0))
+    memory = small_memory().eval()
+    one, other = memory.forward_step(0, features(0), mask(1)), memory.forward_step(0, features(0))
     assert_same(one.state, other.state)
 
 
 def test_memory_changes_what_the_next_frame_sees() -> None:
-    module = wrapper().eval()
-    first = module.forward_step(0, features(0))
-    with_memory = module.forward_step(1, features(1), state=first.state)
-    without = module.forward_step(0, features(1), state=first.state)
+    memory = small_memory().eval()
+    first = memory.forward_step(0, features(0))
+    with_memory = memory.forward_step(1, features(1), state=first.state)
+    without = memory.forward_step(0, features(1), state=first.state)
     assert not torch.allclose(with_memory.occ_logits, without.occ_logits)
 
 
 def test_a_step_leaves_the_state_it_was_given_as_it_was() -> None:
-    module = wrapper().eval()
-    state = module.forward_step(0, features(0)).state
+    memory = small_memory(agents=2).eval()
+    state = stream(memory, 4)[-1].state
     before = state.map(torch.clone)
-    module.forward_step(1, features(1), state=state, prev_from_frame=torch.eye(4)[None])
+    memory.forward_step(4, features(4), state=state, prev_from_frame=planar(1.0, 0.5, 0.1))
     assert_same(state, before)
 
 
-def test_the_store_holds_at_most_its_limit_of_frames() -> None:
-    module = wrapper(MAX_FRAMES=3).eval()
-    state, counts, sizes = None, [], set()
-    for t in range(6):
-        state = module.forward_step(t, features(t), state=state).state
-        counts.append(state.working.count().item() // 16)
-        sizes.add(state.working.key.shape)
-    assert counts == [1, 2, 3, 3, 3, 3]
-    assert len(sizes) == 1
+def test_the_working_memory_holds_from_min_to_max_frames_and_the_rest_is_consolidated() -> None:
+    memory = small_memory(WORKING={"MIN_FRAMES": 2, "MAX_FRAMES": 5}).eval()
+    steps = stream(memory, 13)
+    assert [working(memory, step.state).count().item() // 16 for step in steps] == [
+        1,
+        2,
+        3,
+        4,
+        2,
+        3,
+        4,
+        2,
+        3,
+        4,
+        2,
+        3,
+        4,
+    ]
+    assert [long_term(memory, step.state).count().item() for step in steps] == [0] * 4 + [6] * 3 + [12] * 6
 
 
-def test_a_frame_in_every_mem_every_is_written() -> None:
-    module = wrapper(MEM_EVERY=3, MAX_FRAMES=5).eval()
-    state, counts = None, []
-    for t in range(7):
-        state = module.forward_step(t, features(t), state=state).state
-        counts.append(state.working.count().item() // 16)
-    assert counts == [1, 1, 1, 2, 2, 2, 3]
+@given(
+    frames=st.integers(1, 9),
+    least=st.integers(1, 3),
+    more=st.integers(1, 3),
+    room=st.integers(0, 20),
+    prototypes=st.integers(1, 20),
+    every=st.integers(1, 3),
+    top=st.integers(1, 16) | st.none(),
+)
+@settings(max_examples=25)
+def test_the_shapes_of_a_state_never_change(
+    frames: int, least: int, more: int, room: int, prototypes: int, every: int, top: int | None
+) -> None:
+    memory = small_memory(
+        WORKING={"MIN_FRAMES": least, "MAX_FRAMES": least + more},
+        LONG_TERM={"MAX_TOKENS": room, "PROTOTYPES": min(prototypes, room) or 1},
+        MEM_EVERY=every,
+        FOREGROUND={"TOKENS": top},
+    ).eval()
+    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in memory.initial_state(1).named().items()}
+    for step in stream(memory, frames, prev_from_frame=planar(0.5, 0.0), timestamp=torch.zeros(1).double()):
+        assert {name: (tensor.shape, tensor.dtype) for name, tensor in step.state.named().items()} == expected
+        assert step.occ_logits.isfinite().all()
 
 
 def test_reads_are_counted_in_usage_and_life() -> None:
-    module = wrapper().eval()
-    state = module.forward_step(0, features(0)).state
-    assert state.working.life.sum() == 0
-    state = module.forward_step(1, features(1), state=state).state
-    seen = state.working.life > 0
+    memory = small_memory().eval()
+    state = memory.forward_step(0, features(0)).state
+    assert not state.tokens.life.any()
+    tokens = memory.forward_step(1, features(1), state=state).state.tokens
+    seen = tokens.life > 0
     assert seen.sum() == 16
-    assert state.working.usage.sum() == pytest.approx(16.0, rel=1e-4)
-    assert state.working.usage[~seen].sum() == 0
+    assert tokens.usage.sum() == pytest.approx(16.0, rel=1e-4)
+    assert not tokens.usage[~seen].any()
+
+
+def test_an_empty_memory_reads_what_was_learnt_for_it() -> None:
+    memory = small_memory().eval()
+    expected = memory.nothing_read.detach()[None, :, None, None].expand(1, -1, 4, 4)
+    assert torch.equal(memory.forward_step(0, features(0)).readout, expected)
 
 
 def test_gradients_reach_frame_zero_from_the_last_frame() -> None:
-    module = wrapper().train()
+    memory = small_memory().train()
     first = features(0).requires_grad_()
-    step = module.forward_step(0, first, mask(0))
+    step = memory.forward_step(0, first, mask(0))
     for t in range(1, 4):
-        step = module.forward_step(t, features(t), mask(t), state=step.state)
+        step = memory.forward_step(t, features(t), mask(t), state=step.state)
     step.occ_logits.sum().backward()
     assert first.grad is not None
     assert first.grad.abs().sum() > 0
 
 
-def test_every_weight_of_the_memory_learns() -> None:
-    module = wrapper(TEACHER_FORCING=0.0).train()
+def test_gradients_reach_frame_zero_through_a_consolidation() -> None:
+    """The sensory memory is cleared after every frame, and what is written is the truth: nothing else leads back."""
+    memory = small_memory().train()
+    first = features(0).requires_grad_()
+    step = memory.forward_step(0, first, mask(0))
+    of_first = step.state.tokens.key[..., -16:]
+    for t in range(1, 5):
+        state = replace(step.state, hidden=torch.zeros_like(step.state.hidden))
+        step = memory.forward_step(t, features(t), mask(t), state=state, teacher_forcing=1.0)
+    assert torch.isin(long_term(memory, state).key, of_first).any()
+    assert not torch.isin(working(memory, state).key, of_first).any()
+    (gradient,) = torch.autograd.grad(step.occ_logits.sum(), first, retain_graph=True)
+    assert gradient.abs().sum() > 0
+    values = long_term(memory, state).value
+    (through_prototypes,) = torch.autograd.grad(step.occ_logits.sum(), values)
+    assert through_prototypes.abs().sum() > 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"READ": {"DISTANCE": "5 m", "AGE": "2 s"}}])
+def test_every_weight_of_the_memory_learns(changes: dict[str, object]) -> None:
+    memory = small_memory(**changes).train()
     step, loss = None, torch.zeros(())
-    for t in range(3):
-        step = module.forward_step(t, features(t), mask(t), state=step.state if step else None)
+    for t in range(4):
+        step = memory.forward_step(
+            t,
+            features(t),
+            mask(t),
+            state=step.state if step else None,
+            prev_from_frame=planar(0.4, 0.1),
+            timestamp=torch.tensor([0.5 * t]).double(),
+            teacher_forcing=0.0,
+        )
         loss = loss + step.occ_logits.square().sum()
     loss.backward()
-    idle = [name for name, weight in module.named_parameters() if weight.grad is None or weight.grad.abs().sum() == 0]
-    assert idle == []
+    weights = dict(memory.named_parameters())
+    assert ("log_distance" in weights) is ("log_age" in weights) is bool(changes)
+    assert [name for name, weight in weights.items() if weight.grad is None or not weight.grad.any()] == []
 
 
-def test_tokens_know_where_they_are_after_the_car_moved() -> None:
-    module = wrapper().eval()
-    state = module.forward_step(0, features(0)).state
-    moved = torch.eye(4)[None]
-    moved[0, 0, 3] = 4.0
-    state = module.forward_step(1, features(1), state=state, prev_from_frame=moved).state
-    old, new = state.working.position[0, :, 16:32], state.working.position[0, :, 32:]
-    torch.testing.assert_close(old, new - torch.tensor([[4.0], [0.0], [0.0]]))
+def test_nothing_is_nan_when_nothing_is_remembered() -> None:
+    """No cell is ever worth writing: every read is of nothing, and so is every consolidation."""
+    memory = small_memory(agents=2, FOREGROUND={"MIN": 0.5}, READ={"DISTANCE": "5 m", "AGE": "2 s"}).train()
+    step: MemoryStep | None = None
+    loss = torch.zeros(())
+    for t in range(7):
+        step = memory.forward_step(
+            t, features(t), None, torch.zeros(1, 2, 4, 4), torch.tensor([[True, t % 3 == 1]]),
+            state=step.state if step else None, prev_from_frame=planar(1.0, 0.0), teacher_forcing=1.0,
+        )  # fmt: skip
+        loss = loss + step.occ_logits.square().sum() + step.readout.square().sum()
+    assert step is not None
+    assert not step.state.tokens.valid.any()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in memory.parameters())
 
 
-def test_explicit_alignment_is_implicit_alignment_without_motion() -> None:
-    module = wrapper().eval()
-    state = module.forward_step(0, features(0)).state
-    still = module.forward_step(1, features(1), state=state, prev_from_frame=torch.eye(4)[None])
-    unmoved = module.forward_step(1, features(1), state=state)
-    torch.testing.assert_close(still.occ_logits, unmoved.occ_logits, atol=1e-4, rtol=1e-4)
+def test_the_memory_works_in_bfloat16_and_remembers_in_float32() -> None:
+    memory = small_memory(agents=2, READ={"DISTANCE": "5 m", "AGE": "2 s"}).train()
+    state, exact = None, None
+    for t in range(6):
+        arguments = {"prev_from_frame": planar(0.5, 0.2, 0.1), "timestamp": torch.tensor([0.5 * t]).double()}
+        masks = (None, mask(t, agents=2), torch.tensor([[True, t > 1]]))
+        with torch.autocast("cpu", torch.bfloat16):
+            step = memory.forward_step(t, features(t), *masks, state=state, **arguments)
+        plain = memory.forward_step(t, features(t), *masks, state=exact, **arguments)
+        state, exact = step.state, plain.state
+        assert step.occ_logits.dtype == step.readout.dtype == torch.float32
+        torch.testing.assert_close(step.occ_logits, plain.occ_logits, rtol=0.1, atol=0.5)
+    assert state is not None
+    assert exact is not None
+    for (name, one), other in zip(state.named().items(), exact.named().values(), strict=True):
+        assert one.dtype == other.dtype, name
+        assert one.isfinite().all(), name
+    step.occ_logits.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in memory.parameters())
 
 
-def test_agents_have_values_and_hidden_states_of_their_own_under_shared_keys() -> None:
-    module = wrapper(TEACHER_FORCING=1.0).train()
-    agent_masks = mask(1, agents=2)
-    valids = torch.tensor([[True, True]])
-    state = module.forward_step(0, features(0), mask(0), agent_masks, valids).state
-    assert state.hidden.shape[1] == state.working.value.shape[1] == 2
-    assert not torch.equal(state.working.value[:, 0], state.working.value[:, 1])
+def test_items_of_a_batch_do_not_see_each_other() -> None:
+    memory = small_memory().eval()
 
+    def second_frame(other: int) -> Tensor:
+        both = memory.forward_step(0, torch.cat((features(0), features(other))))
+        return memory.forward_step(1, torch.cat((features(2), features(other + 1))), state=both.state).occ_logits
 
-def test_one_agent_slot_is_the_scene_bit_for_bit() -> None:
-    module = wrapper(TEACHER_FORCING=1.0).train()
-    scene = module.forward_step(0, features(0), mask(1))
-    slot = module.forward_step(0, features(0), mask(2), mask(1), torch.tensor([[True]]))
-    assert torch.equal(scene.occ_logits, slot.occ_logits)
-    assert_same(scene.state, slot.state)
+    assert torch.equal(second_frame(1)[0], second_frame(7)[0])
 
 
 def test_slots_combine_to_the_probability_that_any_agent_is_there() -> None:
     logits = torch.randn(2, 3, 4, 4)
-    valids = torch.tensor([[True, True, True], [True, False, True]])
-    free = (1 - logits.sigmoid() * valids[:, :, None, None]).prod(dim=1, keepdim=True)
-    torch.testing.assert_close(combine_slots(logits, valids).sigmoid(), 1 - free)
+    held = torch.tensor([[True, True, True], [True, False, True]])
+    free = (1 - logits.sigmoid() * held[:, :, None, None]).prod(dim=1, keepdim=True)
+    torch.testing.assert_close(combine_slots(logits, held).sigmoid(), 1 - free)
 
 
-def test_items_of_a_batch_do_not_see_each_other() -> None:
-    module = wrapper().eval()
-    both = module.forward_step(0, torch.cat((features(0), features(1))))
-    both = module.forward_step(1, torch.cat((features(2), features(3))), state=both.state)
-    swapped = module.forward_step(0, torch.cat((features(0), features(7))))
-    swapped = module.forward_step(1, torch.cat((features(2), features(8))), state=swapped.state)
-    assert torch.equal(both.occ_logits[0], swapped.occ_logits[0])
+def test_combined_logits_are_finite_however_sure_the_slots_are() -> None:
+    logits = torch.tensor([-1e4, -50.0, 0.0, 50.0, 1e4]).view(1, 1, 1, 5).expand(1, 3, 1, 5).clone().requires_grad_()
+    combined = combine_slots(logits, torch.ones(1, 3, dtype=torch.bool))
+    assert combined.isfinite().all()
+    assert combined.diff().min() >= 0
+    combined.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_each_slot_counts_in_the_readout_by_how_surely_it_claims_the_cell() -> None:
+    readout, logits = torch.randn(1, 3, 4, 2, 2), torch.randn(1, 3, 2, 2)
+    held = torch.tensor([[True, True, False]])
+    share = logits.sigmoid()[:, :2] / logits.sigmoid()[:, :2].sum(dim=1, keepdim=True)
+    expected = (readout[:, :2] * share[:, :, None]).sum(dim=1)
+    torch.testing.assert_close(combine_readouts(readout, logits, held), expected)
