@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from remembev.memory import MemoryState, MemoryStep, XMemBackboneWrapper
+from remembev.memory import MemoryState, MemoryStep, TokenStore, XMemBackboneWrapper
 from remembev.memory.wrapper import combine_readouts, combine_slots
 
 from .small import (
@@ -166,18 +166,23 @@ def test_gradients_reach_frame_zero_through_a_consolidation() -> None:
     """The sensory memory is cleared after every frame, and what is written is the truth: nothing else leads back."""
     memory = small_memory().train()
     first = features(0).requires_grad_()
-    step = memory.forward_step(0, first, mask(0))
-    of_first = step.state.tokens.key[..., -16:]
-    for t in range(1, 5):
-        state = replace(step.state, hidden=torch.zeros_like(step.state.hidden))
-        step = memory.forward_step(t, features(t), mask(t), state=state, teacher_forcing=1.0)
-    assert torch.isin(long_term(memory, state).key, of_first).any()
-    assert not torch.isin(working(memory, state).key, of_first).any()
-    (gradient,) = torch.autograd.grad(step.occ_logits.sum(), first, retain_graph=True)
-    assert gradient.abs().sum() > 0
-    values = long_term(memory, state).value
-    (through_prototypes,) = torch.autograd.grad(step.occ_logits.sum(), values)
+    state = memory.forward_step(0, first, mask(0)).state
+    of_first = state.tokens.key[..., -16:]
+    for t in range(1, 4):
+        state = memory.forward_step(t, features(t), mask(t), state=state, teacher_forcing=1.0).state
+        state = replace(state, hidden=torch.zeros_like(state.hidden))
+    prototypes, recent = long_term(memory, state), working(memory, state)
+    assert torch.isin(prototypes.key, of_first).any()
+    assert not torch.isin(recent.key, of_first).any()
+
+    def gradient(prototypes: TokenStore) -> Tensor | None:
+        step = memory.forward_step(4, features(4), mask(4), state=replace(state, tokens=prototypes.join(recent)))
+        return torch.autograd.grad(step.occ_logits.sum(), first, retain_graph=True, allow_unused=True)[0]
+
+    through_prototypes = gradient(prototypes)
+    assert through_prototypes is not None
     assert through_prototypes.abs().sum() > 0
+    assert gradient(prototypes.detach()) is None
 
 
 @pytest.mark.parametrize("changes", [{}, {"READ": {"DISTANCE": "5 m", "AGE": "2 s"}}])
