@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from remembev.config import Config
+from remembev.config import Config, config_from_yaml, config_to_yaml
 from remembev.errors import CheckpointError
-from remembev.models import build_model, load_checkpoint, save_checkpoint
+from remembev.models import build_model, load_checkpoint, save_checkpoint, start_from
 from remembev.models.checkpoint import load_weights
 
 
@@ -41,6 +41,33 @@ def test_weights_missing_and_left_over_are_named(small_cfg: Config) -> None:
     weights["extra"] = weights.pop("memory.xmem.nothing_read")
     with pytest.raises(CheckpointError, match=r"extra has no place.*nothing_read is missing"):
         load_weights(model, weights, name="other")
+
+
+def changed(cfg: Config, override: str) -> Config:
+    return config_from_yaml(config_to_yaml(cfg), name="changed", overrides=[override])
+
+
+def test_a_model_starts_from_the_weights_it_shares_and_keeps_its_other_ones(small_cfg: Config, tmp_path: Path) -> None:
+    path = tmp_path / "single.safetensors"
+    single, model = build_model(changed(small_cfg, "MODEL.MEMORY.FUSION=none")), build_model(small_cfg)
+    save_checkpoint(path, single)
+    fresh = {name: weight.clone() for name, weight in model.state_dict().items()}
+    start_from(model, path)
+    shared = single.state_dict()
+    assert any(not torch.equal(fresh[name], weight) for name, weight in shared.items())
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, shared.get(name, fresh[name])), name
+
+
+def test_a_start_of_another_shape_is_named_and_one_of_other_weights_is_refused(
+    small_cfg: Config, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.safetensors"
+    save_checkpoint(path, build_model(changed(small_cfg, "MODEL.VFE.NUM_FILTERS=[4]")))
+    with pytest.raises(CheckpointError, match=r"other\.safetensors: does not fit the model: .*vfe"):
+        start_from(build_model(small_cfg), path)
+    with pytest.raises(CheckpointError, match=r"other\.safetensors: has no weight of the model's"):
+        start_from(torch.nn.Linear(2, 2), path)
 
 
 def test_files_that_are_no_checkpoints_are_named(small_cfg: Config, tmp_path: Path) -> None:
