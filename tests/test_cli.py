@@ -21,7 +21,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model that finds boxes although nobody trained it."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    save_checkpoint(path, build_model(load_config("tiny", [*SMALL, "MODEL.POST_PROCESSING.SCORE_THRESH=0.0099"])))
+    finds_few = "MODEL.POST_PROCESSING={SCORE_THRESH: 0.0099, NMS_CONFIG: {NMS_PRE_MAXSIZE: 20, NMS_POST_MAXSIZE: 5}}"
+    save_checkpoint(path, build_model(load_config("tiny", [*SMALL, finds_few])))
     return path
 
 
@@ -67,6 +68,55 @@ def test_a_stream_writes_its_boxes_and_a_moving_picture(
     assert len(frames) == 8
     assert any(frame["boxes"] for frame in frames)
     assert movie.read_bytes().startswith(b"GIF")
+
+
+def test_a_stream_stopped_and_gone_on_with_writes_the_boxes_of_one_that_never_stopped(
+    checkpoint: Path,
+    sim_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state, written = tmp_path / "state.safetensors", {}
+    parts = {
+        "whole": (),
+        "first": ("--frames", 3, "--save-state", state),
+        "rest": ("--load-state", state, "--save-state", state),
+    }
+    for name, options in parts.items():
+        boxes = tmp_path / f"{name}.jsonl"
+        assert remembev(monkeypatch, "stream", checkpoint, "--data", sim_root, "--out", boxes, *options) == 0
+        written[name] = boxes.read_text()
+    assert len(written["first"].splitlines()) == 3
+    assert written["first"] + written["rest"] == written["whole"]
+    assert remembev(monkeypatch, "stream", checkpoint, "--data", sim_root, "--load-state", state) == 1
+    assert "has no frame after the one that" in error(capsys)
+
+
+def test_a_scene_is_not_asked_for_beside_a_saved_one(
+    checkpoint: Path, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("stream", checkpoint, "--data", sim_root, "--scene", "scene-0001", "--load-state", "state.safetensors")
+    assert remembev(monkeypatch, *arguments) == 1
+    assert "leave --scene out" in error(capsys)
+
+
+def test_the_benchmark_of_a_stream_compares_early_with_late_and_leaves_every_step_and_a_picture(
+    checkpoint: Path,
+    sim_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ("bench", checkpoint, "--data", sim_root, "--stream", 20)
+    assert remembev(monkeypatch, *arguments, "--out", tmp_path, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["frames"], said["early"], said["late"]) == (20, [2, 4], [18, 20])
+    assert said["medians"]["state_bytes"]["within_5_percent"] is True
+    assert len((tmp_path / "stream.csv").read_text().splitlines()) == 21
+    assert (tmp_path / "stream.png").read_bytes().startswith(b"\x89PNG")
+    assert remembev(monkeypatch, *arguments) == 1
+    assert "say where with --out" in error(capsys)
 
 
 def test_the_benchmark_names_every_stage_of_a_step(

@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from tests.streaming.frames import assert_same, cloud, listening_model, pose, run
 
-from remembev import Detections, StreamingDetector, build_model
-from remembev.config import Config
+from remembev import StreamingDetector
 from remembev.errors import StreamError
 from remembev.geometry import make_pose, transform_boxes
+from remembev.models import TemporalPointPillar
+
+
+@pytest.fixture(scope="module")
+def model() -> TemporalPointPillar:
+    return listening_model()
 
 
 @pytest.fixture
-def detector(small_cfg: Config) -> StreamingDetector:
-    """A detector that finds boxes: untrained, but with a low threshold and a gate that listens to its memory."""
-    torch.manual_seed(0)
-    post = small_cfg.MODEL.POST_PROCESSING.model_copy(update={"SCORE_THRESH": 0.0098})
-    model_cfg = small_cfg.MODEL.model_copy(update={"POST_PROCESSING": post})
-    model = build_model(small_cfg.model_copy(update={"MODEL": model_cfg}))
-    torch.nn.init.normal_(model.memory.xmem.decode.occupancy.weight)
+def detector(model: TemporalPointPillar) -> StreamingDetector:
     return StreamingDetector(model)
-
-
-def cloud(seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    xyz = (torch.rand(2000, 3, generator=generator) - 0.5) * torch.tensor([80.0, 80.0, 3.0])
-    return torch.cat((xyz, torch.rand(2000, 1, generator=generator) * 100), dim=1)
-
-
-def pose(frame: int) -> Tensor:
-    yaw = 0.05 * frame
-    return make_pose((1500.0 + 3.0 * frame, 700.0, 0.0), (math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)))
-
-
-def run(detector: StreamingDetector, scene: str, frames: int, offset: int = 0) -> list[Detections]:
-    return [detector.step(cloud(offset + i), pose(i), 0.5 * i, scene) for i in range(frames)]
-
-
-def assert_same(first: Detections, second: Detections) -> None:
-    assert torch.equal(first.boxes, second.boxes)
-    assert torch.equal(first.scores, second.scores)
-    assert torch.equal(first.labels, second.labels)
 
 
 def test_a_step_gives_boxes_scores_labels_and_velocities(detector: StreamingDetector) -> None:
@@ -108,8 +87,11 @@ def test_an_empty_frame_gives_no_boxes_and_keeps_the_memory(detector: StreamingD
     assert_same(detector.step(cloud(2), pose(2), 1.0, "a"), expected)
 
 
-def test_an_empty_first_frame_is_no_error(detector: StreamingDetector) -> None:
-    assert len(detector.step(np.zeros((0, 5)), np.eye(4), 0.0, "a")) == 0
+@pytest.mark.parametrize("frame", ["lidar", "global"])
+def test_an_empty_first_frame_is_no_error(detector: StreamingDetector, frame: Literal["lidar", "global"]) -> None:
+    found = detector.step(np.zeros((0, 5)), np.eye(4), 0.0, "a", frame=frame)
+    assert found.boxes.shape == (0, 9)
+    assert found.boxes.dtype == (torch.float64 if frame == "global" else torch.float32)
 
 
 def test_boxes_are_given_in_the_global_frame_on_request(detector: StreamingDetector) -> None:
@@ -127,6 +109,8 @@ def test_boxes_are_given_in_the_global_frame_on_request(detector: StreamingDetec
         ({"points": torch.full((4, 4), math.nan)}, "points: 4 of 4 hold NaN"),
         ({"pose": torch.eye(3)}, r"pose: expected global_from_lidar \[4, 4\]"),
         ({"pose": 2 * torch.eye(4)}, "no rotation"),
+        ({"pose": torch.diag(torch.tensor([1.0, 1.0, -1.0, 1.0]))}, "no rotation"),
+        ({"pose": pose(2).T}, "its last row is"),
         ({"timestamp": math.nan}, "finite"),
         ({"timestamp": 0.5}, "not after its last frame's"),
     ],
@@ -141,11 +125,3 @@ def test_a_frame_that_cannot_be_used_is_refused_and_the_stream_goes_on(
     with pytest.raises(StreamError, match=message):
         detector.step(**{**frame, **change})  # type: ignore[arg-type]
     assert_same(detector.step(**frame), expected)  # type: ignore[arg-type]
-
-
-def test_a_scene_forgotten_by_the_limit_starts_anew(detector: StreamingDetector) -> None:
-    detector.model.memory.memories.limit = 2
-    fresh = run(detector, "a", 1)[0]
-    for scene in "bc":
-        run(detector, scene, 1, offset=5)
-    assert_same(detector.step(cloud(0), pose(0), 0.0, "a"), fresh)

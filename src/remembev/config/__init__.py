@@ -4,6 +4,6 @@
 """
 
 from remembev.config.load import config_from_yaml, config_to_yaml, load_config, shipped_configs
-from remembev.config.schema import Config
+from remembev.config.schema import Config, StreamingConfig
 
-__all__ = ["Config", "config_from_yaml", "config_to_yaml", "load_config", "shipped_configs"]
+__all__ = ["Config", "StreamingConfig", "config_from_yaml", "config_to_yaml", "load_config", "shipped_configs"]

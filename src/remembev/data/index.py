@@ -102,6 +102,13 @@ class NuScenesIndex:
             raise DataError(f"{self.root}: no scene {name!r}; there are {len(names)}, such as {close}")
         return names.index(name)
 
+    def find_token(self, token: str) -> int:
+        """Number of the scene with that token. Raises DataError if there is none."""
+        for scene in range(self.num_scenes):
+            if self.scene_token(scene) == token:
+                return scene
+        raise DataError(f"{self.root}: no scene has the token {token!r}")
+
     def load_frame(self, number: int, class_names: Sequence[str] = DETECTION_NAMES, num_sweeps: int = 0) -> Frame:
         """A key frame with up to ``num_sweeps`` earlier sweeps, as many as the scene has.
 

@@ -1,7 +1,26 @@
-"""Streaming: one frame in, boxes out, a memory for every scene."""
+"""Streaming: one frame in, boxes out, a memory for every scene.
+
+``detector.py`` steps, ``policy.py`` says which frame follows which, ``state.py`` what is kept of a scene, ``saved.py``
+keeps it on disk; ``scene.py`` streams a data set, ``bench.py`` and ``endless.py`` measure.
+"""
 
 from remembev.streaming.bench import StepTimes, bench_scene
 from remembev.streaming.detector import StreamingDetector
-from remembev.streaming.scene import Detector, frame_record, stream_scene
+from remembev.streaming.endless import Comparison, StreamCurve, measure_stream
+from remembev.streaming.scene import Detector, continue_scene, frame_record, stream_scene
+from remembev.streaming.state import Moment, StreamState
 
-__all__ = ["Detector", "StepTimes", "StreamingDetector", "bench_scene", "frame_record", "stream_scene"]
+__all__ = [
+    "Comparison",
+    "Detector",
+    "Moment",
+    "StepTimes",
+    "StreamCurve",
+    "StreamState",
+    "StreamingDetector",
+    "bench_scene",
+    "continue_scene",
+    "frame_record",
+    "measure_stream",
+    "stream_scene",
+]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,24 +13,20 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from remembev.config import Config
+from remembev.config import Config, StreamingConfig
 from remembev.errors import StreamError
 from remembev.geometry import relative_pose, transform_boxes
 from remembev.memory import gate
 from remembev.models import Detections, TemporalPointPillar
 from remembev.models.checkpoint import load_checkpoint
+from remembev.streaming.policy import find_break, refuse_late
+from remembev.streaming.saved import load_state, save_state
+from remembev.streaming.state import Moment, StreamState
 
 _RIGID = 1e-3
 """How far a pose's rotation may be from orthonormal."""
 
-
-@dataclass(frozen=True)
-class _Stand:
-    """Where a scene's stream stands: its latest frame that reached the memory."""
-
-    frames: int
-    pose: Tensor  # global_from_lidar [4, 4] float64
-    timestamp: float
+logger = logging.getLogger(__name__)
 
 
 class StreamingDetector:
@@ -38,22 +35,43 @@ class StreamingDetector:
     gate and occupancy hold the latest step's gate [H, W] and occupancy [H_m, W_m], both in [0, 1], for looking at.
     """
 
-    def __init__(self, model: TemporalPointPillar, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        model: TemporalPointPillar,
+        device: str | torch.device = "cpu",
+        *,
+        streaming: StreamingConfig | None = None,
+    ) -> None:
+        """A detector with that model; ``streaming`` says when a stream breaks off, if not as the model's own does."""
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
+        self.streaming = streaming or model.cfg.STREAMING
         self.gate: Tensor | None = None
         self.occupancy: Tensor | None = None
-        self._stands: OrderedDict[str, _Stand] = OrderedDict()
+        self._scenes: OrderedDict[str, StreamState] = OrderedDict()
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, device: str | torch.device = "cpu") -> StreamingDetector:
+    def from_checkpoint(
+        cls, path: str | Path, device: str | torch.device = "cpu", *, streaming: StreamingConfig | None = None
+    ) -> StreamingDetector:
         """A detector with the weights and the configuration of a checkpoint."""
-        return cls(load_checkpoint(path), device)
+        return cls(load_checkpoint(path), device, streaming=streaming)
 
     @property
     def cfg(self) -> Config:
         """The model's configuration."""
         return self.model.cfg
+
+    @property
+    def scenes(self) -> list[str]:
+        """Tokens of the scenes that are remembered, the one used longest ago first."""
+        return list(self._scenes)
+
+    def state(self, scene_token: str) -> StreamState:
+        """Where the stream of a scene stands. Raises StreamError for a scene that is not remembered."""
+        if scene_token not in self._scenes:
+            raise StreamError(f"no scene {scene_token!r} is remembered; there are: {', '.join(self._scenes) or 'none'}")
+        return self._scenes[scene_token]
 
     @torch.inference_mode()
     def step(
@@ -74,84 +92,124 @@ class StreamingDetector:
         frame        the frame that boxes and velocities are given in; in the global one they are float64
         returns      boxes [K, 9], scores [K], labels [K] on the CPU; velocities [K, 2] are the boxes' last two columns
 
-        A frame without a point in range gives no boxes and leaves the memory as it is. Raises StreamError for a frame
-        that can't be used: the stream goes on as if it had not come.
+        A frame without a point in range gives no boxes and leaves the memory as it is. A frame that can't go on from
+        the one before (``STREAMING`` in the configuration) starts the scene anew, with a warning, or is an error.
+        Raises StreamError for a frame that can't be used. Whatever a step raises, it leaves the state of every scene
+        as it was: the stream goes on as if the frame had not come.
         """
-        cloud, global_from_lidar = self._checked(points, pose, timestamp, scene_token)
-        if len(cloud) == 0:
-            return Detections.empty()
-        stand = self._stands.get(scene_token)
-        before = global_from_lidar if stand is None else stand.pose
-        t = 0 if stand is None else stand.frames
-        batch_dict = self.model.forward_single_timestep(
-            {
-                "points": cloud[None].to(self.device),
-                "num_points": torch.tensor([len(cloud)], device=self.device),
-                "scene_token": np.array([scene_token]),
-                "timestamp": torch.tensor([timestamp], dtype=torch.float64, device=self.device),
-                "prev_from_frame": relative_pose(before, global_from_lidar).float()[None].to(self.device),
-            },
-            t,
-        )
-        detections = self.model.detect(batch_dict)[0].to("cpu")
-        self._keep(scene_token, _Stand(t + 1, global_from_lidar, timestamp))
-        self._show(batch_dict["occ_logits"])
-        return detections if frame == "lidar" else _in_global(detections, global_from_lidar)
+        cloud, now = self._in_range(_cloud(points)), _moment(pose, timestamp)
+        before = self._scenes.get(scene_token)
+        broken = None if before is None else self._broken(scene_token, before, now)
+        if before is None or broken is not None:
+            before = StreamState.start(self.model.memory.initial_state(1), now)
+        after, detections, maps = self._detect(cloud, now, scene_token, before)
+        if frame == "global":
+            detections = _in_global(detections, now.pose[0])
+        # Nothing has been changed so far, and nothing fails from here on.
+        self._keep(scene_token, after)
+        if maps is not None:
+            self.occupancy, self.gate = maps
+        if broken is not None:
+            logger.warning("scene %s starts anew: %s", scene_token, broken)
+        return detections
 
     def reset(self, scene_token: str | None = None) -> None:
         """Forget one scene, or all of them."""
-        self.model.memory.memories.forget(scene_token)
         if scene_token is None:
-            self._stands.clear()
+            self._scenes.clear()
         else:
-            self._stands.pop(scene_token, None)
+            self._scenes.pop(scene_token, None)
 
-    def _checked(
-        self, points: ArrayLike | Tensor, pose: ArrayLike | Tensor, timestamp: float, scene_token: str
-    ) -> tuple[Tensor, Tensor]:
-        """Points in range [N, 5] float32 and the pose [4, 4] float64 of a frame that can be used."""
-        cloud = torch.as_tensor(points, dtype=torch.float32)
-        if cloud.ndim != 2 or cloud.shape[1] not in (4, 5):
-            raise StreamError(f"points: expected [N, 4] or [N, 5], got {list(cloud.shape)}")
-        if not cloud.isfinite().all():
-            raise StreamError(
-                f"points: {int((~cloud.isfinite()).any(dim=1).sum())} of {len(cloud)} hold NaN or infinity"
-            )
-        global_from_lidar = torch.as_tensor(pose, dtype=torch.float64)
-        if global_from_lidar.shape != (4, 4):
-            raise StreamError(f"pose: expected global_from_lidar [4, 4], got {list(global_from_lidar.shape)}")
-        rotation = global_from_lidar[:3, :3]
-        if not torch.allclose(rotation @ rotation.T, torch.eye(3, dtype=torch.float64), atol=_RIGID):
-            raise StreamError("pose: its upper left 3 × 3 is no rotation")
-        if not (np.isfinite(timestamp) and global_from_lidar.isfinite().all()):
-            raise StreamError("pose and timestamp have to be finite")
-        stand = self._stands.get(scene_token)
-        if stand is not None and timestamp <= stand.timestamp:
-            raise StreamError(
-                f"timestamp {timestamp:.6f} s of scene {scene_token} is not after its last frame's, "
-                f"{stand.timestamp:.6f} s; reset(scene_token) starts the scene anew"
-            )
-        if cloud.shape[1] == 4:
-            cloud = torch.cat((cloud, torch.zeros_like(cloud[:, :1])), dim=1)
-        return self._in_range(cloud), global_from_lidar
+    def save_state(self, path: str | Path, scene_token: str) -> None:
+        """Write the state of a scene, from which ``load_state`` goes on bit for bit; a file there is replaced whole.
+
+        Raises StreamError for a scene that is not remembered.
+        """
+        save_state(Path(path), self.state(scene_token), scene_token, self.model)
+
+    def load_state(self, path: str | Path) -> str:
+        """Go on with the scene of a saved state, in place of what is remembered of it; its token.
+
+        Raises StreamError, and changes nothing, if the file is no state or one of another configuration or weights.
+        """
+        nowhere = Moment(torch.eye(4, dtype=torch.float64)[None], torch.zeros(1, dtype=torch.float64))
+        like = StreamState.start(self.model.memory.initial_state(1), nowhere)
+        scene_token, state = load_state(Path(path), like, self.model)
+        self._keep(scene_token, state)
+        return scene_token
 
     def _in_range(self, cloud: Tensor) -> Tensor:
         limits = cloud.new_tensor(self.cfg.DATA_CONFIG.POINT_CLOUD_RANGE)
         return cloud[((cloud[:, :3] >= limits[:3]) & (cloud[:, :3] < limits[3:])).all(dim=1)]
 
-    def _keep(self, scene_token: str, stand: _Stand) -> None:
-        """Remember where a scene stands, for as long as its memory is kept."""
-        self._stands[scene_token] = stand
-        self._stands.move_to_end(scene_token)
-        for token in [token for token in self._stands if token not in self.model.memory.memories]:
-            del self._stands[token]
+    def _broken(self, scene_token: str, before: StreamState, now: Moment) -> str | None:
+        """Why the scene has to start anew, if it has to. Raises StreamError for a frame that is not to be taken."""
+        refuse_late(scene_token, before, now)
+        broken = find_break(before, now, self.streaming)
+        if broken is not None and self.streaming.ON_BREAK == "error":
+            raise StreamError(f"scene {scene_token} breaks off: {broken}; reset(scene_token) starts it anew")
+        return broken
 
-    def _show(self, occ_logits: Tensor | None) -> None:
+    def _detect(
+        self, cloud: Tensor, now: Moment, scene_token: str, before: StreamState
+    ) -> tuple[StreamState, Detections, tuple[Tensor, Tensor] | None]:
+        """The state after a frame, its boxes in the LiDAR frame, and its occupancy and gate; changes nothing."""
+        if len(cloud) == 0:
+            return replace(before, latest=now), Detections.empty(), None
+        batch_dict, memory = self.model.step(
+            {
+                "points": cloud[None].to(self.device),
+                "num_points": torch.tensor([len(cloud)], device=self.device),
+                "scene_token": np.array([scene_token]),
+                "timestamp": now.timestamp.to(self.device),
+                "prev_from_frame": relative_pose(before.remembered.pose, now.pose).float().to(self.device),
+            },
+            int(before.frames),
+            before.memory,
+        )
+        detections = self.model.detect(batch_dict)[0].to("cpu")
+        after = StreamState(memory=memory, frames=before.frames + 1, remembered=now, latest=now)
+        return after, detections, self._maps(batch_dict["occ_logits"])
+
+    def _maps(self, occ_logits: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if occ_logits is None:
-            return
+            return None
         grid = self.cfg.feature_grid
-        self.occupancy = occ_logits[0, 0].sigmoid().cpu()
-        self.gate = gate(occ_logits, occ_logits.new_empty(1, 1, grid.height, grid.width))[0, 0].cpu()
+        opened = gate(occ_logits, occ_logits.new_empty(1, 1, grid.height, grid.width))
+        return occ_logits[0, 0].sigmoid().cpu(), opened[0, 0].cpu()
+
+    def _keep(self, scene_token: str, state: StreamState) -> None:
+        """Remember where a scene stands; over the limit, the one used longest ago is forgotten."""
+        self._scenes[scene_token] = state
+        self._scenes.move_to_end(scene_token)
+        while len(self._scenes) > self.cfg.MODEL.MEMORY.MAX_SCENES:
+            self._scenes.popitem(last=False)
+
+
+def _cloud(points: ArrayLike | Tensor) -> Tensor:
+    """Points [N, 5] float32 of a frame that can be used."""
+    cloud = torch.as_tensor(points, dtype=torch.float32)
+    if cloud.ndim != 2 or cloud.shape[1] not in (4, 5):
+        raise StreamError(f"points: expected [N, 4] or [N, 5], got {list(cloud.shape)}")
+    if not cloud.isfinite().all():
+        raise StreamError(f"points: {int((~cloud.isfinite()).any(dim=1).sum())} of {len(cloud)} hold NaN or infinity")
+    return cloud if cloud.shape[1] == 5 else torch.cat((cloud, torch.zeros_like(cloud[:, :1])), dim=1)
+
+
+def _moment(pose: ArrayLike | Tensor, timestamp: float) -> Moment:
+    """Place and time of a frame that can be used, a copy: a robot may write its next pose into the same array."""
+    global_from_lidar = torch.as_tensor(pose, dtype=torch.float64).to("cpu", copy=True)
+    if global_from_lidar.shape != (4, 4):
+        raise StreamError(f"pose: expected global_from_lidar [4, 4], got {list(global_from_lidar.shape)}")
+    if not (np.isfinite(timestamp) and global_from_lidar.isfinite().all()):
+        raise StreamError("pose and timestamp have to be finite")
+    rotation, last_row = global_from_lidar[:3, :3], global_from_lidar[3]
+    unit = torch.eye(4, dtype=torch.float64)
+    if not torch.allclose(rotation @ rotation.T, unit[:3, :3], atol=_RIGID) or torch.linalg.det(rotation) < 0:
+        raise StreamError("pose: its upper left 3 × 3 is no rotation")
+    if not torch.allclose(last_row, unit[3], atol=_RIGID):
+        raise StreamError(f"pose: its last row is {last_row.tolist()}, not [0, 0, 0, 1]")
+    return Moment(global_from_lidar[None], torch.tensor([timestamp], dtype=torch.float64))
 
 
 def _in_global(detections: Detections, global_from_lidar: Tensor) -> Detections:

@@ -10,6 +10,7 @@ from torch import Tensor
 from remembev.config import Config
 from remembev.data import Frame, NuScenesIndex
 from remembev.models import Detections
+from remembev.streaming.detector import StreamingDetector
 
 
 class Detector(Protocol):
@@ -31,16 +32,26 @@ def stream_scene(
 ) -> Iterator[tuple[Frame, Detections]]:
     """The key frames of a scene in order, each with what is detected on it, from an empty memory on.
 
-    Without ``use_memory`` the memory is emptied before every frame. The scene is forgotten at its end.
+    Without ``use_memory`` the memory is emptied before every frame.
     """
-    cfg, token = detector.cfg, index.scene_token(scene)
+    token = index.scene_token(scene)
     detector.reset(token)
-    for number in index.scene_frames(scene):
+    for frame in _frames(detector.cfg, index, scene):
         if not use_memory:
             detector.reset(token)
-        frame = index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS)
         yield frame, detector.step(frame.points, frame.global_from_lidar, frame.timestamp, token)
-    detector.reset(token)
+
+
+def continue_scene(detector: StreamingDetector, index: NuScenesIndex, scene: int) -> Iterator[tuple[Frame, Detections]]:
+    """The same from the detector's latest frame of the scene on, with what it remembers (``load_state``).
+
+    Raises StreamError for a scene that the detector does not remember.
+    """
+    token = index.scene_token(scene)
+    latest = float(detector.state(token).latest.timestamp)
+    for frame in _frames(detector.cfg, index, scene):
+        if frame.timestamp > latest:
+            yield frame, detector.step(frame.points, frame.global_from_lidar, frame.timestamp, token)
 
 
 def frame_record(frame: Frame, detections: Detections, class_names: Sequence[str]) -> dict[str, Any]:
@@ -55,3 +66,8 @@ def frame_record(frame: Frame, detections: Detections, class_names: Sequence[str
             for box, score, label in rows
         ],
     }
+
+
+def _frames(cfg: Config, index: NuScenesIndex, scene: int) -> Iterator[Frame]:
+    for number in index.scene_frames(scene):
+        yield index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS)

@@ -1,0 +1,140 @@
+"""A stream without an end, and what each of its steps takes: proof, or not, that nothing grows."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remembev.data import Frame, NuScenesIndex
+from remembev.files import replacing
+from remembev.memory import MemoryState
+from remembev.ops import StageTimer
+from remembev.streaming.detector import StreamingDetector
+from remembev.streaming.state import StreamState
+
+STEP = np.dtype([("wall_s", "f8"), ("cpu_s", "f8"), ("resident_bytes", "i8"), ("state_bytes", "i8"), ("tokens", "i8")])
+"""One step: seconds on the clock and of the process's CPU time, and after it: memory of the process, state, tokens."""
+
+SCENE = "endless"
+_LONE_FRAME_S = 0.5
+_STATM = Path("/proc/self/statm")
+
+
+def endless_scene(detector: StreamingDetector, index: NuScenesIndex, scene: int) -> Iterator[tuple[Frame, float]]:
+    """The key frames of a scene forwards, backwards, forwards and so on, with times (s) that only ever go on.
+
+    Turning round at both ends, the car never jumps: a repeated scene would be another place each time it begins.
+    """
+    cfg = detector.cfg
+    frames = [
+        index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS) for number in index.scene_frames(scene)
+    ]
+    now, before = 0.0, frames[0]
+    for frame in cycle([*frames, *frames[-2:0:-1]]):
+        now += abs(frame.timestamp - before.timestamp) or _LONE_FRAME_S
+        yield frame, now
+        before = frame
+
+
+def measure_stream(
+    detector: StreamingDetector, index: NuScenesIndex, scene: int, frames: int
+) -> Iterator[tuple[float, float, int, int, int]]:
+    """So many steps over a scene without an end, from an empty memory on; a ``STEP`` each."""
+    clock = StageTimer(detector.device)
+    detector.reset(SCENE)
+    for frame, now in islice(endless_scene(detector, index, scene), frames):
+        wall, cpu = clock.now(), time.process_time()
+        detector.step(frame.points, frame.global_from_lidar, now, SCENE)
+        wall, cpu = clock.now() - wall, time.process_time() - cpu
+        state = detector.state(SCENE)
+        yield wall, cpu, resident_bytes(), state.nbytes, _tokens(state)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The median of a quantity early and late in a stream."""
+
+    early: float
+    late: float
+
+    @property
+    def ratio(self) -> float:
+        """Late to early."""
+        return self.late / self.early
+
+    @property
+    def level(self) -> bool:
+        """Whether the two are within 5 %."""
+        return abs(self.ratio - 1) <= 0.05
+
+
+@dataclass(frozen=True)
+class StreamCurve:
+    """What every step of a stream took: ``STEP`` [N]."""
+
+    steps: NDArray[np.void]
+
+    @classmethod
+    def collect(cls, steps: Iterable[tuple[float, float, int, int, int]], frames: int) -> StreamCurve:
+        """The curve of a stream as it runs. Its room is taken beforehand: what it measures does not grow by it."""
+        return cls(np.fromiter(steps, dtype=STEP, count=frames))
+
+    @property
+    def windows(self) -> tuple[slice, slice]:
+        """Early: from a tenth to two tenths of the stream. Late: its last tenth. Of 10,000 steps, a thousand each."""
+        total = len(self.steps)
+        tenth = max(1, total // 10)
+        return slice(total // 10, total // 10 + tenth), slice(total - tenth, total)
+
+    def compare(self) -> dict[str, Comparison]:
+        """Medians early and late of every quantity of a step that there is any of."""
+        early, late = self.windows
+        return {
+            name: Comparison(float(np.median(self.steps[name][early])), float(np.median(self.steps[name][late])))
+            for name in STEP.names or ()
+            if self.steps[name][early].any()
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Windows and medians as plain values."""
+        early, late = self.windows
+        return {
+            "frames": len(self.steps),
+            "early": [early.start, early.stop],
+            "late": [late.start, late.stop],
+            "medians": {
+                name: {"early": found.early, "late": found.late, "ratio": found.ratio, "within_5_percent": found.level}
+                for name, found in self.compare().items()
+            },
+        }
+
+    def write_csv(self, path: Path) -> None:
+        """A row a step, with its number."""
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            print("frame", *STEP.names or (), sep=",", file=file)
+            for number, step in enumerate(self.steps.tolist()):
+                print(number, *step, sep=",", file=file)
+
+
+def resident_bytes() -> int:
+    """Memory of the process that is in RAM; where the system does not say (outside Linux), the most there ever was."""
+    if _STATM.is_file():
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _tokens(state: StreamState) -> int:
+    """Tokens that are held, 0 for a memory without."""
+    return int(state.memory.tokens.count()) if isinstance(state.memory, MemoryState) else 0

@@ -1,0 +1,104 @@
+"""A scene's state on disk: one safetensors file, and in its header what it was made with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from remembev.errors import StreamError
+from remembev.files import replacing
+from remembev.models import TemporalPointPillar
+from remembev.streaming.state import StreamState
+
+_SCENE, _MADE_WITH = "remembev_scene", "remembev_made_with"
+_NOT_IN_A_STATE = {"MAX_SCENES", "TEACHER_FORCING", "GATE_BIAS", "OCC_LOSS"}
+"""Keys of MEMORY that only training, or how many scenes are kept, depends on."""
+
+
+def save_state(path: Path, state: StreamState, scene_token: str, model: TemporalPointPillar) -> None:
+    """Write a scene's state; a file that is there is replaced whole."""
+    tensors = {
+        name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.named().items()
+    }
+    metadata = {_SCENE: scene_token, _MADE_WITH: json.dumps(_made_with(model))}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_state(path: Path, like: StreamState, model: TemporalPointPillar) -> tuple[str, StreamState]:
+    """Scene token and state in a file, on the devices of ``like``, a state of the same model.
+
+    Raises StreamError naming the file, and what in it was made with another configuration or other weights.
+    """
+    if not path.is_file():
+        raise StreamError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise StreamError(f"{path}: not a saved state, or not all of it (safetensors): {error}") from error
+    if _MADE_WITH not in metadata:
+        raise StreamError(f"{path}: holds no state of a stream")
+    problems = _differences(json.loads(metadata[_MADE_WITH]), _made_with(model)) or _misfits(tensors, like.named())
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise StreamError(f"{path}: does not fit the model: {shown}")
+    placed = {name: tensors[name].to(tensor.device) for name, tensor in like.named().items()}
+    return metadata[_SCENE], like.with_named(placed)
+
+
+def _made_with(model: TemporalPointPillar) -> dict[str, Any]:
+    """What a state means nothing without: keys of the configuration by full name, and a digest of the weights."""
+    data = model.cfg.DATA_CONFIG
+    memory = model.cfg.MODEL.MEMORY.model_dump(mode="json", exclude=_NOT_IN_A_STATE)
+    return {
+        **_flat("MODEL.MEMORY", memory),
+        "DATA_CONFIG.AGENT_SLOTS": data.AGENT_SLOTS,
+        "DATA_CONFIG.POINT_CLOUD_RANGE": list(data.POINT_CLOUD_RANGE),
+        "DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE": list(data.DATA_PROCESSOR.VOXEL_SIZE),
+        "the sha256 of its weights": _digest(model.state_dict()),
+    }
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {key: leaf for part, inner in value.items() for key, leaf in _flat(f"{name}.{part}", inner).items()}
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    digest = sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _differences(saved: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    names = dict.fromkeys([*own, *saved])
+    return [
+        f"{name} is {saved.get(name)} in the file, {own.get(name)} here"
+        for name in names
+        if saved.get(name) != own.get(name)
+    ]
+
+
+def _misfits(saved: dict[str, Tensor], own: dict[str, Tensor]) -> list[str]:
+    return [
+        f"{name} is {_kind(saved.get(name))} in the file, {_kind(own.get(name))} here"
+        for name in dict.fromkeys([*own, *saved])
+        if _kind(saved.get(name)) != _kind(own.get(name))
+    ]
+
+
+def _kind(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

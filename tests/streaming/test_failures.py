@@ -1,0 +1,127 @@
+"""A step that fails has not happened; scenes are forgotten by the limit, oldest use first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from unittest.mock import Mock
+
+import pytest
+import torch
+from tests.streaming.frames import (
+    MEMORIES,
+    assert_same,
+    assert_same_state,
+    cloud,
+    listening_model,
+    pose,
+    run,
+    state_of,
+)
+
+import remembev.streaming.detector
+from remembev import Detections, StreamingDetector
+from remembev.errors import StreamError
+from remembev.models import TemporalPointPillar
+
+STAGES = [
+    "vfe.forward",
+    "backbone_2d.forward",
+    "memory.xmem.features.forward",
+    "memory.xmem.decode.forward",
+    "memory.xmem.encode_value.forward",
+    "memory.step_together",
+    "dense_head.forward",
+    "dense_head.predict",
+    "memory.follow",
+]
+
+
+OTHERS = ["relative_pose", "gate", "transform_boxes"]
+
+
+@pytest.fixture(scope="module")
+def model() -> TemporalPointPillar:
+    return listening_model(*MEMORIES["xmem"], "MODEL.MEMORY.MAX_SCENES=2")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model: TemporalPointPillar) -> list[Detections]:
+    return run(StreamingDetector(model), "a", 7)
+
+
+@contextmanager
+def failing(model: TemporalPointPillar, stage: str) -> Iterator[None]:
+    """A stage of the step runs out of memory."""
+    owner, _, name = stage.rpartition(".")
+    with pytest.MonkeyPatch.context() as patch:
+        target = attrgetter(owner)(model) if owner else remembev.streaming.detector
+        patch.setattr(target, name, Mock(side_effect=torch.OutOfMemoryError("no memory left")))
+        yield
+
+
+@pytest.mark.parametrize("scene", ["a", "new"])
+def test_a_step_that_fails_anywhere_leaves_everything_as_it_was(
+    model: TemporalPointPillar, undisturbed: list[Detections], scene: str
+) -> None:
+    detector = StreamingDetector(model)
+    run(detector, "b", 1, offset=50)
+    run(detector, "a", 5)
+    before, shown = state_of(detector), (detector.gate, detector.occupancy)
+    for stage in [*STAGES, *OTHERS]:
+        with failing(model, stage), pytest.raises(torch.OutOfMemoryError):
+            detector.step(cloud(5), pose(5), 2.5, scene, frame="global")
+        assert_same_state(state_of(detector), before)
+        assert (detector.gate, detector.occupancy) == shown
+    for found, expected in zip(run(detector, "a", 2, first=5), undisturbed[5:], strict=True):
+        assert_same(found, expected)
+
+
+def test_a_break_whose_step_fails_has_not_happened_either(
+    model: TemporalPointPillar, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    detector = StreamingDetector(model)
+    run(detector, "a", 3)
+    before = state_of(detector)
+    monkeypatch.setattr(model.dense_head, "forward", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        detector.step(cloud(5), pose(400), 1.5, "a")
+    assert_same_state(state_of(detector), before)
+    assert not caplog.records
+
+
+def test_a_pose_that_is_written_over_after_the_step_changes_nothing(
+    model: TemporalPointPillar, undisturbed: list[Detections]
+) -> None:
+    detector, buffer = StreamingDetector(model), pose(0)
+    for number in range(3):
+        buffer.copy_(pose(number))
+        found = detector.step(cloud(number), buffer, 0.5 * number, "a")
+        buffer.zero_()
+    assert_same(found, undisturbed[2])
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_of_more_scenes_than_the_limit_the_one_used_longest_ago_is_forgotten(memory: str) -> None:
+    detector = StreamingDetector(listening_model(*MEMORIES[memory], "MODEL.MEMORY.MAX_SCENES=2"))
+    fresh = run(detector, "b", 1, offset=5)[0]
+    detector.reset()
+    run(detector, "a", 1)
+    run(detector, "b", 1, offset=5)
+    run(detector, "a", 1, first=1)
+    run(detector, "c", 1)
+    assert detector.scenes == ["a", "c"]
+    with pytest.raises(StreamError, match="of scene a is not after"):
+        run(detector, "a", 1, first=1)
+    assert_same(run(detector, "b", 1, offset=5)[0], fresh)
+    assert detector.scenes == ["c", "b"]
+
+
+def test_detectors_that_share_a_model_share_no_memory(
+    model: TemporalPointPillar, undisturbed: list[Detections]
+) -> None:
+    first, second = StreamingDetector(model), StreamingDetector(model)
+    run(first, "a", 2)
+    run(second, "a", 4, offset=30)
+    assert_same(run(first, "a", 1, first=2)[0], undisturbed[2])
