@@ -1,0 +1,306 @@
+"""Agents: their slots appear and leave, in training with the true masks, at inference with the model's own boxes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from remembev.config.schema import AgentsConfig
+from remembev.geometry import rasterise_boxes
+from remembev.memory import FrameContext, MemoryState, XMemBackboneWrapper, XMemBEVModule
+from remembev.memory.slots import follow_boxes, slot_masks
+from remembev.memory.state import AgentSlots
+from remembev.memory.wrapper import combine_slots
+
+from .small import CHANNELS, CPU, FEATURE_GRID, assert_same, features, mask, small_config, small_memory, stream
+
+CFG = AgentsConfig(MIN_SCORE=0.5, MATCH_WITHIN="2 m", MAX_MISSED=1)
+
+
+# --------------------------------------------------------------------------------------- with true masks, in training
+
+
+def clip(memory: XMemBackboneWrapper, present: list[list[bool]]) -> list[MemoryState]:
+    """States of a training clip in whose frames these slots hold agents, masks all true."""
+    states: list[MemoryState] = []
+    for t, valids in enumerate(present):
+        masks, state = mask(t, agents=len(valids)), states[-1] if states else None
+        states.append(memory.forward_step(t, features(t), None, masks, torch.tensor([valids]), state=state).state)
+    return states
+
+
+def test_an_agent_is_known_once_a_frame_was_written_with_it_and_no_longer_when_it_leaves() -> None:
+    states = clip(small_memory(agents=2).train(), [[True, False], [True, True], [True, True], [True, False]])
+    assert [state.slots.held[0].tolist() for state in states] == [
+        [True, False],
+        [True, True],
+        [True, True],
+        [True, False],
+    ]
+
+
+def test_the_scene_s_slot_is_always_held() -> None:
+    states = clip(small_memory(agents=2).train(), [[False, True], [False, False]])
+    assert [state.slots.held[0].tolist() for state in states] == [[True, True], [True, False]]
+
+
+def test_an_agent_that_appears_comes_with_its_mask_even_if_nothing_else_is_given() -> None:
+    memory = small_memory(agents=2).train()
+    state = memory.forward_step(0, features(0), None, mask(0, agents=2), torch.tensor([[True, False]])).state
+
+    def appear(seed: int, state: MemoryState) -> MemoryState:
+        valids = torch.tensor([[True, True]])
+        return memory.forward_step(
+            1, features(1), None, mask(seed, agents=2), valids, state=state, teacher_forcing=0.0
+        ).state
+
+    values = [appear(seed, state).tokens.value[..., -16:] for seed in (1, 2)]
+    assert not torch.equal(values[0][:, 1], values[1][:, 1])
+    assert_same(appear(1, appear(3, state)), appear(2, appear(3, state)))
+
+
+def test_an_agent_that_appears_between_memory_frames_comes_with_its_mask_at_the_next_one() -> None:
+    memory = small_memory(agents=2, MEM_EVERY=3).train()
+    states = []
+    for seed in (1, 2):
+        state: MemoryState | None = None
+        for t in range(4):
+            masks = mask(seed, agents=2) if t == 3 else mask(t, agents=2)
+            valids = torch.tensor([[True, t > 0]])
+            state = memory.forward_step(t, features(t), None, masks, valids, state=state, teacher_forcing=0.0).state
+            assert state.slots.held[0, 1].item() is (t == 3)
+            assert state.hidden[:, 1].any().item() is (t == 3)
+        assert state is not None
+        states.append(state)
+    of_second = [state.tokens.value[:, 1, :, -16:] for state in states]
+    assert not torch.equal(*of_second)
+
+
+def test_an_agent_that_left_is_forgotten() -> None:
+    gone = clip(small_memory(agents=3).train(), [[True, True, True]] * 3 + [[True, False, True]])[-1]
+    assert not gone.tokens.value[:, 1].any()
+    assert not gone.tokens.held[:, 1].any()
+    assert not gone.hidden[:, 1].any()
+    assert gone.tokens.value[:, 2].any()
+    assert gone.hidden[:, 2].any()
+
+
+def test_a_later_agent_in_the_slot_reads_nothing_of_the_one_before() -> None:
+    """It starts as if the slot had always been free."""
+    memory = small_memory(agents=2).train()
+    after, fresh = (clip(memory, [[True, before]] * 3 + [[True, False], [True, True]])[-1] for before in (True, False))
+    assert torch.equal(after.hidden[:, 1], fresh.hidden[:, 1])
+    assert torch.equal(after.tokens.value[:, 1], fresh.tokens.value[:, 1])
+    assert torch.equal(after.tokens.held[:, 1], fresh.tokens.held[:, 1])
+    assert after.tokens.held[0, 1].nonzero()[:, 0].tolist() == list(range(after.tokens.capacity))[-16:]
+
+
+def test_one_agent_slot_is_the_scene_bit_for_bit() -> None:
+    memory = small_memory().train()
+    scene, slot = None, None
+    for t in range(5):
+        scene = memory.forward_step(t, features(t), mask(t), state=scene.state if scene else None)
+        slot = memory.forward_step(
+            t, features(t), mask(9), mask(t), torch.tensor([[True]]), state=slot.state if slot else None
+        )
+        assert torch.equal(scene.occ_logits, slot.occ_logits)
+        assert torch.equal(scene.readout, slot.readout)
+        assert_same(scene.state, slot.state)
+
+
+def test_slots_with_nobody_in_them_change_nothing() -> None:
+    one, several = (stream(small_memory(agents=agents).eval(), 6) for agents in (1, 3))
+    for alone, among in zip(one, several, strict=True):
+        torch.testing.assert_close(among.occ_logits, alone.occ_logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(among.readout, alone.readout, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(among.state.tokens.value[:, :1], alone.state.tokens.value, rtol=1e-4, atol=1e-4)
+
+
+def test_agents_have_values_and_hidden_states_of_their_own_under_shared_keys() -> None:
+    state = clip(small_memory(agents=2).train(), [[True, True]])[-1]
+    assert state.hidden.shape[1] == state.tokens.value.shape[1] == 2
+    assert state.tokens.key.dim() == 3
+    assert not torch.equal(state.tokens.value[:, 0], state.tokens.value[:, 1])
+    assert not torch.equal(state.hidden[:, 0], state.hidden[:, 1])
+
+
+@given(st.permutations([1, 2, 3]), st.integers(0, 20))
+@settings(max_examples=10)
+def test_it_does_not_matter_which_agent_has_which_slot(order: list[int], seed: int) -> None:
+    memory = small_memory(agents=4).train()
+    shuffled = [0, *order]
+    one = other = None
+    for t in range(4):
+        masks, valids = mask(seed + t, agents=4), torch.tensor([[True, True, t > 0, t != 2]])
+        one = memory.forward_step(t, features(t), None, masks, valids, state=one.state if one else None)
+        other = memory.forward_step(
+            t, features(t), None, masks[:, shuffled], valids[:, shuffled], state=other.state if other else None
+        )
+        torch.testing.assert_close(one.occ_logits, other.occ_logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.state.hidden[:, shuffled], other.state.hidden, rtol=1e-4, atol=1e-4)
+
+
+# -------------------------------------------------------------------------------- with the model's own, at inference
+
+
+def box(x: float, y: float, vx: float = 0.0) -> Tensor:
+    return torch.tensor([x, y, 0.0, 4.0, 2.0, 1.5, 0.3, vx, 0.0])
+
+
+def follow(slots: AgentSlots, *found: tuple[Tensor, float]) -> AgentSlots:
+    boxes = torch.stack([one for one, _ in found]) if found else torch.zeros(0, 9)
+    return follow_boxes(slots, [boxes], [torch.tensor([score for _, score in found])], CFG)
+
+
+def holding(*boxes: Tensor | None) -> AgentSlots:
+    """Slots with these boxes behind the scene's."""
+    slots = AgentSlots.empty(1, 1 + len(boxes), CPU)
+    alive = torch.tensor([[False, *(one is not None for one in boxes)]])
+    now = torch.stack([torch.zeros(9), *(torch.zeros(9) if one is None else one for one in boxes)])
+    return replace(slots, boxes=now[None], alive=alive, held=slots.held | alive)
+
+
+def test_the_best_boxes_take_the_free_slots_but_never_the_scene_s() -> None:
+    slots = follow(holding(None, None), (box(1, 1), 0.6), (box(9, 9), 0.9), (box(5, 5), 0.8), (box(3, 3), 0.4))
+    assert slots.alive[0].tolist() == [False, True, True]
+    assert torch.equal(slots.boxes[0, 1:], torch.stack((box(9, 9), box(5, 5))))
+    assert slots.held[0].tolist() == [True, False, False], "known only once a frame is written with them"
+
+
+def test_boxes_below_the_least_score_take_no_slot_but_are_followed() -> None:
+    assert not follow(holding(None), (box(1, 1), 0.49)).alive.any()
+    slots = follow(holding(box(1, 1)), (box(1.5, 1), 0.1))
+    assert torch.equal(slots.boxes[0, 1], box(1.5, 1))
+    assert slots.missed[0, 1] == 0
+
+
+def test_each_slot_finds_the_nearest_box_and_no_box_is_found_twice() -> None:
+    slots = follow(holding(box(0, 0), box(1, 0)), (box(0.9, 0), 0.9), (box(-1.5, 0), 0.6), (box(8, 8), 0.6))
+    assert torch.equal(slots.boxes[0, 1:], torch.stack((box(-1.5, 0), box(0.9, 0))))
+    assert slots.missed[0].tolist() == [0, 0, 0]
+
+
+def test_a_box_too_far_away_is_not_the_slot_s() -> None:
+    slots = follow(holding(box(0, 0)), (box(2.1, 0), 0.9))
+    assert torch.equal(slots.boxes[0, 1], box(0, 0))
+    assert slots.missed[0, 1] == 1
+    assert slots.alive[0, 1]
+
+
+def test_a_slot_missed_too_often_is_freed_and_taken_only_after_its_memory_is_gone() -> None:
+    slots = holding(box(0, 0))
+    newcomer = (box(8, 8), 0.9)
+    slots = follow(slots, newcomer)
+    assert slots.alive[0, 1]
+    slots = follow(slots, newcomer)
+    assert not slots.alive[0, 1], "missed twice: free, but not for a newcomer of the same frame"
+    slots = follow(slots, newcomer)
+    assert not slots.alive[0, 1], "its memory is still held"
+    slots = follow(replace(slots, held=torch.tensor([[True, False]])), newcomer)
+    assert slots.alive[0, 1]
+    assert torch.equal(slots.boxes[0, 1], box(8, 8))
+    assert slots.missed[0, 1] == 0
+
+
+def test_a_slot_that_was_missed_once_and_found_again_starts_counting_anew() -> None:
+    slots = follow(follow(follow(holding(box(0, 0))), (box(0.5, 0), 0.9)))
+    assert slots.missed[0, 1] == 1
+    assert slots.alive[0, 1]
+
+
+def test_every_item_follows_its_own_boxes() -> None:
+    slots = AgentSlots.stack([holding(box(0, 0)), holding(None)])
+    found = follow_boxes(slots, [torch.zeros(0, 9), box(5, 5)[None]], [torch.zeros(0), torch.tensor([0.9])], CFG)
+    assert found.missed[:, 1].tolist() == [1, 0]
+    assert found.alive[:, 1].tolist() == [True, True]
+    assert torch.equal(found.boxes[1, 1], box(5, 5))
+
+
+@given(
+    slots=st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)) | st.none(), min_size=1, max_size=4),
+    found=st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5), st.sampled_from([0.2, 0.6, 0.9])), max_size=6),
+)
+def test_however_boxes_lie_no_slot_is_lost_and_no_box_is_in_two(
+    slots: list[tuple[int, int] | None], found: list[tuple[int, int, float]]
+) -> None:
+    before = holding(*(None if place is None else box(*place) for place in slots))
+    numbered = [(torch.cat((box(x, y)[:8], torch.tensor([number + 1.0]))), s) for number, (x, y, s) in enumerate(found)]
+    after = follow(before, *numbered)
+    assert (before.alive & ~after.alive).sum() == 0, "MAX_MISSED is 1"
+    taken = after.boxes[0, 1:, 8][after.alive[0, 1:]]
+    taken = taken[taken > 0].tolist()
+    assert len(taken) == len(set(taken))
+    matched = [slot for slot in range(1, len(slots) + 1) if before.alive[0, slot] and after.missed[0, slot] == 0]
+    for slot in matched:
+        assert (after.boxes[0, slot, :2] - before.boxes[0, slot, :2]).norm() <= 2
+    left = sum(score >= 0.5 for _, _, score in found)
+    free = slots.count(None)
+    assert (after.alive & ~before.alive).sum() <= min(left, free)
+    assert torch.equal(after.held, before.held)
+
+
+def test_a_slot_s_mask_is_what_its_box_covers() -> None:
+    grid = FEATURE_GRID.strided(2)
+    masks = slot_masks(holding(box(2, 2), None, box(-5, 5)), grid)
+    assert torch.equal(masks[0, 1], rasterise_boxes(box(2, 2)[None], grid)[0].float())
+    assert torch.equal(masks[0, 3], rasterise_boxes(box(-5, 5)[None], grid)[0].float())
+    assert not masks[0, 0].any()
+    assert not masks[0, 2].any()
+
+
+def module(agents: int, **changes: object) -> XMemBEVModule:
+    torch.manual_seed(0)
+    made = XMemBEVModule(
+        small_config(AGENTS={"MIN_SCORE": 0.5, "MAX_MISSED": 0}, **changes), CHANNELS, FEATURE_GRID, agents
+    )
+    torch.nn.init.normal_(made.xmem.decode.occupancy.weight)
+    return made.eval()
+
+
+def test_at_inference_an_agent_goes_from_its_box_into_the_gate_and_out_of_it() -> None:
+    """Detected in frame 0, written in frame 1, part of the gate from frame 2 on, missed in 3, forgotten in 4."""
+    memory, without = module(agents=2), module(agents=2)
+    state, alone = memory.initial_state(1), memory.initial_state(1)
+    differs, held, knows = [], [], []
+    for t in range(6):
+        scene = memory.xmem.forward_step(t, features(t), state=state)
+        other = without.xmem.forward_step(t, features(t), state=alone)
+        differs.append(not torch.equal(scene.occ_logits, other.occ_logits))
+        held.append(scene.state.slots.held[0, 1].item())
+        knows.append(scene.state.tokens.held[0, 1].any().item())
+        boxes = [box(2, 2)[None]] if t < 3 else [torch.zeros(0, 9)]
+        state = memory.follow(scene.state, boxes, [torch.tensor([0.9] * len(boxes[0]))])
+        alone = other.state
+    assert differs == [False, False, True, True, True, True]
+    assert held == knows == [False, True, True, True, False, False]
+
+
+def test_a_scene_with_agents_in_a_batch_is_what_it_is_alone() -> None:
+    memory = module(agents=3)
+    together, alone = memory.initial_state(2), memory.initial_state(1)
+    boxes = [torch.stack((box(2, 2, 1.0), box(-4, 3))), box(0, 0)[None]]
+    scores = [torch.tensor([0.9, 0.8]), torch.tensor([0.7])]
+    for t in range(4):
+        inputs = torch.cat((features(t), features(10 + t)))
+        changed, _, together = memory.step(inputs, t, together, _context(2, t))
+        together = memory.follow(together, boxes, scores)
+        expected, _, alone = memory.step(inputs[:1], t, alone, _context(1, t))
+        alone = memory.follow(alone, boxes[:1], scores[:1])
+        assert torch.equal(changed[:1], expected)
+    assert_same(together.split()[0], alone)
+
+
+def _context(batch: int, t: int) -> FrameContext:
+    return FrameContext(timestamp=torch.full((batch,), 0.5 * t, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("held", [[True, False, False], [True, True, False]])
+def test_a_slot_that_is_not_held_has_no_part_in_the_occupancy(held: list[bool]) -> None:
+    logits = torch.randn(1, 3, 4, 4)
+    changed = torch.where(torch.tensor(held)[None, :, None, None], logits, 50.0)
+    assert torch.equal(combine_slots(logits, torch.tensor([held])), combine_slots(changed, torch.tensor([held])))
