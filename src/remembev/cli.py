@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 from collections import Counter
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ from rich.logging import RichHandler
 from rich.progress import track
 from rich.table import Table
 
-from remembev.config import load_config
+from remembev.config import Config, load_config
 from remembev.errors import DataError, UserError
 from remembev.files import replacing
 
@@ -201,7 +202,7 @@ def stream(
     from remembev.streaming import StreamingDetector, continue_scene, frame_record, stream_scene
 
     if scene is not None and load_state is not None:
-        raise typer.BadParameter("a saved state says itself of which scene it is: leave --scene out")
+        raise UserError("a saved state says itself of which scene it is: leave --scene out")
     detector = StreamingDetector.from_checkpoint(checkpoint, device)
     index = NuScenesIndex.open(data, version or detector.cfg.DATA_CONFIG.VERSION)
     if load_state is not None:
@@ -238,6 +239,9 @@ def stream(
         write_movie(movie, views, min_score=min_score)
 
 
+_TRAIN = "Training steps"
+
+
 @app.command()
 def bench(
     model: Annotated[str, typer.Argument(help="A configuration (fresh weights) or a checkpoint.", show_default=False)],
@@ -248,8 +252,15 @@ def bench(
         int | None,
         typer.Option(help="Instead of stages: an endless stream of so many frames.", min=10, show_default=False),
     ] = None,
+    training: Annotated[
+        bool,
+        typer.Option("--training", help="Instead of stages: training steps by length of clip.", rich_help_panel=_TRAIN),
+    ] = False,
+    lengths: Annotated[str, typer.Option(help="Frames of the clips.", rich_help_panel=_TRAIN)] = "2,4,8,16",
+    chunk: Annotated[int, typer.Option(help="Frames of a chunk.", min=1, rich_help_panel=_TRAIN)] = 2,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the stream's stream.csv and stream.png.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder of tables and pictures: stream.csv and .png, training.json and .png."),
     ] = None,
     device: Device = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the times as JSON.")] = False,
@@ -258,9 +269,21 @@ def bench(
     """Time each stage of a streaming step: the median of many, on the first scene of the test split.
 
     With --stream: whether time, memory or state grow, early against late in a stream over that scene to and fro.
+    With --training: peak memory and time of a training step, for whole clips, with CHECKPOINT and with CHUNK.
     """
+    if training and stream is not None:
+        raise typer.BadParameter("--stream and --training are two measurements: ask for one at a time")
+    if training:
+        from remembev.models import load_checkpoint
+
+        cfg = load_checkpoint(model).cfg if model.endswith(".safetensors") else load_config(model, overrides or ())
+        if version is not None:
+            data_config = cfg.DATA_CONFIG.model_copy(update={"VERSION": version})
+            cfg = cfg.model_copy(update={"DATA_CONFIG": data_config})
+        _bench_training(cfg, data, _whole_numbers(lengths), chunk, out, model, device, as_json=as_json)
+        return
     if stream is not None and out is None:
-        raise typer.BadParameter("--stream writes a table and a picture: say where with --out")
+        raise UserError("--stream writes a table and a picture: say where with --out")
     from remembev.data import NuScenesIndex
     from remembev.models import build_model
     from remembev.streaming import StreamingDetector, bench_scene
@@ -322,6 +345,50 @@ def _bench_stream(
         table.add_row(label, *early_late, f"{found.ratio:.3f}", "yes" if found.level else "no")
     console.print(table)
     console.print(f"every step: [bold]{out / 'stream.csv'}[/], [bold]{out / 'stream.png'}[/]")
+
+
+def _bench_training(
+    cfg: Config,
+    data: Path,
+    lengths: list[int],
+    chunk: int,
+    out: Path | None,
+    model: str,
+    device: str,
+    *,
+    as_json: bool,
+) -> None:
+    from remembev.training.bench import bench_training, training_ways
+
+    total = len(lengths) * len(training_ways(chunk))
+    measured = bench_training(cfg, data, lengths, chunk=chunk, device=device)
+    costs = list(track(measured, "Training", total, console=Console(stderr=True), transient=True, disable=as_json))
+    record = json.dumps({"model": model, "device": device, "costs": [asdict(cost) for cost in costs]}, indent=2)
+    title = f"{model} on {device}: a training step"
+    if out is not None:
+        from remembev.viewing.training_plot import write_training_plot
+
+        with replacing(out / "training.json") as temporary:
+            temporary.write_text(record, encoding="utf-8")
+        write_training_plot(out / "training.png", costs, title)
+    if as_json:
+        print(record)
+        return
+    table = Table(title=title)
+    for heading in ("frames", "way", "peak MiB", "s"):
+        table.add_column(heading, justify="left" if heading == "way" else "right")
+    for cost in costs:
+        peak = "out of memory" if cost.peak_bytes is None else f"{cost.peak_bytes / 2**20:,.0f}"
+        table.add_row(str(cost.length), cost.way, peak, "" if cost.seconds is None else f"{cost.seconds:.2f}")
+    console.print(table)
+
+
+def _whole_numbers(text: str) -> list[int]:
+    """``2,4,8`` as numbers."""
+    numbers = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
+    if min(numbers) < 1:
+        raise typer.BadParameter(f"{text}: expected whole numbers from 1 on with commas between them, such as 2,4,8")
+    return numbers
 
 
 @app.command()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from remembev.config import Config, load_config
 from remembev.config.schema import ForcingConfig
+from remembev.memory import XMemBEVModule
 from remembev.models import TemporalPointPillar, build_model
 
 
@@ -41,7 +42,8 @@ def clip(cfg: Config, batch: int = 1, frames: int = 3, seed: int = 0, points: in
 def model(cfg: Config) -> TemporalPointPillar:
     torch.manual_seed(0)
     made = build_model(cfg)
-    torch.nn.init.normal_(made.memory.xmem.decode.occupancy.weight)
+    if isinstance(made.memory, XMemBEVModule):
+        torch.nn.init.normal_(made.memory.xmem.decode.occupancy.weight)
     return made
 
 
@@ -202,6 +204,14 @@ def test_a_clip_of_frames_that_run_twice_learns_the_same_to_the_last_bit(
     torch.testing.assert_close(gradients(made), gradients(plain), rtol=0, atol=0)
     torch.testing.assert_close(made.state_dict(), plain.state_dict(), rtol=0, atol=0)
     assert made.state_dict()["dense_head.shared_conv.1.num_batches_tracked"] == 4
+
+
+@pytest.mark.parametrize("change", [{"FUSION": "gate_and_read"}, {"FUSION": "none"}, {"NAME": "ConvGRUBEVModule"}])
+def test_frames_may_run_twice_whatever_the_memory(small_cfg: Config, change: dict[str, str]) -> None:
+    memory = small_cfg.MODEL.MEMORY.model_copy(update=change)
+    cfg = small_cfg.model_copy(update={"MODEL": small_cfg.MODEL.model_copy(update={"MEMORY": memory})})
+    plain, made = (back_propagated(cfg, clip(cfg), chunk=2, checkpoint=twice)[0] for twice in (False, True))
+    torch.testing.assert_close(gradients(made), gradients(plain), rtol=0, atol=0)
 
 
 def kept(cfg: Config, frames: int, **options: Any) -> int:

@@ -132,9 +132,7 @@ def train(
     """
     run = TrainingRun(out)
     _check(run, cfg, resume)
-    for chatty in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own, about torch's pytree
+    quieten_lightning()
     L.seed_everything(seed, workers=True, verbose=False)
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data)
@@ -185,6 +183,13 @@ def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: 
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+
+
+def quieten_lightning() -> None:
+    """Keep Lightning from saying what nobody asked."""
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own, about torch's pytree
 
 
 def resolve_precision(precision: str) -> str:

@@ -1,0 +1,91 @@
+"""The measurement of training steps: what is measured, how, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.conftest import SMALL
+
+from remembev.cli import main
+from remembev.config import Config
+from remembev.training import bench
+from remembev.training.bench import StepCost, bench_training
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory on a CPU is Linux's to tell")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measures in this process, which is quicker than new ones."""
+
+    class Here:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __enter__(self) -> Here:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def submit(self, function: Any, *arguments: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            try:
+                future.set_result(function(*arguments))
+            except torch.OutOfMemoryError as error:
+                future.set_exception(error)
+            return future
+
+    monkeypatch.setattr(bench, "ProcessPoolExecutor", Here)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def test_the_peak_holds_what_was_given_back_before_anyone_looked() -> None:
+    baseline = bench._reset_peak()
+    torch.ones(2**26).sum().item()
+    assert bench._status("VmHWM") - baseline == pytest.approx(2**28, rel=0.1)
+    assert bench._reset_peak() == pytest.approx(baseline, abs=2**25)
+
+
+@pytest.mark.usefixtures("here")
+def test_each_length_is_measured_in_each_way_and_one_that_needs_too_much_memory_is_told_apart(
+    small_cfg: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(cfg: Config, *_: object) -> tuple[int, float]:
+        length, optimization = cfg.DATA_CONFIG.SEQ_LEN, cfg.OPTIMIZATION
+        if length == 4 and not optimization.CHECKPOINT and optimization.CHUNK is None:
+            raise torch.OutOfMemoryError
+        return 10 * length + (optimization.CHUNK or 0), 2.0 if optimization.CHECKPOINT else 1.0
+
+    monkeypatch.setattr(bench, "_measure", measure)
+    assert list(bench_training(small_cfg, Path(), [2, 4], chunk=3)) == [
+        StepCost(2, "whole clip", 20, 1.0),
+        StepCost(2, "CHECKPOINT", 20, 2.0),
+        StepCost(2, "CHUNK: 3", 23, 1.0),
+        StepCost(4, "whole clip", None, None),
+        StepCost(4, "CHECKPOINT", 40, 2.0),
+        StepCost(4, "CHUNK: 3", 43, 1.0),
+    ]
+
+
+@pytest.mark.usefixtures("here")
+def test_the_command_shows_and_leaves_memory_and_time_of_real_steps(
+    sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [part for change in SMALL for part in ("--set", change)]
+    asked = ["--training", "--lengths", "2", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["remembev", "bench", "tiny", "--data", str(sim_root), *asked, *changes])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    shown = capsys.readouterr().out
+    costs = json.loads((tmp_path / "training.json").read_text())["costs"]
+    assert [cost["way"] for cost in costs] == ["whole clip", "CHECKPOINT", "CHUNK: 2"]
+    for cost in costs:
+        assert f"{cost['peak_bytes'] / 2**20:,.0f}" in shown
+        assert f"{cost['seconds']:.2f}" in shown
+    assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
