@@ -6,14 +6,28 @@ import pytest
 import torch
 
 from remembev.config.schema import OccupancyLossConfig
-from remembev.memory.losses import bootstrap_share, bootstrapped_cross_entropy, dice_loss, occupancy_loss
+from remembev.memory.losses import bootstrapped_cross_entropy, dice_loss, occupancy_loss, ramp
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"), [(0.0, 1.0), (0.2, 1.0), (0.3, 0.775), (0.4, 0.55), (0.6, 0.1), (1.0, 0.1)]
+)
+def test_a_ramp_goes_linearly_from_start_to_end_during_its_part_of_the_training(
+    progress: float, expected: float
+) -> None:
+    assert ramp(progress, 1.0, 0.1, (0.2, 0.6)) == pytest.approx(expected)
+
+
+def test_a_ramp_without_length_is_a_step() -> None:
+    assert [ramp(progress, 0.0, 1.0, (0.5, 0.5)) for progress in (0.0, 0.5, 0.6)] == [0.0, 0.0, 1.0]
 
 
 def test_all_cells_count_at_first_and_only_the_hardest_at_last() -> None:
-    cfg = OccupancyLossConfig(BOOTSTRAP_TOP=0.1, BOOTSTRAP_WARMUP=(0.2, 0.6))
-    assert bootstrap_share(0.1, cfg) == 1.0
-    assert bootstrap_share(0.4, cfg) == pytest.approx(0.55)
-    assert bootstrap_share(0.9, cfg) == pytest.approx(0.1)
+    cfg = OccupancyLossConfig(BOOTSTRAP_TOP=0.25, BOOTSTRAP_WARMUP=(0.25, 0.75))
+    logits, target = torch.randn(2, 1, 4, 4), torch.rand(2, 1, 4, 4).round()
+    for progress, share in ((0.0, 1.0), (0.5, 0.625), (0.9, 0.25)):
+        expected = bootstrapped_cross_entropy(logits, target, share) + dice_loss(logits, target)
+        torch.testing.assert_close(occupancy_loss(logits, target, cfg, progress), expected)
 
 
 def test_the_bootstrapped_cross_entropy_is_the_mean_of_the_hardest() -> None:

@@ -1,30 +1,29 @@
-"""States by scene: none sees another's, none is stale, and there is a limit."""
+"""States by scene, and what the memory does to the features."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from remembev.config.schema import MemoryConfig
-from remembev.geometry import BEVGrid
-from remembev.memory import XMemBEVModule
+from remembev.memory import BEVMemory, FrameContext, NoMemory, XMemBEVModule, build_memory, gate
 
-GRID = BEVGrid(-8.0, -8.0, 8.0, 8.0, height=4, width=4)
-CHANNELS = 6
+from .small import CHANNELS, FEATURE_GRID, mask, small_config
+from .small import features as numbered
 
 
 def module(**changes: object) -> XMemBEVModule:
     torch.manual_seed(0)
-    sizes = {"FEATURE_DIM": 8, "KEY_DIM": 4, "VALUE_DIM": 4, "HIDDEN_DIM": 4, "TOP_K": 5, "MAX_FRAMES": 3}
-    made = XMemBEVModule(MemoryConfig.model_validate({**sizes, **changes}), CHANNELS, GRID)
+    made = XMemBEVModule(small_config(**changes), CHANNELS, FEATURE_GRID)
+    torch.manual_seed(1)
     torch.nn.init.normal_(made.xmem.decode.occupancy.weight)
     return made.eval()
 
 
 def features(scene: str, t: int) -> Tensor:
-    return torch.randn(1, CHANNELS, 8, 8, generator=torch.Generator().manual_seed(1000 * ord(scene) + t))
+    return numbered(1000 * ord(scene) + t)
 
 
 def alone(scene: str, frames: int) -> list[Tensor]:
@@ -32,19 +31,11 @@ def alone(scene: str, frames: int) -> list[Tensor]:
     return [memory(features(scene, t), [scene], t)[0] for t in range(frames)]
 
 
-def test_the_gate_multiplies_the_features() -> None:
-    memory = module()
-    bev = features("a", 0)
-    gated, occ_logits = memory(bev, ["a"], 0)
-    gate = memory.gate(occ_logits, bev)
-    assert gate.shape == (1, 1, 8, 8)
-    assert gate.min() >= 0
-    assert gate.max() <= 1
-    assert torch.equal(gated, bev * gate)
+# --------------------------------------------------------------------------------------------------------------- scenes
 
 
 @given(order=st.permutations("aaaabbbb"))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_two_scenes_interleaved_in_a_stream_give_what_they_give_alone(order: list[str]) -> None:
     expected = {scene: alone(scene, 4) for scene in "ab"}
     memory, seen = module(), {"a": 0, "b": 0}
@@ -105,3 +96,106 @@ def test_forgetting_one_scene_leaves_the_others() -> None:
     memory.memories.forget("a")
     assert "a" not in memory.memories
     assert "b" in memory.memories
+
+
+# --------------------------------------------------------------------------------------------------------------- fusion
+
+
+def test_the_gate_multiplies_the_features() -> None:
+    memory = module()
+    bev = features("a", 0)
+    gated, occ_logits = memory(bev, ["a"], 0)
+    open_by = gate(occ_logits, bev)
+    assert open_by.shape == (1, 1, 8, 8)
+    assert 0 <= open_by.min() < open_by.max() <= 1
+    assert torch.equal(gated, bev * open_by)
+
+
+def test_gate_and_read_starts_as_the_gate() -> None:
+    plain, both = module(), module(FUSION="gate_and_read")
+    for t in range(4):
+        gated, _ = plain(features("a", t), ["a"], t)
+        assert torch.equal(both(features("a", t), ["a"], t)[0], gated)
+
+
+def test_gate_and_read_learns_to_bring_back_what_the_frame_does_not_show() -> None:
+    """Where the features are zero a gate can do nothing; what is read can."""
+    memory = module(FUSION="gate_and_read").train()
+    memory(features("a", 0), ["a"], 0, FrameContext(scene_masks=mask(0)))
+    dark = torch.zeros(1, CHANNELS, 8, 8)
+    optimizer = torch.optim.SGD(memory.parameters(), lr=0.1)
+    state = memory.recall(["a"], 1).detach()
+    for _ in range(2):
+        changed, _, _ = memory.step(dark, 1, state, FrameContext(scene_masks=mask(1)))
+        optimizer.zero_grad()
+        (changed - 1).square().mean().backward()
+        assert memory.add_read is not None
+        assert memory.add_read.weight.grad is not None
+        assert memory.add_read.weight.grad.abs().min() > 0
+        reached = memory.xmem.project.key.bias.grad
+        optimizer.step()
+    assert changed.abs().sum() > 0
+    assert reached is not None
+    assert reached.abs().sum() > 0, "from the second step on gradients pass the projection"
+
+
+def test_with_fusion_none_features_pass_as_they_are_and_nothing_is_remembered() -> None:
+    memory = build_memory(small_config(FUSION="none"), CHANNELS, FEATURE_GRID)
+    assert isinstance(memory, NoMemory)
+    bev = features("a", 0)
+    changed, occ_logits = memory(bev, ["a"], 0)
+    assert changed is bev
+    assert occ_logits is None
+    assert not list(memory.parameters())
+    _, _, state = memory.step(bev, 1, memory.recall(["a"], 1), FrameContext())
+    assert list(state.named()) == ["frames"]
+    assert state.frames.tolist() == [2]
+
+
+# ------------------------------------------------------------------------------------------------------ teacher forcing
+
+
+def written_values(memory: XMemBEVModule, seed: int, batch: int, teacher_forcing: float) -> Tensor:
+    """What one step writes for a batch of equal frames, with masks that depend on the seed."""
+    torch.manual_seed(7)
+    bev, masks = features("a", 0).expand(batch, -1, -1, -1), mask(seed).expand(batch, -1, -1, -1)
+    context = FrameContext(scene_masks=masks)
+    return memory.step(bev, 0, memory.initial_state(batch), context, teacher_forcing)[2].tokens.value
+
+
+def test_with_full_teacher_forcing_the_true_masks_are_written_and_with_none_never() -> None:
+    memory = module().train()
+    assert not torch.equal(written_values(memory, 1, 1, 1.0), written_values(memory, 2, 1, 1.0))
+    assert torch.equal(written_values(memory, 1, 1, 0.0), written_values(memory, 2, 1, 0.0))
+
+
+def test_in_between_each_item_is_forced_with_that_probability() -> None:
+    memory = module().train()
+    mixed, forced, own = (written_values(memory, 1, 200, share) for share in (0.3, 1.0, 0.0))
+
+    def like(values: Tensor) -> Tensor:
+        return (mixed - values).abs().amax(dim=(1, 2, 3)) < 1e-4
+
+    assert torch.equal(like(forced), ~like(own))
+    assert 40 <= like(forced).sum() <= 80
+
+
+def test_at_inference_nothing_is_forced() -> None:
+    memory = module().eval()
+    assert torch.equal(written_values(memory, 1, 1, 1.0), written_values(memory, 2, 1, 1.0))
+
+
+# --------------------------------------------------------------------------------------------------------- which memory
+
+
+@pytest.mark.parametrize("changes", [{}, {"NAME": "ConvGRUBEVModule"}, {"FUSION": "none"}, {"FUSION": "gate_and_read"}])
+@pytest.mark.parametrize("training", [True, False])
+def test_every_memory_takes_every_frame_of_a_batch(changes: dict[str, object], training: bool) -> None:
+    memory: BEVMemory[object] = build_memory(small_config(**changes), CHANNELS, FEATURE_GRID).train(training)
+    for t in range(3):
+        bev = numbered(t, batch=2).requires_grad_()
+        context = FrameContext(torch.eye(4).expand(2, 4, 4), torch.full((2,), 0.5 * t).double(), mask(t, batch=2))
+        changed, _ = memory(bev, ["a", "b"], t, context)
+        assert changed.shape == bev.shape
+    changed.sum().backward()
+    assert bev.grad is not None

@@ -1,0 +1,95 @@
+"""The recurrent baseline: what it starts as, what it sees, how it moves."""
+
+from __future__ import annotations
+
+import torch
+
+from remembev.geometry import BEVGrid
+from remembev.memory import ConvGRUBEVModule, FrameContext
+from remembev.memory.alignment import resample_hidden
+from remembev.memory.conv_gru import ConvGRU
+
+from .small import CHANNELS, FEATURE_GRID, features, planar, small_config
+
+
+def module(*, trained: bool = True) -> ConvGRUBEVModule:
+    torch.manual_seed(0)
+    made = ConvGRUBEVModule(small_config(NAME="ConvGRUBEVModule"), CHANNELS, FEATURE_GRID)
+    if trained:
+        torch.nn.init.normal_(made.recurrent.project.weight)
+    return made.eval()
+
+
+def test_at_first_the_features_pass_as_they_are() -> None:
+    memory = module(trained=False)
+    for t in range(3):
+        changed, occ_logits = memory(features(t), ["a"], t)
+        assert torch.equal(changed, features(t))
+        assert occ_logits is None
+
+
+def test_it_sees_the_past_of_its_scene_and_nothing_before_the_first_frame() -> None:
+    memory = module()
+    memory(features(0), ["a"], 0)
+    after_one, _ = memory(features(1), ["a"], 1)
+    memory(features(7), ["a"], 0)
+    after_another, _ = memory(features(1), ["a"], 1)
+    first, _ = memory(features(1), ["a"], 0)
+    assert not torch.allclose(after_one, after_another)
+    assert torch.equal(first, module()(features(1), ["b"], 0)[0])
+
+
+def test_what_it_remembers_moves_with_the_car() -> None:
+    memory = module()
+    _, _, state = memory.step(features(0), 0, memory.initial_state(1), FrameContext())
+    motion = planar(4.0, 0.0)
+    moved, _, _ = memory.step(features(1), 1, state, FrameContext(prev_from_frame=motion))
+    by_hand = type(state)(resample_hidden(state.hidden, motion, FEATURE_GRID.strided(2)))
+    expected, _, _ = memory.step(features(1), 1, by_hand, FrameContext())
+    assert torch.equal(moved, expected)
+    assert not torch.allclose(moved, memory.step(features(1), 1, state, FrameContext())[0])
+
+
+def test_its_unit_is_the_formula() -> None:
+    """h' = (1 − z) h + z tanh(W [x, r h]), z and r = σ(W [x, h])."""
+    unit, x, h = ConvGRU(2, 3), torch.randn(1, 2, 5, 5), torch.randn(1, 3, 5, 5)
+    z, r = unit.gates(torch.cat((x, h), dim=1)).sigmoid().split(3, dim=1)
+    expected = (1 - z) * h + z * unit.candidate(torch.cat((x, r * h), dim=1)).tanh()
+    torch.testing.assert_close(unit(x, h), expected)
+
+
+def test_it_learns_through_time() -> None:
+    memory = module().train()
+    first = features(0).requires_grad_()
+    _, _, state = memory.step(first, 0, memory.initial_state(1), FrameContext())
+    for t in range(1, 3):
+        changed, _, state = memory.step(features(t), t, state, FrameContext(prev_from_frame=planar(0.5, 0.1)))
+    changed.square().sum().backward()
+    assert first.grad is not None
+    assert first.grad.abs().sum() > 0
+    assert all(weight.grad is not None and weight.grad.any() for weight in memory.parameters())
+
+
+def test_its_state_is_as_large_after_a_hundred_frames_as_after_one() -> None:
+    memory = module()
+    state = memory.initial_state(1)
+    with torch.no_grad():
+        for t in range(100):
+            changed, _, state = memory.step(features(t), t, state, FrameContext())
+    assert state.hidden.shape == memory.initial_state(1).hidden.shape == (1, 1, 4, 4, 4)
+    assert state.hidden.abs().max() <= 1
+    assert changed.isfinite().all()
+
+
+def test_it_works_in_bfloat16_and_remembers_in_float32() -> None:
+    memory = module().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        _, _, state = memory.step(features(0), 0, memory.initial_state(1), FrameContext())
+        changed, _, state = memory.step(features(1), 1, state, FrameContext(prev_from_frame=planar(0.5, 0.1)))
+    assert state.hidden.dtype == torch.float32
+    changed.sum().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in memory.parameters())
+
+
+def test_it_works_on_the_memory_s_grid() -> None:
+    assert module().recurrent.grid == BEVGrid(-8.0, -8.0, 8.0, 8.0, height=4, width=4)
