@@ -60,8 +60,8 @@ def test_an_item_has_the_tensors_of_the_design(hand_cfg: Config) -> None:
     assert clip["points"].shape[1] == clip["num_points"].max()
 
 
-def test_without_agent_slots_there_are_no_agent_masks(hand_root: Path) -> None:
-    clip = dataset_of(hand_config(hand_root, "DATA_CONFIG.AGENT_SLOTS=0"))[0]
+def test_with_the_one_slot_of_the_scene_there_are_no_agent_masks(hand_root: Path) -> None:
+    clip = dataset_of(hand_config(hand_root, "DATA_CONFIG.AGENT_SLOTS=1"))[0]
     assert "scene_masks" in clip
     assert not {"agent_masks", "valids_mask"} & set(clip)
 
@@ -219,8 +219,8 @@ def test_a_track_keeps_its_id_and_slot_through_the_clip(hand_cfg: Config) -> Non
             for slot in slots:
                 slot_of.setdefault(track, set()).add(slot)
                 assert clip["valids_mask"][t, slot]
-    assert len(slot_of) == 3
-    assert sorted(slot for slots in slot_of.values() for slot in slots) == [0, 1, 2]
+    assert all(len(slots) == 1 for slots in slot_of.values())
+    assert sorted(slot for slots in slot_of.values() for slot in slots) == [0, 0, 1, 2]
 
 
 def test_scenes_shorter_than_a_clip_are_skipped_with_a_warning(

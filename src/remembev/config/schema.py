@@ -321,6 +321,10 @@ class MemoryConfig(Section):
         """Cells of spatial_features_2d to a cell of the memory. Raises ValueError unless it is a whole number."""
         if isinstance(self.STRIDE, int):
             return self.STRIDE
+        if not isclose(feature_grid.cell_x, feature_grid.cell_y, rel_tol=1e-6):
+            raise ValueError(
+                f"STRIDE in metres needs square cells, not {feature_grid.cell_x:g} × {feature_grid.cell_y:g} m"
+            )
         cells = measure(self.STRIDE) / feature_grid.cell_x
         if round(cells) < 1 or not isclose(cells, round(cells), rel_tol=1e-6):
             raise ValueError(f"{self.STRIDE} are {cells:g} cells of {feature_grid.cell_x:g} m, not a whole number")

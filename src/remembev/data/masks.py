@@ -28,15 +28,15 @@ def agent_masks(
     distance from the origin, nearest first. Tracks beyond the last slot share the first, which is always valid.
     """
     slot_of = _assign_slots(boxes, track_ids, slots)
-    masks = torch.zeros(len(boxes), slots, grid.height, grid.width)
+    masks = torch.zeros(len(boxes), slots, grid.height, grid.width, dtype=torch.bool)
     valid = torch.zeros(len(boxes), slots, dtype=torch.bool)
     valid[:, 0] = True
     for t, (frame_boxes, frame_ids) in enumerate(zip(boxes, track_ids, strict=True)):
-        slot = torch.tensor([slot_of.get(track, 0) for track in frame_ids.tolist()], dtype=torch.int64)
-        covered = rasterise_boxes(frame_boxes, grid)
-        masks[t].index_reduce_(0, slot, covered.float(), "amax")
-        valid[t, slot] = True
-    return masks, valid
+        for track, covered in zip(frame_ids.tolist(), rasterise_boxes(frame_boxes, grid), strict=True):
+            slot = slot_of.get(track, 0)
+            masks[t, slot] |= covered
+            valid[t, slot] = True
+    return masks.float(), valid
 
 
 def _assign_slots(boxes: Sequence[Tensor], track_ids: Sequence[Tensor], slots: int) -> dict[int, int]:

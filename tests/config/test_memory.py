@@ -1,0 +1,104 @@
+"""The memory's part of a configuration: sizes with units, what has to fit together, mistakes that are named."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from remembev.config import load_config
+from remembev.config.schema import MemoryConfig
+from remembev.errors import ConfigError
+from remembev.geometry import BEVGrid
+
+FEATURE_GRID = BEVGrid(-40.0, -40.0, 40.0, 40.0, height=100, width=100)
+
+
+def config(**changes: object) -> MemoryConfig:
+    return MemoryConfig.model_validate(changes)
+
+
+@pytest.mark.parametrize(("stride", "cells"), [(4, 4), ("3.2 m", 4), ("0.8 m", 1), ("4 m", 5)])
+def test_the_size_of_a_cell_is_given_in_cells_or_metres(stride: int | str, cells: int) -> None:
+    assert config(STRIDE=stride).stride(FEATURE_GRID) == cells
+
+
+@pytest.mark.parametrize("stride", ["1 m", "0.3 m"])
+def test_cells_that_are_no_multiple_of_the_features_are_an_error_with_both_sizes(stride: str) -> None:
+    with pytest.raises(ValueError, match=f"{stride} .* 0.8 m, not a whole number"):
+        config(STRIDE=stride).stride(FEATURE_GRID)
+
+
+def test_a_size_in_metres_needs_square_cells() -> None:
+    oblong = BEVGrid(-40.0, -40.0, 40.0, 40.0, height=100, width=50)
+    assert config(STRIDE=2).stride(oblong) == 2
+    with pytest.raises(ValueError, match=r"STRIDE .* 1\.6 × 0\.8 m"):
+        config(STRIDE="3.2 m").stride(oblong)
+
+
+@pytest.mark.parametrize(
+    ("working", "every", "frames"),
+    [
+        ({"MIN_FRAMES": 2, "MAX_FRAMES": 5}, 1, (2, 5)),
+        ({"MIN_FRAMES": "1 s", "MAX_FRAMES": "4 s"}, "0.5 s", (2, 8)),
+        ({"MIN_FRAMES": 1, "MAX_FRAMES": "4 s"}, "2 s", (1, 2)),
+        ({"MIN_FRAMES": "0.1 s", "MAX_FRAMES": "3.1 s"}, "1 s", (1, 3)),
+    ],
+)
+def test_the_working_memory_is_given_in_frames_or_seconds(
+    working: dict[str, object], every: int | str, frames: tuple[int, int]
+) -> None:
+    cfg = config(WORKING=working, MEM_EVERY=every)
+    assert (cfg.min_frames, cfg.max_frames) == frames
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"), [(None, 2500), (300, 300), (9999, 2500), ("640 m2", 250), ("0.1 m2", 1)]
+)
+def test_what_is_written_of_a_frame_is_given_in_tokens_or_square_metres(
+    tokens: int | str | None, expected: int
+) -> None:
+    assert config(FOREGROUND={"TOKENS": tokens}).tokens_per_frame(FEATURE_GRID.strided(2)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"STRIDE": "2 feet"}, "a whole number from 1 on, or a size such as 1.5 m"),
+        ({"STRIDE": 0}, "a whole number from 1 on, or a size such as 1.5 m"),
+        ({"STRIDE": True}, "a whole number from 1 on"),
+        ({"STRIDE": 1.5}, "a whole number from 1 on"),
+        ({"STRIDE": "0 m"}, "a whole number from 1 on"),
+        ({"STRIDE": "-1 m"}, "a whole number from 1 on"),
+        ({"MEM_EVERY": "2 m"}, "a size such as 1.5 s"),
+        ({"FORGET_BEYOND": 50}, "expected a size such as 1.5 m"),
+        ({"FORGET_AFTER": "50"}, "expected a size such as 1.5 s"),
+        ({"READ": {"DISTANCE": "5"}}, "expected a size such as 1.5 m"),
+        ({"FOREGROUND": {"TOKENS": "5 m"}}, "a size such as 1.5 m2"),
+        ({"WORKING": {"MIN_FRAMES": "1 s"}}, r"WORKING.MIN_FRAMES in seconds needs MEM_EVERY in seconds"),
+        ({"WORKING": {"MIN_FRAMES": 5, "MAX_FRAMES": 5}}, "5 to 5 memory frames: needed are 1 ≤ MIN < MAX"),
+        ({"LONG_TERM": {"MAX_TOKENS": 10, "PROTOTYPES": 11}}, "room for 10 tokens, fewer than the 11 PROTOTYPES"),
+        ({"LONG_TERM": {"CHOOSE": "first"}}, "LONG_TERM.CHOOSE"),
+        ({"FUSION": "add"}, "FUSION"),
+        ({"TEACHER_FORCING": {"START": 1.5}}, "TEACHER_FORCING.START"),
+        ({"MAX_FRAMES": 3}, "MAX_FRAMES"),
+    ],
+)
+def test_a_mistake_in_the_memory_is_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(**changes)
+
+
+def test_no_long_term_memory_needs_no_prototypes_that_fit() -> None:
+    assert config(LONG_TERM={"MAX_TOKENS": 0, "PROTOTYPES": 128}).LONG_TERM.MAX_TOKENS == 0
+
+
+def test_sizes_with_units_are_given_on_the_command_line_too() -> None:
+    overrides = ["MODEL.MEMORY.STRIDE=2.5 m", "MODEL.MEMORY.MEM_EVERY=1 s", "MODEL.MEMORY.WORKING.MAX_FRAMES=4 s"]
+    cfg = load_config("tiny", overrides)
+    assert cfg.MODEL.MEMORY.max_frames == 4
+    assert (cfg.memory_grid.height, cfg.memory_grid.cell_x) == (32, 2.5)
+
+
+def test_a_memory_that_does_not_fit_the_features_is_named_with_the_configuration() -> None:
+    with pytest.raises(ConfigError, match=r"MEMORY\.STRIDE.*1 m are 0\.8 cells of 1\.25 m"):
+        load_config("tiny", ["MODEL.MEMORY.STRIDE=1 m"])
