@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, TypeVar
 
@@ -58,16 +57,6 @@ class SceneMemories(Generic[State]):
             self._states.clear()
         for key in [key for key in self._states if key[0] == scene_token]:
             del self._states[key]
-
-    @contextmanager
-    def all_or_nothing(self) -> Iterator[None]:
-        """What is done inside is undone if it raises: states are values, so that to keep the old ones is enough."""
-        before = self._states.copy()
-        try:
-            yield
-        except BaseException:
-            self._states = before
-            raise
 
 
 def clip_keys(scene_token: Sequence[str]) -> list[ClipKey]:
