@@ -183,48 +183,38 @@ def test_validation_is_not_skipped_when_an_epoch_is_shorter_than_the_first(
 
 
 class Recorder(ClipModule):
-    """Writes down what each process of a distributed run was given, and the gradients of its first step."""
+    """Writes down which clips each process of a distributed run was given, and the gradients of each step."""
 
     folder: Path
 
     def training_step(self, batch_seq: dict[str, Any], batch_idx: int) -> torch.Tensor:
         with (self.folder / f"{self.global_rank}.txt").open("a") as file:
             file.write(f"{self.current_epoch} {batch_seq['sample_token'][0, 0]}\n")
-        if self.global_step == 0:
-            clip = {key: value for key, value in batch_seq.items() if isinstance(value, torch.Tensor)}
-            torch.save(clip, self.folder / f"{self.global_rank}.clip")
+        clip = {key: value for key, value in batch_seq.items() if isinstance(value, torch.Tensor)}
+        torch.save(clip, self.folder / f"{self.global_rank}.clip")
         return super().training_step(batch_seq, batch_idx)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.global_step == 0:
-            torch.save(gradients(self.model), self.folder / f"{self.global_rank}.gradients")
+        torch.save(gradients(self.model), self.folder / f"{self.global_rank}.gradients")
         super().on_before_optimizer_step(optimizer)
 
 
-@pytest.fixture(scope="module")
-def two_processes(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipModule, Path]:
-    """A run of two processes over two epochs, in chunks of frames that run twice: the model before, and its notes.
-
-    The last chunk of a clip is one frame long and leaves the weights idle that encode what is written.
-    """
-    changes = ["OPTIMIZATION.BATCHES_PER_EPOCH=null", "OPTIMIZATION.CHUNK=2", "OPTIMIZATION.CHECKPOINT=true"]
-    cfg = load_config("tiny", [*SMALL, *changes, "MODEL.MEMORY.TEACHER_FORCING={START: 1.0, END: 1.0}"])
+def in_two_processes(folder: Path, sim_root: Path, *changes: str) -> ClipModule:
+    """The model as it was before two processes trained it; ``Recorder`` leaves its notes in the folder."""
+    cfg = load_config("tiny", [*SMALL, *changes])
     _, loader = build_seq_loader(cfg, workers=0, root_path=sim_root)
     module = Recorder(cfg)
-    module.folder = tmp_path_factory.mktemp("processes")
+    module.folder = folder
     before = deepcopy(module)
-    run = TrainingRun(module.folder / "run")
-    build_trainer(cfg, run, devices=2, strategy="ddp_spawn").fit(module, loader)
-    return before, module.folder
+    build_trainer(cfg, TrainingRun(folder / "run"), devices=2, strategy="ddp_fork").fit(module, loader)
+    return before
 
 
-def test_two_processes_share_the_clips_and_shuffle_them_anew_each_epoch(
-    two_processes: tuple[ClipModule, Path], sim_root: Path
-) -> None:
+def test_two_processes_share_the_clips_and_shuffle_them_anew_each_epoch(sim_root: Path, tmp_path: Path) -> None:
     """Lightning replaces the sampler under DDP: each clip has to be seen once an epoch all the same."""
-    module, folder = two_processes
+    module = in_two_processes(tmp_path, sim_root, "OPTIMIZATION.BATCHES_PER_EPOCH=null")
     dataset, _ = build_seq_loader(module.cfg, workers=0, root_path=sim_root)
-    seen = [[line.split() for line in (folder / f"{rank}.txt").read_text().splitlines()] for rank in (0, 1)]
+    seen = [[line.split() for line in (tmp_path / f"{rank}.txt").read_text().splitlines()] for rank in (0, 1)]
     starts = {dataset.index.load_frame(clip[0]).sample_token for clip in dataset.clips}
     for epoch in ("0", "1"):
         shares = [[token for number, token in lines if number == epoch] for lines in seen]
@@ -234,14 +224,18 @@ def test_two_processes_share_the_clips_and_shuffle_them_anew_each_epoch(
     assert first != second
 
 
-def test_the_gradients_of_two_processes_are_the_mean_of_those_of_their_clips(
-    two_processes: tuple[ClipModule, Path],
+@pytest.mark.parametrize("frames", [3, 4])  # of 3 the last is a chunk alone: the weights that write stay idle
+def test_the_gradients_of_two_processes_in_chunks_are_the_mean_of_those_of_their_clips(
+    frames: int, sim_root: Path, tmp_path: Path
 ) -> None:
-    module, folder = two_processes
+    one_step = ["OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.NUM_EPOCHS=1"]
+    chunks = [f"DATA_CONFIG.SEQ_LEN={frames}", "OPTIMIZATION.CHUNK=2", "OPTIMIZATION.CHECKPOINT=true"]
+    forcing = "MODEL.MEMORY.TEACHER_FORCING={START: 1.0, END: 1.0}"
+    module = in_two_processes(tmp_path, sim_root, *one_step, *chunks, forcing)
     for rank in (0, 1):
-        clip = torch.load(folder / f"{rank}.clip")
+        clip = torch.load(tmp_path / f"{rank}.clip")
         for share in module.model.train().clip_chunks(clip, progress=0.0, chunk=2):
             (share["loss"] / 2).backward()
     for rank in (0, 1):
-        given = torch.load(folder / f"{rank}.gradients")
+        given = torch.load(tmp_path / f"{rank}.gradients")
         torch.testing.assert_close(given, gradients(module.model), rtol=1e-3, atol=1e-5)

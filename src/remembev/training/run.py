@@ -159,8 +159,6 @@ def train(
 def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: str = "ddp") -> L.Trainer:
     """Lightning's trainer for a configuration; ``strategy`` is that of several devices.
 
-    A chunk may leave weights idle: those that encode what is written, if it is one frame long, since nothing reads it.
-
     The loaders are asked for anew every epoch: Lightning works out once a loading after how many batches it validates,
     and an epoch that turned out shorter would go without.
     """
@@ -170,7 +168,7 @@ def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: 
         limit_train_batches=cfg.OPTIMIZATION.BATCHES_PER_EPOCH,
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=devices,
-        strategy="auto" if devices == 1 else f"{strategy}_find_unused_parameters_true",
+        strategy="auto" if devices == 1 else strategy + "_find_unused_parameters_true" * _has_lone_frames(cfg),
         precision=_PRECISIONS[resolve_precision(cfg.OPTIMIZATION.PRECISION)],  # type: ignore[arg-type]
         logger=loggers,
         log_every_n_steps=min(_LOG_EVERY, cfg.OPTIMIZATION.BATCHES_PER_EPOCH or _LOG_EVERY),
@@ -183,6 +181,13 @@ def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: 
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+
+
+def _has_lone_frames(cfg: Config) -> bool:
+    """Whether a chunk is a single frame: nothing reads what that one writes, and the weights that write stay idle."""
+    frames = cfg.DATA_CONFIG.SEQ_LEN
+    chunk = min(cfg.OPTIMIZATION.CHUNK or frames, frames)
+    return chunk == 1 or frames % chunk == 1
 
 
 def quieten_lightning() -> None:
