@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,7 +22,7 @@ def written_at(times: list[float], every: int | str) -> list[int]:
     for t, time in enumerate(times):
         stamp = torch.tensor([time], dtype=torch.float64)
         state = memory.forward_step(t, features(t), state=state, timestamp=stamp).state
-        if (working(memory, state).age[0, -1] == 0) and state.since_write.item() == 0:
+        if state.since_write.item() == 0:
             written.append(t)
     return written
 
@@ -189,6 +187,14 @@ def test_random_prototypes_make_the_same_stream_every_time_and_another_than_usag
     assert not torch.equal(last("random"), last("usage"))
 
 
+def test_random_prototypes_are_of_other_cells_each_time() -> None:
+    memory = small_memory(LONG_TERM={"MAX_TOKENS": 60, "PROTOTYPES": 6, "CHOOSE": "random"}).eval()
+    prototypes = long_term(memory, stream(memory, 12)[-1].state)
+    assert prototypes.valid.sum() == 30
+    drawn = {tuple(cells) for cells in prototypes.position[0, :2, -30:].T.reshape(5, 12).tolist()}
+    assert len(drawn) == 5
+
+
 def test_without_time_stamps_no_time_passes() -> None:
     memory = small_memory().eval()
     state = stream(memory, 3)[-1].state
@@ -202,4 +208,4 @@ def test_the_clock_of_one_item_is_not_that_of_another() -> None:
     state = memory.forward_step(1, features(1, batch=2), state=state, timestamp=torch.tensor([0.2, 1.0]).double()).state
     assert working(memory, state).count().tolist() == [16, 32]
     assert state.working_frames.tolist() == [1, 2]
-    assert replace(state).since_write.tolist() == pytest.approx([0.2, 0.0])
+    assert state.since_write.tolist() == pytest.approx([0.2, 0.0])
