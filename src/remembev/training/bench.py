@@ -4,8 +4,8 @@ Each measurement is a short training run as ``remembev train`` does it, in a pro
 
 on CUDA   what PyTorch's tensors take at most (``max_memory_allocated``): weights, optimiser and activations
 on a CPU  how far the process's resident memory rises over what it is once the model is built and a clip loaded: the
-          kernel's own high-water mark (Linux only), which misses nothing between two looks. It repeats to a few per
-          cent, and holds what doesn't depend on the length: the optimiser's averages, work space, the allocator's slack
+          kernel's own high-water mark (Linux only), which misses nothing between two looks. It repeats to some 20 MiB
+          and holds what doesn't depend on the length: the optimiser's averages, work space, the allocator's slack
 """
 
 from __future__ import annotations
