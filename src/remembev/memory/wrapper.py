@@ -233,7 +233,7 @@ class XMemBackboneWrapper(nn.Module):
         The model's own masks; in training at times the true ones. An agent that no frame was written with yet comes
         with its mask.
         """
-        own = logits.sigmoid() * held[:, :, None, None]
+        own = logits.sigmoid()
         is_scene = torch.arange(held.shape[1], device=held.device) == 0
         present = held if true_masks is None else torch.ones_like(held)
         present = is_scene | (present if valids_mask is None else valids_mask)
