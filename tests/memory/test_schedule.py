@@ -22,7 +22,7 @@ def written_at(times: list[float], every: int | str) -> list[int]:
     for t, time in enumerate(times):
         stamp = torch.tensor([time], dtype=torch.float64)
         state = memory.forward_step(t, features(t), state=state, timestamp=stamp).state
-        if state.since_write.item() == 0:
+        if state.tokens.age[0, -1] == 0:
             written.append(t)
     return written
 
@@ -53,6 +53,10 @@ def test_of_key_frames_half_a_second_apart_but_for_jitter_the_nearest_to_the_per
         before = time
         due_at += [t] if due.item() else []
     assert due_at == list(range(0, 21, 2))
+
+
+def test_a_period_that_is_no_multiple_of_the_frames_is_kept_on_average() -> None:
+    assert len(written_at([0.4 * t for t in range(51)], every="1 s")) == 21
 
 
 def test_a_long_gap_is_a_reason_to_write() -> None:

@@ -50,12 +50,15 @@ def is_due(since: Tensor, every: int | str, elapsed: Tensor) -> tuple[Tensor, Te
     """Whether the clock of something done every so many frames or seconds has run out [B], and how it stands then.
 
     since    frames or seconds since it was done last [B], infinite at first
-    elapsed  seconds since the frame before [B]; in seconds it is done at the frame nearest to its time
+    elapsed  seconds since the frame before [B]; in seconds it is done at the frame nearest to its time, and the next
+             time counts from when it was due
     """
     period, tick = (every, torch.ones_like(since)) if isinstance(every, int) else (measure(every), elapsed)
     now = since + tick
-    due = now >= period - tick / 2
-    return due, torch.where(due, 0.0, now)
+    late = now - period
+    due = late >= -tick / 2
+    restarted = torch.where(late.abs() <= tick / 2, late, 0.0)
+    return due, torch.where(due, restarted, now)
 
 
 class XMemBackboneWrapper(nn.Module):
