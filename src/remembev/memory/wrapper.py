@@ -18,6 +18,9 @@ from remembev.memory.state import AgentSlots, MemoryState, TokenStore
 from remembev.memory.stores import read_store, write_frame
 from remembev.ops.memory_read import Places
 
+Keys = tuple[Tensor, Tensor, Tensor]
+"""Key [B, C_k, N], shrinkage [B, 1, N] and selection [B, C_k, N] of a frame's cells."""
+
 
 @dataclass(frozen=True)
 class MemoryStep:
@@ -147,39 +150,56 @@ class XMemBackboneWrapper(nn.Module):
         state = replace(state, tokens=self._remembered(state.tokens))
 
         features = self.features(frames_lidar_t)
-        key, shrinkage, selection = self.project(features)
-        read, tokens = self._read(key, selection, state.tokens)
+        keys = self.project(features)
+        read, tokens = self._read(keys, state.tokens)
         logits, hidden = self.decode(features, read, state.hidden)
-        held = state.slots.held
+        occ_logits = combine_slots(logits, state.slots.held)
+        readout = combine_readouts(read.view(*read.shape[:3], *logits.shape[-2:]), logits, state.slots.held)
 
         if not self.training:
             true_masks, valids_mask = slot_masks(state.slots, self.grid), state.slots.alive
-        masks, present = self._masks_to_write(logits, held, true_masks, valids_mask, teacher_forcing)
-        value, deep_hidden = self.encode_value(features, masks, hidden)
-        write, since_write = is_due(state.since_write, self.cfg.MEM_EVERY, elapsed)
-        deep, since_deep_update = write, since_write
-        if self.cfg.DEEP_UPDATE_EVERY is not None:
-            deep, since_deep_update = is_due(state.since_deep_update, self.cfg.DEEP_UPDATE_EVERY, elapsed)
-        known = torch.where(write[:, None], present, held & present)
-        hidden = torch.where(deep[:, None, None, None, None], deep_hidden, hidden) * known[:, :, None, None, None]
+        masks, present = self._masks_to_write(logits, state.slots.held, true_masks, valids_mask, teacher_forcing)
+        importance = masks if self.cfg.FOREGROUND.BY == "mask" else occ_logits.sigmoid()
+        state = replace(state, tokens=tokens, hidden=hidden, frames=state.frames + 1)
+        state = self._remember(state, features, keys, masks, present, importance, elapsed)
+        return MemoryStep(occ_logits, readout, state if timestamp is None else replace(state, timestamp=timestamp))
 
-        importance = masks if self.cfg.FOREGROUND.BY == "mask" else combine_slots(logits, held).sigmoid()
-        frame = self._tokens(key, shrinkage, selection, value, importance).of_agents(present)
-        tokens, frames = tokens.of_agents(present), state.working_frames
-        written, frames_written = write_frame(tokens, frame, frames, self.cfg, draw=state.frames, sigma=self._sigma())
-        return MemoryStep(
-            occ_logits=combine_slots(logits, held),
-            readout=combine_readouts(read.view(*read.shape[:3], *logits.shape[-2:]), logits, held),
-            state=MemoryState(
-                hidden=hidden,
-                tokens=written.where(write, tokens),
-                slots=replace(state.slots, held=known),
-                frames=state.frames + 1,
-                working_frames=torch.where(write, frames_written, frames),
-                since_write=since_write,
-                since_deep_update=since_deep_update,
-                timestamp=state.timestamp if timestamp is None else timestamp,
-            ),
+    def _remember(
+        self,
+        state: MemoryState,
+        features: Tensor,
+        keys: Keys,
+        masks: Tensor,
+        present: Tensor,
+        importance: Tensor,
+        elapsed: Tensor,
+    ) -> MemoryState:
+        """The state once the frame is written and the sensory memory deeply updated, where that is due.
+
+        masks       what goes into the values [B, A, H_m, W_m]
+        present     which slots hold an agent from now on [B, A]
+        importance  what makes a cell matter [B, 1 or A, H_m, W_m]
+        """
+        cfg, held = self.cfg, state.slots.held
+        value, deep_hidden = self.encode_value(features, masks, state.hidden)
+        write, since_write = is_due(state.since_write, cfg.MEM_EVERY, elapsed)
+        deep, since_deep_update = write, since_write
+        if cfg.DEEP_UPDATE_EVERY is not None:
+            deep, since_deep_update = is_due(state.since_deep_update, cfg.DEEP_UPDATE_EVERY, elapsed)
+        known = torch.where(write[:, None], present, held & present)
+        hidden = torch.where(deep[:, None, None, None, None], deep_hidden, state.hidden)
+
+        tokens, frames = state.tokens.of_agents(present), state.working_frames
+        frame = self._tokens(keys, value, importance).of_agents(present)
+        written, frames_written = write_frame(tokens, frame, frames, cfg, draw=state.frames, sigma=self._sigma())
+        return replace(
+            state,
+            hidden=hidden * known[:, :, None, None, None],
+            tokens=written.where(write, tokens),
+            slots=replace(state.slots, held=known),
+            working_frames=torch.where(write, frames_written, frames),
+            since_write=since_write,
+            since_deep_update=since_deep_update,
         )
 
     def _check(self, features: Tensor, true_masks: Tensor | None, state: MemoryState) -> None:
@@ -214,8 +234,9 @@ class XMemBackboneWrapper(nn.Module):
             valid = valid & (tokens.age <= measure(self.cfg.FORGET_AFTER))
         return replace(tokens, valid=valid)
 
-    def _read(self, key: Tensor, selection: Tensor, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
+    def _read(self, keys: Keys, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
         """What the frame reads [B, A, C_v, H_m·W_m], and the store with the read counted in usage and life."""
+        key, _, selection = keys
         sigma, places = self._sigma(), None
         if sigma is not None:
             places = Places(self.centres.expand(len(key), -1, -1) / sigma, tokens.position.to(key.dtype) / sigma)
@@ -248,10 +269,9 @@ class XMemBackboneWrapper(nn.Module):
         masks = torch.where(given[:, :, None, None], true_masks.to(own.dtype), own)
         return masks * present[:, :, None, None], present
 
-    def _tokens(
-        self, key: Tensor, shrinkage: Tensor, selection: Tensor, value: Tensor, importance: Tensor
-    ) -> TokenStore:
+    def _tokens(self, keys: Keys, value: Tensor, importance: Tensor) -> TokenStore:
         """The frame's tokens, or the most important [B, A, H_m, W_m] of them; of equally important ones the first."""
+        key, shrinkage, selection = keys
         batch, cells = value.shape[0], value.shape[3]
         importance = importance.detach().amax(dim=1).flatten(1)
         unread = torch.zeros_like(shrinkage[:, 0])
