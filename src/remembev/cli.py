@@ -338,7 +338,13 @@ def _bench_stream(
         "within 5 %",
     ):
         table.add_column(heading, justify="right" if heading else "left")
-    shown = {"wall_s": ("step, ms", 1e3), "cpu_s": ("CPU of a step, ms", 1e3), "tokens": ("tokens held", 1.0)}
+    shown = {
+        "wall_s": ("step, ms", 1e3),
+        "cpu_s": ("CPU of a step, ms", 1e3),
+        "control_s": ("one early step done again, ms", 1e3),
+        "step_to_control": ("step to that", 1.0),
+        "tokens": ("tokens held", 1.0),
+    }
     for quantity, found in curve.compare().items():
         label, scale = shown.get(quantity, (quantity.replace("_bytes", ", MiB"), 2**-20))
         early_late = (f"{scale * value:,.2f}" for value in (found.early, found.late))

@@ -48,6 +48,7 @@ def test_a_measured_stream_never_breaks_and_its_state_does_not_grow(
     assert curve.steps["tokens"].max() == tokens.capacity
     assert (curve.steps["resident_bytes"] > 50e6).all()
     assert (curve.steps["wall_s"] > 0).all()
+    assert np.isnan(curve.steps["control_s"]).sum() == 2
 
 
 def test_a_part_of_something_large_is_as_large_as_what_it_holds_on_to_and_counts_once() -> None:
@@ -59,22 +60,26 @@ def test_a_part_of_something_large_is_as_large_as_what_it_holds_on_to_and_counts
 def test_early_and_late_are_a_thousand_steps_each_of_ten_thousand_and_compared_by_their_medians() -> None:
     steps = np.zeros(10_000, dtype=STEP)
     steps["wall_s"], steps["cpu_s"], steps["resident_bytes"], steps["state_bytes"] = 9.0, 2.0, 100, 7
+    steps["control_s"], steps["control_s"][9000:] = 2.0, 1.3
     steps["wall_s"][1000:2000], steps["wall_s"][9000:] = 1.0, 1.04
     steps["wall_s"][1500], steps["wall_s"][9500] = 50.0, 0.0
     steps["resident_bytes"][9000:] = 106
     compared = StreamCurve(steps).compare()
-    assert list(compared) == ["wall_s", "cpu_s", "resident_bytes", "state_bytes"]
+    assert list(compared) == ["wall_s", "cpu_s", "control_s", "resident_bytes", "state_bytes", "step_to_control"]
     assert (compared["wall_s"].early, compared["wall_s"].late) == (1.0, 1.04)
-    assert [found.level for found in compared.values()] == [True, True, False, True]
+    assert [found.level for found in compared.values()] == [True, True, False, False, True, False]
+    assert compared["step_to_control"].ratio == pytest.approx(1.04 / 0.65)
     assert compared["resident_bytes"].ratio == pytest.approx(1.06)
 
 
 def test_a_curve_is_written_a_row_a_step(tmp_path: Path) -> None:
-    StreamCurve.collect([(0.5, 0.25, 100, 10, 4), (0.75, 0.5, 200, 20, 8)], 2).write_csv(tmp_path / "stream.csv")
+    StreamCurve.collect([(0.5, 0.25, 0.1, 100, 10, 4), (0.75, 0.5, 0.1, 200, 20, 8)], 2).write_csv(
+        tmp_path / "stream.csv"
+    )
     assert (tmp_path / "stream.csv").read_text().splitlines() == [
-        "frame,wall_s,cpu_s,resident_bytes,state_bytes,tokens",
-        "0,0.5,0.25,100,10,4",
-        "1,0.75,0.5,200,20,8",
+        "frame,wall_s,cpu_s,control_s,resident_bytes,state_bytes,tokens",
+        "0,0.5,0.25,0.1,100,10,4",
+        "1,0.75,0.5,0.1,200,20,8",
     ]
 
 

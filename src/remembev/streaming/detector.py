@@ -120,6 +120,10 @@ class StreamingDetector:
         else:
             self._scenes.pop(scene_token, None)
 
+    def restore(self, scene_token: str, state: StreamState) -> None:
+        """Go on with a scene from a ``state`` of this model, in place of what is remembered of it."""
+        self._keep(scene_token, state)
+
     def save_state(self, path: str | Path, scene_token: str) -> None:
         """Write the state of a scene, from which ``load_state`` goes on bit for bit; a file there is replaced whole.
 
@@ -135,7 +139,7 @@ class StreamingDetector:
         nowhere = Moment(torch.eye(4, dtype=torch.float64)[None], torch.zeros(1, dtype=torch.float64))
         like = StreamState.start(self.model.memory.initial_state(1), nowhere)
         scene_token, state = load_state(Path(path), like, self.model)
-        self._keep(scene_token, state)
+        self.restore(scene_token, state)
         return scene_token
 
     def _in_range(self, cloud: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,24 @@ from remembev.ops import StageTimer
 from remembev.streaming.detector import StreamingDetector
 from remembev.streaming.state import StreamState
 
-STEP = np.dtype([("wall_s", "f8"), ("cpu_s", "f8"), ("resident_bytes", "i8"), ("state_bytes", "i8"), ("tokens", "i8")])
-"""One step: seconds on the clock and of the process's CPU time, and after it: memory of the process, state, tokens."""
+STEP = np.dtype(
+    [
+        ("wall_s", "f8"),
+        ("cpu_s", "f8"),
+        ("control_s", "f8"),
+        ("resident_bytes", "i8"),
+        ("state_bytes", "i8"),
+        ("tokens", "i8"),
+    ]
+)
+"""One step: seconds on the clock, of the process's CPU time, and of the latest control; after it: memory of the
+process, state, tokens."""
+
+Step = tuple[float, float, float, int, int, int]
 
 SCENE = "endless"
 _LONE_FRAME_S = 0.5
+_CONTROL_EVERY = 10
 _STATM = Path("/proc/self/statm")
 
 
@@ -45,18 +60,32 @@ def endless_scene(detector: StreamingDetector, index: NuScenesIndex, scene: int)
         before = frame
 
 
-def measure_stream(
-    detector: StreamingDetector, index: NuScenesIndex, scene: int, frames: int
-) -> Iterator[tuple[float, float, int, int, int]]:
-    """So many steps over a scene without an end, from an empty memory on; a ``STEP`` each."""
-    clock = StageTimer(detector.device)
+def measure_stream(detector: StreamingDetector, index: NuScenesIndex, scene: int, frames: int) -> Iterator[Step]:
+    """So many steps over a scene without an end, from an empty memory on; a ``STEP`` each.
+
+    The control is the step at a tenth of the stream, done again from the same state every tenth step from there on: it
+    tells how fast the machine is at the moment, whatever the stream has come to.
+    """
+    clock, control, control_s = (
+        StageTimer(detector.device),
+        StreamingDetector(detector.model, detector.device),
+        math.nan,
+    )
     detector.reset(SCENE)
-    for frame, now in islice(endless_scene(detector, index, scene), frames):
+    for number, (frame, now) in enumerate(islice(endless_scene(detector, index, scene), frames)):
+        if number == frames // 10:
+            again = partial(control.step, frame.points, frame.global_from_lidar, now, SCENE)
+            young = detector.state(SCENE)
         wall, cpu = clock.now(), time.process_time()
         detector.step(frame.points, frame.global_from_lidar, now, SCENE)
         wall, cpu = clock.now() - wall, time.process_time() - cpu
+        if number >= frames // 10 and (number - frames // 10) % _CONTROL_EVERY == 0:
+            control.restore(SCENE, young)
+            start = clock.now()
+            again()
+            control_s = clock.now() - start
         state = detector.state(SCENE)
-        yield wall, cpu, resident_bytes(), state.nbytes, _tokens(state)
+        yield wall, cpu, control_s, resident_bytes(), state.nbytes, _tokens(state)
 
 
 @dataclass(frozen=True)
@@ -84,7 +113,7 @@ class StreamCurve:
     steps: NDArray[np.void]
 
     @classmethod
-    def collect(cls, steps: Iterable[tuple[float, float, int, int, int]], frames: int) -> StreamCurve:
+    def collect(cls, steps: Iterable[Step], frames: int) -> StreamCurve:
         """The curve of a stream as it runs. Its room is taken beforehand: what it measures does not grow by it."""
         return cls(np.fromiter(steps, dtype=STEP, count=frames))
 
@@ -96,13 +125,14 @@ class StreamCurve:
         return slice(total // 10, total // 10 + tenth), slice(total - tenth, total)
 
     def compare(self) -> dict[str, Comparison]:
-        """Medians early and late of every quantity of a step that there is any of."""
-        early, late = self.windows
-        return {
-            name: Comparison(float(np.median(self.steps[name][early])), float(np.median(self.steps[name][late])))
-            for name in STEP.names or ()
-            if self.steps[name][early].any()
-        }
+        """Medians early and late of every quantity of a step that there is any of, and of step to control."""
+        medians = [
+            {name: float(np.nanmedian(self.steps[name][window])) for name in STEP.names or ()}
+            for window in self.windows
+        ]
+        for median in medians:
+            median["step_to_control"] = median["wall_s"] / median["control_s"]
+        return {name: Comparison(medians[0][name], medians[1][name]) for name in medians[0] if medians[0][name]}
 
     def to_json(self) -> dict[str, Any]:
         """Windows and medians as plain values."""

@@ -15,7 +15,7 @@ from remembev.viewing import style
 
 _POINTS = 100
 """Points of each curve: of 10,000 steps each is the median of 100."""
-_COLOURS = ("#4cc9f0", "#ffc15e")
+_COLOURS = ("#4cc9f0", "#ffc15e", "#8d99ae")
 
 
 def write_stream_plot(path: Path, curve: StreamCurve, title: str) -> None:
@@ -29,7 +29,8 @@ def draw_stream(curve: StreamCurve, title: str) -> Figure:
     figure = Figure(figsize=(9, 7.5), layout="constrained", facecolor=style.BACKGROUND)
     time, memory, state = figure.subplots(3, 1, sharex=True)
     steps = curve.steps
-    _draw(time, {"on the clock": 1e3 * steps["wall_s"], "CPU": 1e3 * steps["cpu_s"]}, "ms a step")
+    times = {"on the clock": steps["wall_s"], "one early step done again": steps["control_s"], "CPU": steps["cpu_s"]}
+    _draw(time, {name: 1e3 * seconds for name, seconds in times.items()}, "ms a step")
     _draw(memory, {"process": steps["resident_bytes"] / 2**20}, "memory, MiB")
     _draw(state, {"state": steps["state_bytes"] / 2**20}, "state, MiB")
     if steps["tokens"].any():
@@ -49,7 +50,7 @@ def _draw(axes: Axes, values: dict[str, NDArray[np.float64]], label: str, *, sec
         axes.plot(*_medians(value), color=colour, linewidth=1.5, label=name)[0]
         for (name, value), colour in zip(values.items(), colours, strict=False)
     ]
-    axes.set_ylim(0, room * max(float(np.max(line.get_ydata())) for line in lines) or 1)
+    axes.set_ylim(0, room * max(float(np.nanmax(line.get_ydata())) for line in lines) or 1)
     axes.set_ylabel(label, color=style.QUIET_TEXT)
     axes.set_facecolor(style.BACKGROUND)
     axes.tick_params(colors=style.QUIET_TEXT, length=0)
