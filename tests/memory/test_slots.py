@@ -172,6 +172,15 @@ def test_the_best_boxes_take_the_free_slots_but_never_the_scene_s() -> None:
     assert slots.held[0].tolist() == [True, False, False], "known only once a frame is written with them"
 
 
+def test_a_second_box_on_an_object_takes_no_second_slot() -> None:
+    slots = follow(
+        holding(None, None, box(9, 9)), (box(1, 1), 0.9), (box(1, 2), 0.8), (box(9, 8), 0.8), (box(9, 9), 0.7)
+    )
+    assert slots.alive[0].tolist() == [False, True, False, True]
+    assert torch.equal(slots.boxes[0, 1], box(1, 1))
+    assert torch.equal(slots.boxes[0, 3], box(9, 9))
+
+
 def test_boxes_below_the_least_score_take_no_slot_but_are_followed() -> None:
     assert not follow(holding(None), (box(1, 1), 0.49)).alive.any()
     slots = follow(holding(box(1, 1)), (box(1.5, 1), 0.1))

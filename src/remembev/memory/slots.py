@@ -23,7 +23,8 @@ def follow_boxes(slots: AgentSlots, boxes: Sequence[Tensor], scores: Sequence[Te
     """The slots after a frame's detections: B times boxes [K, 9] with scores [K], in the same coordinates as the slots.
 
     Nearest first, a slot takes the box whose centre is nearest to its own, at most MATCH_WITHIN away. A slot that was
-    missed more than MAX_MISSED frames in a row is free, and free slots take the best boxes that are left.
+    missed more than MAX_MISSED frames in a row is free, and free slots take the best boxes that are left and are not
+    as near to another slot's: of an object with two boxes, of two classes say, one is enough.
     """
     items = zip(slots.split(), boxes, scores, strict=True)
     return AgentSlots.stack([_follow(one, found, score, cfg) for one, found, score in items])
@@ -34,16 +35,23 @@ def _follow(slots: AgentSlots, boxes: Tensor, scores: Tensor, cfg: AgentsConfig)
     boxes, now, missed = boxes.to(slots.boxes), slots.boxes[0].clone(), slots.missed[0] + 1
     found: dict[int, int] = {}
     distance = torch.cdist(now[:, :2], boxes[:, :2]).masked_fill(~slots.alive[0][:, None], torch.inf)
-    near = (distance <= measure(cfg.MATCH_WITHIN)).nonzero()
+    within = measure(cfg.MATCH_WITHIN)
+    near = (distance <= within).nonzero()
     for slot, box in near[distance[near[:, 0], near[:, 1]].argsort(stable=True)].tolist():
         if slot not in found and box not in found.values():
             found[slot] = box
             missed[slot] = 0
     alive = slots.alive[0] & (missed <= cfg.MAX_MISSED)
 
-    best_first = scores.argsort(descending=True, stable=True).tolist()
-    newcomers = [box for box in best_first if scores[box] >= cfg.MIN_SCORE and box not in found.values()]
+    taken = [boxes[box] for box in found.values()] + list(now[alive])
     free = (~slots.alive[0] & ~slots.held[0]).nonzero()[:, 0].tolist()
+    newcomers: list[int] = []
+    for box in scores.argsort(descending=True, stable=True).tolist():
+        if scores[box] < cfg.MIN_SCORE or len(newcomers) == len(free):
+            break
+        if all((boxes[box, :2] - other[:2]).norm() > within for other in taken):
+            newcomers.append(box)
+            taken.append(boxes[box])
     found |= dict(zip(free, newcomers, strict=False))
     for slot, box in found.items():
         now[slot], alive[slot] = boxes[box], True
