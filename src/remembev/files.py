@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written is ever left behind."""
+"""Files: written so that nothing half-written is ever left behind, and read with errors that name them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from remembev.errors import UserError
 
 
 @contextmanager
@@ -21,3 +26,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path, what: str, error: type[UserError]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file. Raises ``error`` if it is not there, or not ``what`` it should be."""
+    if not path.is_file():
+        raise error(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as problem:
+        raise error(f"{path}: not a {what}, or not all of it (safetensors): {problem}") from problem

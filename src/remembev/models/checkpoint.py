@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from remembev.config import config_from_yaml, config_to_yaml
 from remembev.errors import CheckpointError
-from remembev.files import replacing
+from remembev.files import read_tensors, replacing
 from remembev.models.temporal import TemporalPointPillar, build_model
 
 _CONFIG = "remembev_config"
@@ -67,14 +66,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], *, name: str) -> 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     """The weights in a checkpoint, and the configuration as YAML."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a checkpoint (safetensors): {error}") from error
+    weights, metadata = read_tensors(path, "checkpoint", CheckpointError)
     if _CONFIG not in metadata:
         raise CheckpointError(f"{path}: holds weights but no configuration: not written by RememBEV")
     return weights, metadata[_CONFIG]

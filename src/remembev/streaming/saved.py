@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from remembev.errors import StreamError
-from remembev.files import replacing
+from remembev.files import read_tensors, replacing
 from remembev.models import TemporalPointPillar
 from remembev.streaming.state import StreamState
 
@@ -38,14 +37,7 @@ def load_state(path: Path, like: StreamState, model: TemporalPointPillar) -> tup
 
     Raises StreamError naming the file, and what in it was made with another configuration or other weights.
     """
-    if not path.is_file():
-        raise StreamError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise StreamError(f"{path}: not a saved state, or not all of it (safetensors): {error}") from error
+    tensors, metadata = read_tensors(path, "saved state", StreamError)
     if _MADE_WITH not in metadata:
         raise StreamError(f"{path}: holds no state of a stream")
     problems = _differences(json.loads(metadata[_MADE_WITH]), _made_with(model)) or _misfits(tensors, like.named())
