@@ -64,9 +64,24 @@ class SplitConfig(Section):
     test: str = "val"
 
 
+class GTSamplingConfig(Section):
+    """Ground-truth sampling (SECOND §3.4): objects of other scenes, each with its whole track, pasted into a clip."""
+
+    SAMPLE_GROUPS: dict[str, Count]
+    """How many objects of each class a clip is given, such as ``{car: 2, bus: 4}``."""
+    MIN_POINTS: dict[str, Count] = {}
+    """Points that an object of a class needs in some frame to be worth pasting (``filter_by_min_points``); else 1."""
+    LIMIT_WHOLE_SCENE: bool = True
+    """``SAMPLE_GROUPS`` counts the objects that a clip has already: only what is missing is pasted."""
+    REMOVE_EXTRA_WIDTH: tuple[NonNegative, NonNegative, NonNegative] = (0.0, 0.0, 0.0)
+    """Metres added to a pasted box's l, w, h for clearing the points that were there."""
+
+
 class AugmentorConfig(Section):
     """Augmentation of a training clip: one draw for all its frames."""
 
+    GT_SAMPLING: GTSamplingConfig | None = None
+    """Objects pasted into the clip before anything else; ``null``: none."""
     FLIP: tuple[Literal["x", "y"], ...] = ()
     """Axes to mirror along, each with probability ½: ``x`` maps y to −y, ``y`` maps x to −x (as in OpenPCDet)."""
     ROTATION: Interval = (0.0, 0.0)
@@ -102,6 +117,8 @@ class DataConfig(Section):
     AGENT_SLOTS: Count = 1
     """Slots of agent_masks: the first holds all objects without a slot of their own, each other one an object.
     1: the scene is the one slot, and there are no agent masks."""
+    BALANCED_RESAMPLING: bool = False
+    """Draw the clips of training so that every class is in as many of them (CBGS: Zhu et al., 2019, §3.1)."""
     DATA_AUGMENTOR: AugmentorConfig = AugmentorConfig()
     DATA_PROCESSOR: ProcessorConfig
 
