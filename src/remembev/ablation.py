@@ -32,7 +32,7 @@ from remembev.errors import UserError
 from remembev.evaluation import evaluate
 from remembev.evaluation.occupancy import score_out_of_sight, sightings
 from remembev.files import replacing
-from remembev.models import Detections
+from remembev.models import Detections, load_checkpoint
 from remembev.streaming import StreamingDetector
 from remembev.training import TrainingRun, train
 from remembev.viewing.ablation import Ablation, write_ablation
@@ -182,7 +182,8 @@ class Watched:
 
 def measure_run(run: TrainingRun, data: Path) -> dict[str, float | None]:
     """Everything that is measured of a trained variant on the test split, in one pass; None for what it has not."""
-    watched = Watched(StreamingDetector.from_checkpoint(run.weights))
+    model = load_checkpoint(run.weights)
+    watched = Watched(StreamingDetector(model))
     cfg, parts = watched.cfg, watched.cfg.DATA_CONFIG
     index = NuScenesIndex.open(data, parts.VERSION)
     score = evaluate(watched, index, parts.VERSION, parts.DATA_SPLIT.test, run.out, progress=False).score
@@ -196,7 +197,7 @@ def measure_run(run: TrainingRun, data: Path) -> dict[str, float | None]:
         "mean_ap": score.mean_ap,
         "nds": score.nds,
         **asdict(out_of_sight),
-        "memory_parameters": sum(weight.numel() for weight in watched.detector.model.memory.parameters()),
+        "memory_parameters": sum(weight.numel() for weight in model.memory.parameters()),
         "step_ms": 1e3 * median(watched.seconds),
     }
     return {name: None if math.isnan(value) else value for name, value in values.items()}

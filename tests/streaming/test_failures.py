@@ -20,7 +20,7 @@ from tests.streaming.frames import (
     state_of,
 )
 
-import remembev.streaming.detector
+import remembev.streaming
 from remembev import Detections, StreamingDetector
 from remembev.errors import StreamError
 from remembev.models import TemporalPointPillar
@@ -38,7 +38,7 @@ STAGES = [
 ]
 
 
-OTHERS = ["relative_pose", "gate", "transform_boxes"]
+OTHERS = ["detector.relative_pose", "engine.gate", "detector.transform_boxes"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def failing(model: TemporalPointPillar, stage: str) -> Iterator[None]:
     """A stage of the step runs out of memory."""
     owner, _, name = stage.rpartition(".")
     with pytest.MonkeyPatch.context() as patch:
-        target = attrgetter(owner)(model) if owner else remembev.streaming.detector
+        target = attrgetter(owner)(remembev.streaming if stage in OTHERS else model)
         patch.setattr(target, name, Mock(side_effect=torch.OutOfMemoryError("no memory left")))
         yield
 

@@ -168,7 +168,7 @@ def test_a_memory_without_a_frame_with_points_for_too_long_is_forgotten_once(
         detector.step(NOTHING, pose(number), 0.5 * number, "a")
     [record] = caplog.records
     assert "3.50 s after the latest frame with points" in record.getMessage()
-    fresh = StreamingDetector(detector.model).step(cloud(0), pose(12), 6.0, "a")
+    fresh = StreamingDetector(detector.engine).step(cloud(0), pose(12), 6.0, "a")
     assert_same(detector.step(cloud(0), pose(12), 6.0, "a"), fresh)
 
 
@@ -176,6 +176,6 @@ def test_a_scene_of_empty_frames_has_no_memory_to_break(
     detector: StreamingDetector, caplog: pytest.LogCaptureFixture
 ) -> None:
     detector.step(NOTHING, pose(0), 0.0, "a")
-    fresh = StreamingDetector(detector.model).step(cloud(0), pose(9), 100.0, "a")
+    fresh = StreamingDetector(detector.engine).step(cloud(0), pose(9), 100.0, "a")
     assert_same(detector.step(cloud(0), pose(9), 100.0, "a"), fresh)
     assert not caplog.records

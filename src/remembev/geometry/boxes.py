@@ -63,7 +63,9 @@ def transform_boxes(transform: Tensor, boxes: Tensor) -> Tensor:
     box's own roll and pitch is dropped, since boxes stand upright.
     """
     linear = transform[..., :3, :3]
-    scale = torch.linalg.det(linear.double()).abs().pow(1 / 3).to(boxes.dtype)[..., None, None]
+    row = linear.double().unbind(dim=-2)
+    volume = (row[0] * torch.linalg.cross(row[1], row[2])).sum(dim=-1)
+    scale = volume.abs().pow(1 / 3).to(boxes.dtype)[..., None, None]
     centre = boxes[..., :3] @ linear.transpose(-1, -2) + transform[..., None, :3, 3]
     yaw = boxes[..., 6:7]
     heading = torch.cat((yaw.cos(), yaw.sin()), dim=-1) @ linear[..., :2, :2].transpose(-1, -2)

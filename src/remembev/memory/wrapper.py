@@ -223,7 +223,8 @@ class XMemBackboneWrapper(nn.Module):
         """Seconds [B] since the state's frame, 0 where there was none."""
         if timestamp is None:
             return torch.zeros_like(state.since_write)
-        return (timestamp - state.timestamp).nan_to_num(nan=0.0).to(state.since_write.dtype)
+        elapsed = timestamp - state.timestamp
+        return torch.where(elapsed.isnan(), 0.0, elapsed).to(state.since_write.dtype)
 
     def _remembered(self, tokens: TokenStore) -> TokenStore:
         """The tokens without those that are too far or too old."""

@@ -16,9 +16,9 @@ from torch import Tensor
 from remembev.config import Config, StreamingConfig
 from remembev.errors import StreamError
 from remembev.geometry import relative_pose, transform_boxes
-from remembev.memory import gate
 from remembev.models import Detections, TemporalPointPillar
 from remembev.models.checkpoint import load_checkpoint
+from remembev.streaming.engine import Engine, ModelEngine, Seen
 from remembev.streaming.policy import find_break, refuse_late
 from remembev.streaming.saved import load_state, save_state
 from remembev.streaming.state import Moment, StreamState
@@ -37,15 +37,17 @@ class StreamingDetector:
 
     def __init__(
         self,
-        model: TemporalPointPillar,
+        model: TemporalPointPillar | Engine,
         device: str | torch.device = "cpu",
         *,
         streaming: StreamingConfig | None = None,
     ) -> None:
-        """A detector with that model; ``streaming`` says when a stream breaks off, if not as the model's own does."""
-        self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
-        self.streaming = streaming or model.cfg.STREAMING
+        """A detector with that model on ``device``, or with what runs one, which has a device of its own.
+
+        ``streaming`` says when a stream breaks off, if not as the model's configuration does.
+        """
+        self.engine: Engine = ModelEngine(model, device) if isinstance(model, TemporalPointPillar) else model
+        self.streaming = streaming or self.cfg.STREAMING
         self.gate: Tensor | None = None
         self.occupancy: Tensor | None = None
         self._scenes: OrderedDict[str, StreamState] = OrderedDict()
@@ -60,7 +62,12 @@ class StreamingDetector:
     @property
     def cfg(self) -> Config:
         """The model's configuration."""
-        return self.model.cfg
+        return self.engine.cfg
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model works."""
+        return self.engine.device
 
     @property
     def scenes(self) -> list[str]:
@@ -101,14 +108,15 @@ class StreamingDetector:
         before = self._scenes.get(scene_token)
         broken = None if before is None else self._broken(scene_token, before, now)
         if before is None or broken is not None:
-            before = StreamState.start(self.model.memory.initial_state(1), now)
-        after, detections, maps = self._detect(cloud, now, scene_token, before)
+            before = StreamState.start(self.engine.initial_state(), now)
+        after, seen = self._detect(cloud, now, before)
+        detections = Detections.empty() if seen is None else seen.detections
         if frame == "global":
             detections = _in_global(detections, now.pose[0])
         # Nothing has been changed so far, and nothing fails from here on.
         self._keep(scene_token, after)
-        if maps is not None:
-            self.occupancy, self.gate = maps
+        if seen is not None:
+            self.occupancy, self.gate = seen.occupancy, seen.gate
         if broken is not None:
             logger.warning("scene %s starts anew: %s", scene_token, broken)
         return detections
@@ -129,7 +137,7 @@ class StreamingDetector:
 
         Raises StreamError for a scene that is not remembered.
         """
-        save_state(Path(path), self.state(scene_token), scene_token, self.model)
+        save_state(Path(path), self.state(scene_token), scene_token, self.engine)
 
     def load_state(self, path: str | Path) -> str:
         """Go on with the scene of a saved state, in place of what is remembered of it; its token.
@@ -137,8 +145,8 @@ class StreamingDetector:
         Raises StreamError, and changes nothing, if the file is no state or one of another configuration or weights.
         """
         nowhere = Moment(torch.eye(4, dtype=torch.float64)[None], torch.zeros(1, dtype=torch.float64))
-        like = StreamState.start(self.model.memory.initial_state(1), nowhere)
-        scene_token, state = load_state(Path(path), like, self.model)
+        like = StreamState.start(self.engine.initial_state(), nowhere)
+        scene_token, state = load_state(Path(path), like, self.engine)
         self.restore(scene_token, state)
         return scene_token
 
@@ -154,33 +162,13 @@ class StreamingDetector:
             raise StreamError(f"scene {scene_token} breaks off: {broken}; reset(scene_token) starts it anew")
         return broken
 
-    def _detect(
-        self, cloud: Tensor, now: Moment, scene_token: str, before: StreamState
-    ) -> tuple[StreamState, Detections, tuple[Tensor, Tensor] | None]:
-        """The state after a frame, its boxes in the LiDAR frame, and its occupancy and gate; changes nothing."""
+    def _detect(self, cloud: Tensor, now: Moment, before: StreamState) -> tuple[StreamState, Seen | None]:
+        """The state after a frame, and what is on it, None without a point; changes nothing."""
         if len(cloud) == 0:
-            return replace(before, latest=now), Detections.empty(), None
-        batch_dict, memory = self.model.step(
-            {
-                "points": cloud[None].to(self.device),
-                "num_points": torch.tensor([len(cloud)], device=self.device),
-                "scene_token": np.array([scene_token]),
-                "timestamp": now.timestamp.to(self.device),
-                "prev_from_frame": relative_pose(before.remembered.pose, now.pose).float().to(self.device),
-            },
-            int(before.frames),
-            before.memory,
-        )
-        detections = self.model.detect(batch_dict)[0].to("cpu")
-        after = StreamState(memory=memory, frames=before.frames + 1, remembered=now, latest=now)
-        return after, detections, self._maps(batch_dict["occ_logits"])
-
-    def _maps(self, occ_logits: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if occ_logits is None:
-            return None
-        grid = self.cfg.feature_grid
-        opened = gate(occ_logits, occ_logits.new_empty(1, 1, grid.height, grid.width))
-        return occ_logits[0, 0].sigmoid().cpu(), opened[0, 0].cpu()
+            return replace(before, latest=now), None
+        motion = relative_pose(before.remembered.pose, now.pose).float()
+        seen = self.engine.step(cloud, motion, now.timestamp, before.memory)
+        return StreamState(memory=seen.memory, frames=before.frames + 1, remembered=now, latest=now), seen
 
     def _keep(self, scene_token: str, state: StreamState) -> None:
         """Remember where a scene stands; over the limit, the one used longest ago is forgotten."""

@@ -66,11 +66,7 @@ def measure_stream(detector: StreamingDetector, index: NuScenesIndex, scene: int
     The control is the step at a tenth of the stream, done again from the same state every tenth step from there on: it
     tells how fast the machine is at the moment, whatever the stream has come to.
     """
-    clock, control, control_s = (
-        StageTimer(detector.device),
-        StreamingDetector(detector.model, detector.device),
-        math.nan,
-    )
+    clock, control, control_s = StageTimer(detector.device), StreamingDetector(detector.engine), math.nan
     detector.reset(SCENE)
     for number, (frame, now) in enumerate(islice(endless_scene(detector, index, scene), frames)):
         if number == frames // 10:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from torch import Tensor
 
 from remembev.errors import StreamError
 from remembev.files import read_tensors, replacing
-from remembev.models import TemporalPointPillar
+from remembev.streaming.engine import Engine
 from remembev.streaming.state import StreamState
 
 _SCENE, _MADE_WITH = "remembev_scene", "remembev_made_with"
@@ -22,17 +20,17 @@ _NOT_IN_A_STATE = {"MAX_SCENES", "TEACHER_FORCING", "GATE_BIAS", "OCC_LOSS"}
 """Keys of MEMORY that only training, or how many scenes are kept, depends on."""
 
 
-def save_state(path: Path, state: StreamState, scene_token: str, model: TemporalPointPillar) -> None:
+def save_state(path: Path, state: StreamState, scene_token: str, engine: Engine) -> None:
     """Write a scene's state; a file that is there is replaced whole."""
     tensors = {
         name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.named().items()
     }
-    metadata = {_SCENE: scene_token, _MADE_WITH: json.dumps(_made_with(model))}
+    metadata = {_SCENE: scene_token, _MADE_WITH: json.dumps(_made_with(engine))}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
 
-def load_state(path: Path, like: StreamState, model: TemporalPointPillar) -> tuple[str, StreamState]:
+def load_state(path: Path, like: StreamState, engine: Engine) -> tuple[str, StreamState]:
     """Scene token and state in a file, on the devices of ``like``, a state of the same model.
 
     Raises StreamError naming the file, and what in it was made with another configuration or other weights.
@@ -40,7 +38,7 @@ def load_state(path: Path, like: StreamState, model: TemporalPointPillar) -> tup
     tensors, metadata = read_tensors(path, "saved state", StreamError)
     if _MADE_WITH not in metadata:
         raise StreamError(f"{path}: holds no state of a stream")
-    problems = _differences(json.loads(metadata[_MADE_WITH]), _made_with(model)) or _misfits(tensors, like.named())
+    problems = _differences(json.loads(metadata[_MADE_WITH]), _made_with(engine)) or _misfits(tensors, like.named())
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise StreamError(f"{path}: does not fit the model: {shown}")
@@ -48,16 +46,16 @@ def load_state(path: Path, like: StreamState, model: TemporalPointPillar) -> tup
     return metadata[_SCENE], like.with_named(placed)
 
 
-def _made_with(model: TemporalPointPillar) -> dict[str, Any]:
+def _made_with(engine: Engine) -> dict[str, Any]:
     """What a state means nothing without: keys of the configuration by full name, and a digest of the weights."""
-    data = model.cfg.DATA_CONFIG
-    memory = model.cfg.MODEL.MEMORY.model_dump(mode="json", exclude=_NOT_IN_A_STATE)
+    data = engine.cfg.DATA_CONFIG
+    memory = engine.cfg.MODEL.MEMORY.model_dump(mode="json", exclude=_NOT_IN_A_STATE)
     return {
         **_flat("MODEL.MEMORY", memory),
         "DATA_CONFIG.AGENT_SLOTS": data.AGENT_SLOTS,
         "DATA_CONFIG.POINT_CLOUD_RANGE": list(data.POINT_CLOUD_RANGE),
         "DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE": list(data.DATA_PROCESSOR.VOXEL_SIZE),
-        "the sha256 of its weights": _digest(model.state_dict()),
+        "the sha256 of its weights": engine.weights,
     }
 
 
@@ -65,14 +63,6 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {name: value}
     return {key: leaf for part, inner in value.items() for key, leaf in _flat(f"{name}.{part}", inner).items()}
-
-
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    digest = sha256()
-    for name, tensor in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _differences(saved: dict[str, Any], own: dict[str, Any]) -> list[str]:

@@ -1,0 +1,115 @@
+"""What a stream runs on: one frame and what is remembered in, boxes and what is remembered from now on out.
+
+``StreamingDetector`` says which frame follows which; an engine says what is on it. The model in PyTorch is one, an
+exported file (``remembev.export``) another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from remembev.config import Config
+from remembev.memory import Tensors, gate
+from remembev.models import Detections, TemporalPointPillar
+
+_GOING_ON = 1
+"""Frame number of every step: at 0 a model would start anew by itself, here the first state is given."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a frame gives. Without an XMem memory there are no maps."""
+
+    detections: Detections  # in the LiDAR frame, on the CPU
+    occupancy: Tensor | None  # [H_m, W_m] in [0, 1], on the CPU
+    gate: Tensor | None  # [H, W] in [0, 1], on the CPU
+    memory: Tensors  # what is remembered from now on
+
+
+class Engine(Protocol):
+    """A pure step from a frame and a memory to boxes and the next memory; it keeps nothing, and changes no memory."""
+
+    @property
+    def cfg(self) -> Config:
+        """The configuration of its model."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it works."""
+
+    @property
+    def weights(self) -> str:
+        """Digest of the model's weights: engines with the same one understand each other's memories."""
+
+    def initial_state(self) -> Tensors:
+        """The memory before a first frame."""
+
+    def step(self, points: Tensor, prev_from_frame: Tensor, timestamp: Tensor, memory: Tensors) -> Seen:
+        """One frame of one scene.
+
+        points           [N, 5] float32 in range, at least one
+        prev_from_frame  [1, 4, 4] float32, takes coordinates of this frame to those of the memory's
+        timestamp        [1] float64, seconds
+        memory           the ``memory`` of the step before, or the initial one
+        """
+
+
+class ModelEngine:
+    """A model in PyTorch."""
+
+    def __init__(self, model: TemporalPointPillar, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+
+    @property
+    def cfg(self) -> Config:
+        """The model's configuration."""
+        return self.model.cfg
+
+    @property
+    def weights(self) -> str:
+        """Digest of the weights as they are now."""
+        return digest(self.model.state_dict())
+
+    def initial_state(self) -> Tensors:
+        """The memory before a first frame."""
+        state: Tensors = self.model.memory.initial_state(1)
+        return state
+
+    @torch.inference_mode()
+    def step(self, points: Tensor, prev_from_frame: Tensor, timestamp: Tensor, memory: Tensors) -> Seen:
+        """One frame of one scene; see ``Engine``."""
+        batch_dict, memory = self.model.step(
+            {
+                "points": points[None].to(self.device),
+                "num_points": torch.tensor([len(points)], device=self.device),
+                "timestamp": timestamp.to(self.device),
+                "prev_from_frame": prev_from_frame.to(self.device),
+            },
+            _GOING_ON,
+            memory,
+        )
+        detections = self.model.detect(batch_dict)[0].to("cpu")
+        return Seen(detections, *self._maps(batch_dict["occ_logits"]), memory)
+
+    def _maps(self, occ_logits: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        if occ_logits is None:
+            return None, None
+        grid = self.cfg.feature_grid
+        opened = gate(occ_logits, occ_logits.new_empty(1, 1, grid.height, grid.width))
+        return occ_logits[0, 0].sigmoid().cpu(), opened[0, 0].cpu()
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """The sha256 of weights with their names, in hexadecimal digits."""
+    found = sha256()
+    for name, tensor in sorted(weights.items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
