@@ -202,7 +202,7 @@ class Recorder(ClipModule):
 def in_two_processes(folder: Path, sim_root: Path, *changes: str) -> ClipModule:
     """The model as it was before two processes trained it; ``Recorder`` leaves its notes in the folder."""
     cfg = load_config("tiny", [*SMALL, *changes])
-    _, loader = build_seq_loader(cfg, workers=0, root_path=sim_root)
+    _, loader = build_seq_loader(cfg, workers=0, root_path=sim_root, seed=0)
     module = Recorder(cfg)
     module.folder = folder
     before = deepcopy(module)

@@ -20,6 +20,7 @@ from remembev.data.collate import Clip, pad_stack
 from remembev.data.frame import Frame
 from remembev.data.index import NuScenesIndex
 from remembev.data.masks import agent_masks, scene_masks
+from remembev.data.sampler import Draw, seeded
 from remembev.errors import DataError
 from remembev.geometry import BEVGrid, relative_pose
 
@@ -86,8 +87,15 @@ class NuScenesSeqDataset(Dataset[Clip]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, item: int) -> Clip:
-        """The clip number ``item``, with a fresh draw of the augmentation when training."""
+    def draw_epoch(self) -> list[int]:
+        """The clips of an epoch in random order, drawn from torch's default generator: every one once."""
+        return torch.randperm(len(self)).tolist()
+
+    def __getitem__(self, item: int | Draw) -> Clip:
+        """The clip number ``item``; when training with a fresh draw of the augmentation, or the one a ``Draw`` says."""
+        if isinstance(item, Draw):
+            with seeded(item.seed):
+                return self[item.clip]
         frames = [self.index.load_frame(n, self.class_names, self.cfg.NUM_SWEEPS) for n in self.clips[item]]
         if self.cfg.ALIGNMENT == "explicit":
             frames = aligned_to_last(frames)

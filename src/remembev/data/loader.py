@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from remembev.config import Config
 from remembev.data.collate import Clip, collate_seq
 from remembev.data.dataset import NuScenesSeqDataset
+from remembev.data.sampler import ClipSampler
 
 
 def build_seq_loader(
@@ -23,11 +24,13 @@ def build_seq_loader(
     training: bool = True,
     root_path: str | Path | None = None,
     cache: Path | None = None,
+    seed: int | None = None,
 ) -> tuple[NuScenesSeqDataset, DataLoader[Clip]]:
     """Clips of ``cfg`` and a loader of batches of them, shuffled when training, with masks on the memory's grid.
 
     ``None`` for workers, seq_len or stride means the configuration's; there are never more workers than
-    ``OPTIMIZATION.NUM_WORKERS``. Raises DataError as ``NuScenesSeqDataset`` does.
+    ``OPTIMIZATION.NUM_WORKERS``. When training, clips and all that is drawn for them come from a ``ClipSampler`` with
+    this ``seed``, so that any number of workers gives the same. Raises DataError as ``NuScenesSeqDataset`` does.
     """
     dataset = NuScenesSeqDataset(
         dataset_cfg=cfg.DATA_CONFIG,
@@ -47,7 +50,7 @@ def build_seq_loader(
     loader: DataLoader[Clip] = DataLoader(
         dataset,
         batch_size=cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU,
-        shuffle=training,
+        sampler=ClipSampler(dataset, seed) if training else None,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,

@@ -135,7 +135,7 @@ def train(
     quieten_lightning()
     L.seed_everything(seed, workers=True, verbose=False)
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
-    _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data)
+    _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data, seed=seed)
     val_loader = _validation_loader(cfg, data)
     module = ClipModule(cfg)
     if init is not None:
