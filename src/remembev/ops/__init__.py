@@ -1,6 +1,7 @@
 """The few hot kernels, one signature each, written in plain PyTorch; and the marks by which their time is taken."""
 
 from remembev.ops.memory_read import read_memory, similarity
+from remembev.ops.pillars import encode_pillars
 from remembev.ops.rank import rank_in_group
 from remembev.ops.scatter import scatter_pillars
 from remembev.ops.stages import StageTimer, stage
@@ -11,6 +12,7 @@ __all__ = [
     "Pillars",
     "StageTimer",
     "assign_pillars",
+    "encode_pillars",
     "rank_in_group",
     "read_memory",
     "scatter_pillars",

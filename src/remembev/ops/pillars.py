@@ -1,0 +1,144 @@
+"""Points to the BEV map in one pass: a pillar feature network of one layer without padding, for inference.
+
+Static shapes only: nothing waits for how many points or pillars there are, so that the pass can be exported and
+captured in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from remembev.geometry import BEVGrid
+
+_CHUNK = 2**14
+"""Points that are encoded at a time: their features stay in the cache, and nothing large is allocated for them."""
+
+
+@dataclass(frozen=True)
+class GroupedPoints:
+    """The points of a batch by pillar: S = B·P slots for the pillars of the samples, and one for what doesn't count.
+
+    In the places of a pillar stand its points in their order, then its first point again in place of those too many.
+    """
+
+    order: Tensor  # [B·N] int64, the point at each place
+    slot: Tensor  # [B·N] int64, the slot of the pillar at each place
+    start: Tensor  # [S + 1] int64, the first place of a pillar
+    count: Tensor  # [S + 1] int64, how many of its points count; 0 in a slot without a pillar
+    cell: Tensor  # [S + 1] int64, its cell among the B·H·W of the batch; B·H·W in a slot without a pillar
+
+
+def group_points(
+    points: Tensor,  # [B, N, ≥3] with x, y, z first, padded
+    num_points: Tensor,  # [B] how many rows are real
+    grid: BEVGrid,
+    z_range: tuple[float, float],
+    max_points: int | None = None,
+    max_pillars: int | None = None,
+) -> GroupedPoints:
+    """The first ``max_points`` points of the first ``max_pillars`` pillars of each sample, as ``voxelise`` takes them.
+
+    Points are sorted by the first point in their cell, and so stand in the order in which their pillars appear.
+    """
+    batch, length = points.shape[:2]
+    device = points.device
+    cells, nowhere = batch * grid.height * grid.width, batch * length
+    pillars = min(length, grid.height * grid.width, length if max_pillars is None else max_pillars)
+    place = torch.arange(batch * length, device=device)
+
+    row, column, inside = grid.cells(points)
+    inside &= (points[..., 2] >= z_range[0]) & (points[..., 2] < z_range[1])
+    inside &= torch.arange(length, device=device) < num_points[:, None]
+    sample = torch.arange(batch, device=device)[:, None]
+    cell = torch.where(inside, (sample * grid.height + row) * grid.width + column, cells).flatten()
+
+    first = torch.full((cells + 1,), nowhere, device=device).scatter_reduce(0, cell, place, "amin")
+    key, order = torch.where(inside.flatten(), first.gather(0, cell), nowhere).sort(stable=True)
+
+    is_start = key == order
+    sample = order // max(length, 1)
+    in_sample = torch.zeros(batch, dtype=torch.int64, device=device).scatter_add(0, sample, is_start.long())
+    number = is_start.cumsum(0) - 1 - (in_sample.cumsum(0) - in_sample).gather(0, sample)
+    nothing = batch * pillars
+    slot = torch.where((key < nowhere) & (number < pillars), sample * pillars + number, nothing)
+
+    none = torch.zeros(nothing + 1, dtype=torch.int64, device=device)
+    of_slot = (none + cells).scatter(0, slot, cell.gather(0, order))
+    start = none.scatter(0, torch.where(is_start, slot, nothing), place)
+    count = none.scatter_add(0, slot, torch.ones_like(slot))
+    if max_points is not None:
+        start_here = start.gather(0, slot)
+        order = order.gather(0, torch.where(place - start_here < max_points, place, start_here))
+        count = count.clamp(max=max_points)
+    return GroupedPoints(order, slot, start, count, of_slot)
+
+
+def encode_pillars(
+    points: Tensor,  # [B, N, 5] x, y, z, intensity, age, padded
+    num_points: Tensor,  # [B] how many rows are real
+    weight: Tensor,  # [C, 11], or [C, 12] with the distance ‖xyz‖ last
+    bias: Tensor,  # [C]
+    grid: BEVGrid,
+    z_range: tuple[float, float],
+    max_points: int | None,
+    max_pillars: int | None,
+) -> Tensor:
+    """BEV map [B, C, H, W], channels last, of a pillar feature network of one layer (PointPillars §2.1) in eval mode.
+
+    weight, bias  linear layer with its normalisation folded in, on x, y, z, intensity, age, offset to the mean of the
+                  pillar's points (3) and to the centre of its cell (3): ReLU, maximum over the points, zeros elsewhere
+    max_points    a pillar's first so many points count, and a pillar of fewer takes the maximum with ReLU(bias) too,
+                  the value of a padded row, as ``PillarVFE``'s; with None all points count, as ``DynPillarVFE``'s
+    max_pillars   a sample's first so many pillars count
+
+    With d = xyz − centre the layer is (W_xyz + W_mean + W_centre) d + W_rest (intensity, age) of each point, and
+    W_xyz centre − W_mean mean(d) + bias of its pillar, which commutes with the maximum. Both are small where the map is
+    large, so that nothing cancels. Raises ValueError where a gradient is asked for, or weight has another shape.
+    """
+    if weight.shape[1] not in (11, 12):
+        raise ValueError(f"weight: expected [C, 11] or [C, 12], got {list(weight.shape)}")
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (points, weight, bias)):
+        raise ValueError("encode_pillars is for inference: it has no gradient")
+    batch, channels = len(points), len(bias)
+    grouped = group_points(points, num_points, grid, z_range, max_points, max_pillars)
+    slot, count = grouped.slot, grouped.count[:, None]
+    centre = _centres(grouped.cell, grid, z_range)
+    rows = points.flatten(0, 1).index_select(0, grouped.order)
+    offset = rows[:, :3] - centre.index_select(0, slot)
+    inputs = [offset, rows[:, 3:]]
+    if weight.shape[1] == 12:
+        inputs.append(rows[:, :3].norm(dim=1, keepdim=True))
+    of_point = torch.cat((weight[:, :3] + weight[:, 5:8] + weight[:, 8:11], weight[:, 3:5], weight[:, 11:]), dim=1)
+    features = _largest(torch.cat(inputs, dim=1), of_point, grouped)
+
+    rank = torch.arange(len(rows), device=points.device) - grouped.start.gather(0, slot)
+    counts = rank < grouped.count.gather(0, slot)
+    mean = torch.zeros_like(centre).index_add(0, slot, offset * counts[:, None]) / count.clamp(min=1)
+    of_pillar = torch.cat((weight[:, :3], weight[:, 5:8], bias[:, None]), dim=1)
+    features.addmm_(torch.cat((centre, -mean, torch.ones_like(mean[:, :1])), dim=1), of_pillar.T).relu_()
+    if max_points is not None:
+        features = torch.where(count < max_points, features.maximum(bias.relu()), features)
+
+    cells = batch * grid.height * grid.width
+    bev = points.new_zeros(cells + 1, channels).index_copy_(0, grouped.cell[:-1], features[:-1])
+    return bev[:cells].view(batch, grid.height, grid.width, channels).permute(0, 3, 1, 2)
+
+
+def _centres(cell: Tensor, grid: BEVGrid, z_range: tuple[float, float]) -> Tensor:
+    """Centres [..., 3] of pillars by their cells [...] among those of a batch."""
+    x = (cell % grid.width + 0.5) * grid.cell_x + grid.x_min
+    y = (cell // grid.width % grid.height + 0.5) * grid.cell_y + grid.y_min
+    return torch.stack((x, y, torch.full_like(x, sum(z_range) / 2)), dim=-1)
+
+
+def _largest(inputs: Tensor, weight: Tensor, grouped: GroupedPoints) -> Tensor:
+    """Maximum [S + 1, C] of inputs [B·N, F] × weight [C, F] over the places of each slot; −∞ where there are none."""
+    channels = len(weight)
+    best = inputs.new_full((len(grouped.cell), channels), -torch.inf)
+    for start in range(0, len(inputs), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        best.scatter_reduce_(0, grouped.slot[chunk, None].expand(-1, channels), inputs[chunk] @ weight.T, "amax")
+    return best
