@@ -154,7 +154,9 @@ def box(x: float, y: float, vx: float = 0.0) -> Tensor:
 
 def follow(slots: AgentSlots, *found: tuple[Tensor, float]) -> AgentSlots:
     boxes = torch.stack([one for one, _ in found]) if found else torch.zeros(0, 9)
-    return follow_boxes(slots, [boxes], [torch.tensor([score for _, score in found])], CFG)
+    return follow_boxes(
+        slots, boxes[None], torch.tensor([[score for _, score in found]]), torch.tensor([len(found)]), CFG
+    )
 
 
 def holding(*boxes: Tensor | None) -> AgentSlots:
@@ -224,10 +226,60 @@ def test_a_slot_that_was_missed_once_and_found_again_starts_counting_anew() -> N
 
 def test_every_item_follows_its_own_boxes() -> None:
     slots = AgentSlots.stack([holding(box(0, 0)), holding(None)])
-    found = follow_boxes(slots, [torch.zeros(0, 9), box(5, 5)[None]], [torch.zeros(0), torch.tensor([0.9])], CFG)
+    boxes, scores = box(5, 5).expand(2, 1, 9), torch.tensor([[0.9], [0.9]])
+    found = follow_boxes(slots, boxes, scores, torch.tensor([0, 1]), CFG)
     assert found.missed[:, 1].tolist() == [1, 0]
     assert found.alive[:, 1].tolist() == [True, True]
     assert torch.equal(found.boxes[1, 1], box(5, 5))
+
+
+def follow_one_by_one(slots: AgentSlots, boxes: Tensor, scores: Tensor) -> AgentSlots:
+    """What ``follow_boxes`` does for a single scene, in loops over what there is."""
+    now, missed = slots.boxes[0].clone(), slots.missed[0] + 1
+    pairs = [(float((now[s, :2] - boxes[b, :2]).norm()), s, b) for s in range(len(now)) for b in range(len(boxes))]
+    found: dict[int, int] = {}
+    for distance, slot, number in sorted(pairs):
+        if slots.alive[0, slot] and distance <= 2.0 and slot not in found and number not in found.values():
+            found[slot], missed[slot] = number, 0
+    alive = slots.alive[0] & (missed <= CFG.MAX_MISSED)
+    taken = [boxes[number] for number in found.values()] + list(now[alive])
+    free = [slot for slot in range(len(now)) if not slots.alive[0, slot] and not slots.held[0, slot]]
+    newcomers = iter(free)
+    for number in scores.argsort(descending=True, stable=True).tolist():
+        if scores[number] >= CFG.MIN_SCORE and all((boxes[number, :2] - other[:2]).norm() > 2.0 for other in taken):
+            slot = next(newcomers, None)
+            if slot is None:
+                break
+            found[slot] = number
+            taken.append(boxes[number])
+    for slot, number in found.items():
+        now[slot], alive[slot] = boxes[number], True
+    missed = missed * alive
+    missed[free] = 0
+    return replace(slots, boxes=now[None], alive=alive[None], missed=missed[None])
+
+
+@given(st.integers(0, 2**20), st.integers(1, 6), st.lists(st.integers(0, 9), min_size=1, max_size=3))
+def test_a_batch_of_padded_detections_is_followed_as_each_scene_s_one_by_one(
+    seed: int, agents: int, counts: list[int]
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    boxes, scores = torch.rand(len(counts), max(counts), 9, generator=draw) * 8, torch.rand(9, generator=draw)
+    scores = scores[: max(counts)].sort(descending=True).values.expand(len(counts), -1)
+    known, is_agent = torch.rand(2, len(counts), agents, generator=draw) < 0.6, torch.arange(agents) > 0
+    slots = AgentSlots(
+        held=known[0] | ~is_agent,
+        boxes=torch.rand(len(counts), agents, 9, generator=draw) * 8,
+        alive=known[1] & is_agent,
+        missed=torch.randint(0, 2, (len(counts), agents), generator=draw),
+    )
+    expected = [
+        follow_one_by_one(one, boxes[i, :count], scores[i, :count])
+        for i, (one, count) in enumerate(zip(slots.split(), counts, strict=True))
+    ]
+    followed = follow_boxes(slots, boxes, scores, torch.tensor(counts), CFG)
+    for name, tensor in AgentSlots.stack(expected).named().items():
+        assert torch.equal(followed.named()[name], tensor), name
 
 
 @given(
@@ -282,8 +334,7 @@ def test_at_inference_an_agent_goes_from_its_box_into_the_gate_and_out_of_it() -
         differs.append(not torch.equal(scene.occ_logits, other.occ_logits))
         held.append(scene.state.slots.held[0, 1].item())
         knows.append(scene.state.tokens.held[0, 1].any().item())
-        boxes = [box(2, 2)[None]] if t < 3 else [torch.zeros(0, 9)]
-        state = memory.follow(scene.state, boxes, [torch.tensor([0.9] * len(boxes[0]))])
+        state = memory.follow(scene.state, box(2, 2)[None, None], torch.tensor([[0.9]]), torch.tensor([int(t < 3)]))
         alone = other.state
     assert differs == [False, False, True, True, True, True]
     assert held == knows == [False, True, True, True, False, False]
@@ -292,14 +343,14 @@ def test_at_inference_an_agent_goes_from_its_box_into_the_gate_and_out_of_it() -
 def test_a_scene_with_agents_in_a_batch_is_what_it_is_alone() -> None:
     memory = module(agents=3)
     together, alone = memory.initial_state(2), memory.initial_state(1)
-    boxes = [torch.stack((box(2, 2, 1.0), box(-4, 3))), box(0, 0)[None]]
-    scores = [torch.tensor([0.9, 0.8]), torch.tensor([0.7])]
+    boxes = torch.stack((box(2, 2, 1.0), box(-4, 3), box(0, 0), box(0, 0))).view(2, 2, 9)
+    scores, count = torch.tensor([[0.9, 0.8], [0.7, 0.0]]), torch.tensor([2, 1])
     for t in range(4):
         inputs = torch.cat((features(t), features(10 + t)))
         changed, _, together = memory.step(inputs, t, together, _context(2, t))
-        together = memory.follow(together, boxes, scores)
+        together = memory.follow(together, boxes, scores, count)
         expected, _, alone = memory.step(inputs[:1], t, alone, _context(1, t))
-        alone = memory.follow(alone, boxes[:1], scores[:1])
+        alone = memory.follow(alone, boxes[:1], scores[:1], count[:1])
         assert torch.equal(changed[:1], expected)
     assert_same(together.split()[0], alone)
 

@@ -107,8 +107,8 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
     ) -> tuple[Tensor, Tensor | None, State]:
         """One frame of a batch of scenes, all at once."""
 
-    def follow(self, state: State, boxes: Sequence[Tensor], scores: Sequence[Tensor]) -> State:
-        """The state once it knows the boxes [K, 9] and scores [K] that were detected on each item's frame."""
+    def follow(self, state: State, boxes: Tensor, scores: Tensor, count: Tensor) -> State:
+        """The state once it knows the boxes [B, K, 9] with scores [B, K] that were detected, ``count`` [B] of them."""
         return state
 
     def forward(
@@ -204,9 +204,9 @@ class XMemBEVModule(BEVMemory[MemoryState]):
             changed = changed + F.interpolate(read, features.shape[-2:], mode="bilinear", align_corners=False)
         return changed, step.occ_logits, step.state
 
-    def follow(self, state: MemoryState, boxes: Sequence[Tensor], scores: Sequence[Tensor]) -> MemoryState:
+    def follow(self, state: MemoryState, boxes: Tensor, scores: Tensor, count: Tensor) -> MemoryState:
         """The state whose agent slots follow the boxes that were detected."""
-        return replace(state, slots=follow_boxes(state.slots, boxes, scores, self.cfg.AGENTS))
+        return replace(state, slots=follow_boxes(state.slots, boxes, scores, count, self.cfg.AGENTS))
 
 
 class ConvGRUBEVModule(BEVMemory[RecurrentState]):

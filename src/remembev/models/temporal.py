@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from remembev.config import Config
 from remembev.memory import BEVMemory, FrameContext, Tensors, build_memory, occupancy_loss
@@ -148,7 +149,10 @@ class TemporalPointPillar(nn.Module):
         if self.agents > 1 and not self.training:
             found = self.detect(batch_dict_t)
             batch_dict_t["detections"] = found
-            state = self.memory.follow(state, [one.boxes for one in found], [one.scores for one in found])
+            boxes = pad_sequence([one.boxes for one in found], batch_first=True)
+            scores = pad_sequence([one.scores for one in found], batch_first=True)
+            count = torch.tensor([len(one) for one in found], device=boxes.device)
+            state = self.memory.follow(state, boxes, scores, count)
         return batch_dict_t, state
 
     def _train_step(
