@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from remembev.data import Clip, collate_seq
+from remembev.data.collate import pad_clouds
 
 
 def clip(points: int, boxes: int, name: str) -> Clip:
@@ -51,3 +52,17 @@ def test_clips_without_points_or_boxes_make_a_batch() -> None:
     batch = collate_seq([clip(0, 0, "a"), clip(0, 0, "b")])
     assert batch["points"].shape == (2, 2, 0, 5)
     assert batch["gt_labels"].shape == (2, 2, 0)
+
+
+def test_clouds_in_pieces_are_padded_with_zeros_to_the_longest() -> None:
+    frames = [
+        [torch.rand(3, 5) + 1, torch.rand(0, 5)],
+        [torch.rand(2, 5) + 1, torch.rand(4, 5) + 1],
+        [torch.rand(0, 5)],
+    ]
+    points, num_points = pad_clouds(frames)
+    assert points.shape == (3, 6, 5)
+    assert num_points.tolist() == [3, 6, 0]
+    for row, pieces, count in zip(points, frames, num_points, strict=True):
+        assert torch.equal(row[:count], torch.cat(pieces))
+        assert not row[count:].any()

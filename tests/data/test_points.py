@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from remembev.config.schema import AugmentorConfig
 from remembev.data import NuScenesIndex
-from remembev.data.points import read_points, without_ego_returns
+from remembev.data.augmentation import draw_similarity
+from remembev.data.frame import Frame
+from remembev.data.points import moved_cloud, moved_points, read_points, select_rows
 from remembev.errors import DataError
 
 from .handmade import EGO_RETURN, VERSION, landmarks
@@ -89,8 +94,36 @@ def test_the_ego_car_is_removed_from_sweeps_but_not_from_the_key_frame(index: Nu
 
 
 def test_a_point_is_on_the_ego_car_if_it_is_within_a_metre_in_both_x_and_y() -> None:
-    points = torch.tensor([[0.9, -0.9, 3.0], [1.1, 0.0, 0.0], [0.0, -1.1, 0.0]])
-    assert torch.equal(without_ego_returns(points), points[1:])
+    points = torch.tensor([[0.9, -0.9, 3.0, 0, 0], [1.1, 0.0, 0.0, 0, 0], [0.0, -1.1, 0.0, 0, 0]])
+    identity = torch.eye(4, dtype=torch.float64)
+    assert torch.equal(moved_cloud(points.clone(), identity, 0.0, without_ego=True), points[1:])
+    assert torch.equal(moved_cloud(points.clone(), identity, 0.0, without_ego=False), points)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 200), st.booleans())
+def test_a_cloud_is_moved_aged_and_cropped_as_step_by_step(seed: int, count: int, without_ego: bool) -> None:
+    torch.manual_seed(seed)
+    within = (-3.0, -4.0, -1.0, 4.0, 3.0, 1.0)
+    points = torch.randn(count, 5) * torch.tensor([4.0, 4.0, 1.0, 20.0, 9.0])
+    similarity = draw_similarity(AugmentorConfig(FLIP=("x", "y"), ROTATION=(-3.0, 3.0), SCALING=(0.5, 2.0)))
+    similarity[:3, 3] = torch.randn(3)
+    from_edge = (moved_points(similarity, points)[:, :3, None] - torch.tensor(within).reshape(2, 3).T).abs()
+    points = points[(from_edge > 1e-3).all(dim=2).all(dim=1)]  # which side of an edge may be a matter of rounding
+    outside_ego = ~(points[:, :2].abs() < 1).all(dim=1) if without_ego else torch.ones(len(points), dtype=torch.bool)
+    moved = moved_points(similarity, points[outside_ego])
+    moved[:, 4] = 0.35
+    nobody = torch.zeros(0, dtype=torch.int64)
+    expected = Frame(
+        moved, torch.eye(4), 0.0, "", "", torch.zeros(0, 9), nobody, nobody, nobody, nobody
+    ).cropped(within)  # fmt: skip
+    cloud = moved_cloud(points.clone(), similarity, 0.35, without_ego=without_ego, within=within)
+    torch.testing.assert_close(cloud, expected.points)
+
+
+def test_rows_are_selected_as_numpy_does_it() -> None:
+    rows = np.arange(35, dtype=np.float32).reshape(7, 5)
+    for keep in (np.arange(7) % 2 == 0, np.zeros(7, dtype=bool), np.ones(7, dtype=bool)):
+        np.testing.assert_array_equal(select_rows(rows, keep), rows[keep])
 
 
 @pytest.mark.parametrize(("frame", "sweeps"), [(0, 0), (5, 0), (1, 5), (6, 5)])

@@ -118,7 +118,7 @@ class DataConfig(Section):
     """Slots of agent_masks: the first holds all objects without a slot of their own, each other one an object.
     1: the scene is the one slot, and there are no agent masks."""
     BALANCED_RESAMPLING: bool = False
-    """Draw the clips of training so that every class is in as many of them (CBGS: Zhu et al., 2019, §3.1)."""
+    """Draw as many of an epoch's clips for each class, anew every epoch (CBGS: Zhu et al., 2019, §3.1)."""
     DATA_AUGMENTOR: AugmentorConfig = AugmentorConfig()
     DATA_PROCESSOR: ProcessorConfig
 

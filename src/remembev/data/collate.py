@@ -17,6 +17,8 @@ _PADDING = {"gt_labels": -1, "gt_track_ids": -1}
 
 def pad_stack(key: str, tensors: Sequence[Tensor], *, dim: int = 0) -> Tensor:
     """Stack tensors that differ in length along ``dim``, padded at its end with the value that pads ``key``."""
+    if len(tensors) == 1:
+        return tensors[0][None]
     longest = max(tensor.shape[dim] for tensor in tensors)
     shape = list(tensors[0].shape)
     shape[dim] = longest
@@ -24,6 +26,16 @@ def pad_stack(key: str, tensors: Sequence[Tensor], *, dim: int = 0) -> Tensor:
     for row, tensor in zip(stacked, tensors, strict=True):
         row.narrow(dim, 0, tensor.shape[dim]).copy_(tensor)
     return stacked
+
+
+def pad_clouds(frames: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
+    """Points [T, N, 5], padded with 0, and how many are real [T], of T frames in pieces [n, 5]; each is copied once."""
+    counts = [sum(len(piece) for piece in pieces) for pieces in frames]
+    points = torch.empty(len(frames), max(counts), 5)
+    for row, pieces, count in zip(points, frames, counts, strict=True):
+        torch.cat(list(pieces), out=row[:count])
+        row[count:] = 0
+    return points, torch.tensor(counts)
 
 
 def collate_seq(clips: Sequence[Clip]) -> Clip:

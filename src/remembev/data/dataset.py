@@ -16,10 +16,11 @@ from torch.utils.data import Dataset
 
 from remembev.config.schema import DataConfig
 from remembev.data.augmentation import conjugated, draw_similarity
-from remembev.data.collate import Clip, pad_stack
+from remembev.data.collate import Clip, pad_clouds, pad_stack
 from remembev.data.frame import Frame
 from remembev.data.index import NuScenesIndex
 from remembev.data.masks import agent_masks, scene_masks
+from remembev.data.resampling import balanced_resampling
 from remembev.data.sampler import Draw, seeded
 from remembev.errors import DataError
 from remembev.geometry import BEVGrid, relative_pose
@@ -66,6 +67,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
         root = root_path or nusc_dataroot or dataset_cfg.DATA_PATH
         self.index = NuScenesIndex.open(root, nusc_version or dataset_cfg.VERSION, cache=cache)
         self.clips = self._find_clips()
+        self._holds = self._find_classes() if training and dataset_cfg.BALANCED_RESAMPLING else None
 
     def _find_clips(self) -> list[range]:
         """The frame numbers of every clip."""
@@ -84,19 +86,33 @@ class NuScenesSeqDataset(Dataset[Clip]):
         starts = (start for frames in scenes.values() for start in frames[: len(frames) - span + 1])
         return [range(start, start + span, self.stride) for start in starts]
 
+    def _find_classes(self) -> Tensor:
+        """Which clips hold which classes in some frame, [C, K] bool."""
+        presence = self.index.class_presence(self.class_names, self.cfg.POINT_CLOUD_RANGE)
+        holds = presence[torch.tensor([list(clip) for clip in self.clips])].any(dim=1)
+        missing = [name for name, held in zip(self.class_names, holds.any(dim=0).tolist(), strict=True) if not held]
+        if missing:
+            self.logger.warning("no clip to learn from holds %s: the other classes are balanced", ", ".join(missing))
+        return holds
+
     def __len__(self) -> int:
         return len(self.clips)
 
     def draw_epoch(self) -> list[int]:
-        """The clips of an epoch in random order, drawn from torch's default generator: every one once."""
-        return torch.randperm(len(self)).tolist()
+        """The clips of an epoch in random order, drawn from torch's default generator.
+
+        Every one once, or with ``BALANCED_RESAMPLING`` as many for each class, drawn anew.
+        """
+        items = torch.arange(len(self)) if self._holds is None else balanced_resampling(self._holds)
+        return items[torch.randperm(len(items))].tolist()
 
     def __getitem__(self, item: int | Draw) -> Clip:
         """The clip number ``item``; when training with a fresh draw of the augmentation, or the one a ``Draw`` says."""
         if isinstance(item, Draw):
             with seeded(item.seed):
                 return self[item.clip]
-        frames = [self.index.load_frame(n, self.class_names, self.cfg.NUM_SWEEPS) for n in self.clips[item]]
+        numbers = self.clips[item]
+        frames = [self.index.load_annotations(number, self.class_names) for number in numbers]
         if self.cfg.ALIGNMENT == "explicit":
             frames = aligned_to_last(frames)
         last_from_frame, prev_from_frame = relative_poses(frames)
@@ -105,13 +121,23 @@ class NuScenesSeqDataset(Dataset[Clip]):
             frames = [frame.moved(similarity) for frame in frames]
             last_from_frame = conjugated(similarity, last_from_frame)
             prev_from_frame = conjugated(similarity, prev_from_frame)
+        clouds = [self._load_clouds(number, frame) for number, frame in zip(numbers, frames, strict=True)]
+        points, num_points = pad_clouds(clouds)
         frames = [frame.cropped(self.cfg.POINT_CLOUD_RANGE) for frame in frames]
         return {
+            "points": points,
+            "num_points": num_points,
             **_stacked(frames),
             "last_from_frame": last_from_frame.float(),
             "prev_from_frame": prev_from_frame.float(),
             **self._masks(frames),
         }
+
+    def _load_clouds(self, number: int, frame: Frame) -> list[Tensor]:
+        """Points of a frame where the frame is by now, cropped."""
+        return self.index.load_clouds(
+            number, self.cfg.NUM_SWEEPS, frame.global_from_lidar, within=self.cfg.POINT_CLOUD_RANGE
+        )
 
     def _masks(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
         boxes = [frame.boxes for frame in frames]
@@ -140,8 +166,6 @@ def relative_poses(frames: Sequence[Frame]) -> tuple[Tensor, Tensor]:
 def _stacked(frames: Sequence[Frame]) -> Clip:
     """The frames' own values as [T, ...]."""
     return {
-        "points": pad_stack("points", [frame.points for frame in frames]),
-        "num_points": torch.tensor([len(frame.points) for frame in frames]),
         "gt_boxes": pad_stack("gt_boxes", [frame.boxes for frame in frames]),
         "gt_labels": pad_stack("gt_labels", [frame.labels for frame in frames]),
         "gt_track_ids": pad_stack("gt_track_ids", [frame.track_ids for frame in frames]),

@@ -44,10 +44,9 @@ class Frame:
 
     def cropped(self, point_cloud_range: Sequence[float]) -> Frame:
         """Only the points inside (x_min, y_min, z_min, x_max, y_max, z_max), and the boxes centred in its x, y."""
-        low = self.points.new_tensor(point_cloud_range[:3])
-        high = self.points.new_tensor(point_cloud_range[3:])
+        low, high = self.points.new_tensor(point_cloud_range).reshape(2, 3)
         inside = ((self.points[:, :3] >= low) & (self.points[:, :3] < high)).all(dim=1)
-        kept = ((self.boxes[:, :2] >= low[:2]) & (self.boxes[:, :2] < high[:2])).all(dim=1)
+        kept = centred_within(self.boxes, point_cloud_range)
         return replace(
             self,
             points=self.points[inside],
@@ -57,3 +56,10 @@ class Frame:
             num_points=self.num_points[kept],
             visibility=self.visibility[kept],
         )
+
+
+def centred_within(boxes: Tensor, point_cloud_range: Sequence[float]) -> Tensor:
+    """Which boxes [..., ≥2] have their centre in (x_min, y_min, z_min, x_max, y_max, z_max), seen from above."""
+    x_min, y_min, _, x_max, y_max, _ = point_cloud_range
+    x, y = boxes[..., 0], boxes[..., 1]
+    return (x >= x_min) & (x < x_max) & (y >= y_min) & (y < y_max)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,12 +17,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from remembev.data.build import SPLITS_FILE, TABLE_NAMES, build_tables, check_tables
-from remembev.data.frame import Frame
-from remembev.data.points import aged, moved_points, read_points, without_ego_returns
+from remembev.data.frame import Frame, centred_within
+from remembev.data.points import moved_cloud, read_points
 from remembev.data.tables import DETECTION_NAMES, IndexTables, load_tables, save_tables
 from remembev.errors import DataError
 from remembev.files import replacing
-from remembev.geometry import relative_pose
 
 INDEX_FILE = "remembev_index.safetensors"
 
@@ -34,9 +34,10 @@ class NuScenesIndex:
     Scenes are numbered in the order of their table, key frames by scene and then by time.
     """
 
-    def __init__(self, root: Path, tables: IndexTables, file: Path) -> None:
+    def __init__(self, root: Path, tables: IndexTables, file: Path, fingerprint: str) -> None:
         self.root = root
         self.file = file
+        self.fingerprint = fingerprint
         self._tables = tables
 
     @classmethod
@@ -50,10 +51,10 @@ class NuScenesIndex:
         folder = root / version
         file = cache if cache is not None else folder / INDEX_FILE
         fingerprint = _fingerprint(folder)
-        tables = _load_if_current(file, fingerprint)
-        if tables is None:
-            tables = _build(root, version, file, fingerprint)
-        return cls(root, tables, file)
+        loaded = _load_if_current(file, fingerprint)
+        if loaded is None:
+            loaded = _build(root, version, file, fingerprint)
+        return cls(root, loaded[0], file, loaded[1])
 
     def __reduce__(self) -> tuple[Callable[[Path, Path], NuScenesIndex], tuple[Path, Path]]:
         """Workers map the file anew instead of receiving its contents."""
@@ -63,6 +64,11 @@ class NuScenesIndex:
     def num_scenes(self) -> int:
         """How many scenes there are."""
         return len(self._tables.scene_token)
+
+    @property
+    def num_tracks(self) -> int:
+        """How many objects there are: track ids are less than this."""
+        return int(self._tables.box_track.max()) + 1 if len(self._tables.box_track) else 0
 
     @property
     def splits(self) -> list[str]:
@@ -109,18 +115,40 @@ class NuScenesIndex:
                 return scene
         raise DataError(f"{self.root}: no scene has the token {token!r}")
 
+    def global_from_lidar(self, numbers: Tensor) -> Tensor:
+        """Global poses [..., 4, 4] float64 of key frames [...]."""
+        return self._tables.global_from_cloud[self._tables.frame_cloud[numbers]]
+
+    def timestamps(self, numbers: Tensor) -> Tensor:
+        """Times [...] float64 of key frames [...], seconds."""
+        return self._tables.frame_time[numbers].double() * 1e-6
+
+    def class_presence(self, class_names: Sequence[str], point_cloud_range: Sequence[float]) -> Tensor:
+        """Which key frames hold which classes, [F, K] bool, in boxes to learn from: in range and with a LiDAR point."""
+        tables = self._tables
+        labels = labels_of(class_names)[tables.box_class.long()]
+        counts = (labels >= 0) & (tables.box_points > 0) & centred_within(tables.box, point_cloud_range)
+        owner = torch.repeat_interleave(torch.arange(len(tables.frame_time)), tables.box_start.diff())
+        presence = torch.zeros(len(tables.frame_time), len(class_names), dtype=torch.bool)
+        presence[owner[counts], labels[counts]] = True
+        return presence
+
     def load_frame(self, number: int, class_names: Sequence[str] = DETECTION_NAMES, num_sweeps: int = 0) -> Frame:
         """A key frame with up to ``num_sweeps`` earlier sweeps, as many as the scene has.
 
         Boxes are those of ``class_names``, wherever they are. Raises DataError naming the point file that is broken.
         """
+        frame = self.load_annotations(number, class_names)
+        return replace(frame, points=torch.cat(self.load_clouds(number, num_sweeps, frame.global_from_lidar)))
+
+    def load_annotations(self, number: int, class_names: Sequence[str] = DETECTION_NAMES) -> Frame:
+        """A key frame without its points."""
         tables = self._tables
-        labels = _labels_of(class_names)
         rows = slice(*tables.box_start[number : number + 2].tolist())
-        label = labels[tables.box_class[rows].long()]
+        label = labels_of(class_names)[tables.box_class[rows].long()]
         known = label >= 0
         return Frame(
-            points=self._load_points(int(tables.frame_cloud[number]), num_sweeps),
+            points=torch.zeros(0, 5),
             global_from_lidar=tables.global_from_cloud[tables.frame_cloud[number]].clone(),
             timestamp=int(tables.frame_time[number]) * 1e-6,
             scene_token=self.scene_token(int(tables.frame_scene[number])),
@@ -132,24 +160,31 @@ class NuScenesIndex:
             visibility=tables.box_visibility[rows][known].long(),
         )
 
-    def _load_points(self, cloud: int, num_sweeps: int) -> Tensor:
-        """Points [N, 5] of a cloud and the sweeps before it, all in the cloud's LiDAR frame."""
+    def load_clouds(
+        self, number: int, num_sweeps: int, global_from_target: Tensor, within: Sequence[float] | None = None
+    ) -> list[Tensor]:
+        """Points [N, 5] of a key frame, then of up to ``num_sweeps`` sweeps before it, a tensor each.
+
+        All are in the coordinates whose pose is ``global_from_target`` [4, 4] float64, which may be scaled or mirrored;
+        only those ``within`` a range (x_min, y_min, z_min, x_max, y_max, z_max) of them are kept.
+        """
         tables = self._tables
-        clouds = [aged(read_points(self._path(cloud)), 0.0)]
-        sweep = int(tables.cloud_previous[cloud])
-        while sweep >= 0 and len(clouds) <= num_sweeps:
-            cloud_from_sweep = relative_pose(tables.global_from_cloud[cloud], tables.global_from_cloud[sweep])
-            age = int(tables.cloud_time[cloud] - tables.cloud_time[sweep]) * 1e-6
-            points = without_ego_returns(read_points(self._path(sweep)))
-            clouds.append(aged(moved_points(cloud_from_sweep, points), age))
-            sweep = int(tables.cloud_previous[sweep])
-        return torch.cat(clouds)
+        target_from_global = torch.linalg.inv(global_from_target)
+        cloud = key = int(tables.frame_cloud[number])
+        clouds: list[Tensor] = []
+        while cloud >= 0 and len(clouds) <= num_sweeps:
+            target_from_cloud = target_from_global @ tables.global_from_cloud[cloud]
+            age = int(tables.cloud_time[key] - tables.cloud_time[cloud]) * 1e-6
+            points = read_points(self._path(cloud))
+            clouds.append(moved_cloud(points, target_from_cloud, age, without_ego=cloud != key, within=within))
+            cloud = int(tables.cloud_previous[cloud])
+        return clouds
 
     def _path(self, cloud: int) -> Path:
         return self.root / self._tables.cloud_path[cloud].decode()
 
 
-def _build(root: Path, version: str, file: Path, fingerprint: str) -> IndexTables:
+def _build(root: Path, version: str, file: Path, fingerprint: str) -> tuple[IndexTables, str]:
     check_tables(root, version)
     try:
         with replacing(file) as temporary:
@@ -157,14 +192,15 @@ def _build(root: Path, version: str, file: Path, fingerprint: str) -> IndexTable
             save_tables(build_tables(root, version), temporary, fingerprint=fingerprint)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{file}: cannot write the index ({error}); give another file as `cache`") from error
-    return load_tables(file)[0]
+    return load_tables(file)
 
 
 def _reopen(root: Path, file: Path) -> NuScenesIndex:
-    return NuScenesIndex(root, load_tables(file)[0], file)
+    tables, fingerprint = load_tables(file)
+    return NuScenesIndex(root, tables, file, fingerprint)
 
 
-def _labels_of(class_names: Sequence[str]) -> Tensor:
+def labels_of(class_names: Sequence[str]) -> Tensor:
     """Label [10] int64 of each detection class: its place in ``class_names``, -1 if it is not among them."""
     unknown = [name for name in class_names if name not in DETECTION_NAMES]
     if unknown:
@@ -182,8 +218,8 @@ def _fingerprint(folder: Path) -> str:
     return json.dumps({path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in found})
 
 
-def _load_if_current(file: Path, fingerprint: str) -> IndexTables | None:
-    """The tables in ``file``, if they were built from this fingerprint or there is nothing to build from."""
+def _load_if_current(file: Path, fingerprint: str) -> tuple[IndexTables, str] | None:
+    """The tables in ``file`` with what they were built from, if it is this fingerprint or there are no tables now."""
     if not file.is_file():
         return None
     try:
@@ -194,6 +230,6 @@ def _load_if_current(file: Path, fingerprint: str) -> IndexTables | None:
         logger.info("%s is not a readable index: building it anew", file)
         return None
     if fingerprint in ("", built_from):
-        return tables
+        return tables, built_from
     logger.info("the tables beside %s have changed: building it anew", file)
     return None

@@ -72,10 +72,11 @@ def rasterise_boxes(boxes: Tensor, grid: BEVGrid) -> Tensor:
     A cell is covered if its centre lies in the box, or if the box's centre lies in the cell: no box on the grid is too
     small to leave a mark.
     """
-    offset = grid.centres(dtype=boxes.dtype, device=boxes.device) - boxes[:, None, None, :2]
-    cos, sin = boxes[:, 6].cos()[:, None, None], boxes[:, 6].sin()[:, None, None]
-    along = offset[..., 0] * cos + offset[..., 1] * sin
-    across = offset[..., 1] * cos - offset[..., 0] * sin
+    centres = grid.centres(dtype=boxes.dtype, device=boxes.device)
+    x, y = centres[0, :, 0] - boxes[:, :1], centres[:, 0, 1] - boxes[:, 1:2]
+    cos, sin = boxes[:, 6:7].cos(), boxes[:, 6:7].sin()
+    along = (x * cos)[:, None, :] + (y * sin)[:, :, None]
+    across = (y * cos)[:, :, None] - (x * sin)[:, None, :]
     covered = (along.abs() <= boxes[:, None, None, 3] / 2) & (across.abs() <= boxes[:, None, None, 4] / 2)
     row, column, inside = (cell[:, None, None] for cell in grid.cells(boxes[:, :2]))
     rows = torch.arange(grid.height, device=boxes.device)[:, None]
