@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from re import fullmatch
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -26,6 +27,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def discard_leftovers(*folders: Path) -> None:
+    """Remove the temporary files of writers that were killed; nobody may be writing into the folders."""
+    for folder in folders:
+        for path in folder.glob(".*"):
+            if fullmatch(r"\.\d+\..+", path.name):
+                path.unlink()
 
 
 def read_tensors(path: Path, what: str, error: type[UserError]) -> tuple[dict[str, Tensor], dict[str, str]]:

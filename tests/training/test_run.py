@@ -27,7 +27,7 @@ def trained(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainin
 
 
 def logged(run: TrainingRun, name: str) -> list[float]:
-    rows = [row for path in run.curves for row in csv.DictReader(path.open())]
+    rows = list(csv.DictReader(run.curves.open()))
     return [float(row[name]) for row in rows if row.get(name)]
 
 
@@ -38,7 +38,7 @@ def test_a_run_leaves_weights_curves_and_a_checkpoint(trained: TrainingRun) -> N
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
     for name in ("train/loss", "train/cls_loss", "train/loc_loss", "train/occ_loss", "val/loss", "lr"):
         assert logged(trained, name), name
-    assert list(trained.out.glob("tensorboard/*/events*"))
+    assert list(trained.out.glob("tensorboard/events*"))
 
 
 def test_every_epoch_is_validated(trained: TrainingRun) -> None:
@@ -77,7 +77,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_last_epoch(
     assert started == [(1, 2, 0.5)]
     assert logged(run, "lr") == pytest.approx(logged(trained, "lr"))
     assert run.finished
-    assert len(run.curves) == 2
+    assert run.curves.read_bytes() == trained.curves.read_bytes()
 
 
 class Steps(ClipModule):

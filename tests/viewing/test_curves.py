@@ -24,15 +24,6 @@ def test_empty_cells_are_left_out_of_each_curve(tmp_path: Path) -> None:
     np.testing.assert_array_equal(curves["val/loss"].steps, [10])
 
 
-def test_curves_of_a_resumed_run_are_joined_where_it_went_on(tmp_path: Path) -> None:
-    (tmp_path / "first.csv").write_text("step,epoch,train/loss\n0,0,3.0\n10,0,2.0\n20,1,9.0\n")
-    (tmp_path / "second.csv").write_text("step,epoch,train/loss,val/loss\n15,1,1.5,\n25,1,,1.0\n")
-    curves = read_curves(tmp_path / "first.csv", tmp_path / "second.csv")
-    np.testing.assert_array_equal(curves["train/loss"].steps, [0, 10, 15])
-    np.testing.assert_array_equal(curves["train/loss"].values, [3.0, 2.0, 1.5])
-    np.testing.assert_array_equal(curves["val/loss"].steps, [25])
-
-
 def test_curves_become_one_well_formed_svg_that_fetches_nothing(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(TABLE)
     svg = curves_svg(read_curves(tmp_path / "metrics.csv"))

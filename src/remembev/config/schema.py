@@ -486,6 +486,10 @@ class OptimizationConfig(Section):
     PCT_START: Share = 0.4
     DIV_FACTOR: Positive = 10.0
     GRAD_NORM_CLIP: Positive = 10.0
+    EMA: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a moving average of the weights, such as 0.999, which is validated and written; ``null``: none."""
+    SAVE_EVERY: CountOrSeconds = "600 s"
+    """A checkpoint to resume from every so many steps of the optimiser, or seconds, beside that of every epoch."""
     PRECISION: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """``auto``: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU."""
 

@@ -8,5 +8,15 @@ from remembev.data.dataset import NuScenesSeqDataset
 from remembev.data.frame import Frame
 from remembev.data.index import NuScenesIndex
 from remembev.data.loader import build_seq_loader
+from remembev.data.sampler import ClipSampler, mixed_seed
 
-__all__ = ["Clip", "Frame", "NuScenesIndex", "NuScenesSeqDataset", "build_seq_loader", "collate_seq"]
+__all__ = [
+    "Clip",
+    "ClipSampler",
+    "Frame",
+    "NuScenesIndex",
+    "NuScenesSeqDataset",
+    "build_seq_loader",
+    "collate_seq",
+    "mixed_seed",
+]

@@ -19,7 +19,7 @@ from torch.utils.data import DistributedSampler
 
 def mixed_seed(*numbers: int) -> int:
     """A seed for torch that is a hash of whole numbers from 0 on: others give another, however near."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0])
 
 
 @contextmanager

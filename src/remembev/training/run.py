@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader, Subset
 
 from remembev.config import Config, config_to_yaml
-from remembev.data import build_seq_loader, collate_seq
+from remembev.data import ClipSampler, build_seq_loader, collate_seq
 from remembev.data.collate import Clip
 from remembev.errors import UserError
-from remembev.files import replacing
-from remembev.models import save_checkpoint, start_from
+from remembev.files import discard_leftovers, replacing
+from remembev.models import TemporalPointPillar, save_checkpoint, start_from
+from remembev.training.averaging import AveragedWeights
 from remembev.training.module import ClipModule
+from remembev.training.resuming import AtomicCheckpoints, Progress, SaveProgress, SeedSteps, restore_curves
 
 logger = logging.getLogger(__name__)
 
@@ -55,60 +58,39 @@ class TrainingRun:
 
     @property
     def resume_from(self) -> Path:
-        """Lightning's checkpoint of the last whole epoch."""
+        """Lightning's latest checkpoint."""
         return self.out / "checkpoints" / "last.ckpt"
 
     @property
-    def curves(self) -> list[Path]:
-        """The logged values, a file for each time the run was started."""
-        return sorted(self.out.glob("logs/*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[-1]))
+    def curves(self) -> Path:
+        """The logged values."""
+        return self.out / "logs" / "metrics.csv"
 
 
 class WriteWeights(Callback):
-    """Writes the weights with their configuration, from one process: before the first step, and after every epoch."""
+    """Writes the weights with their configuration, from one process: before the first step, and after every epoch.
 
-    def __init__(self, run: TrainingRun) -> None:
+    average  whose weights are the run's, if it has one
+    """
+
+    def __init__(self, run: TrainingRun, average: AveragedWeights | None = None) -> None:
         self.run = run
+        self.average = average
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the initial weights, unless the run is resumed."""
-        if trainer.global_step == 0:
-            self._write(trainer, pl_module, self.run.initial_weights)
+        if trainer.global_step == 0 and trainer.is_global_zero:
+            save_checkpoint(self.run.initial_weights, _model(pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the latest weights."""
-        self._write(trainer, pl_module, self.run.weights)
-
-    @staticmethod
-    def _write(trainer: L.Trainer, pl_module: L.LightningModule, path: Path) -> None:
-        if trainer.is_global_zero and isinstance(pl_module, ClipModule):
-            save_checkpoint(path, pl_module.model)
+        if trainer.is_global_zero:
+            save_checkpoint(self.run.weights, self.average.model if self.average else _model(pl_module))
 
 
-class SeedSteps(Callback):
-    """Seeds anew before every epoch and after every batch, by the run's seed and their number.
-
-    Which clips a step draws, and how they are augmented, then does not depend on the model, which draws as well: runs
-    of different models with one seed see the same.
-    """
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the run's seed, which the making of the model has drawn from, and begin again with it."""
-        self.seed = torch.initial_seed()
-        self._seed(0, 0)
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Seed the order of the clips, and the augmentation of the first."""
-        self._seed(trainer.current_epoch, 0)
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        """Seed what the next step draws."""
-        self._seed(trainer.current_epoch, batch_idx + 1)
-
-    def _seed(self, epoch: int, batch: int) -> None:
-        torch.manual_seed(((self.seed * 1_000_003 + epoch) * 1_000_003 + batch) % 2**63)
+def _model(pl_module: L.LightningModule) -> TemporalPointPillar:
+    assert isinstance(pl_module, ClipModule)
+    return pl_module.model
 
 
 def train(
@@ -124,63 +106,95 @@ def train(
 ) -> TrainingRun:
     """Train a configuration on a nuScenes root; weights, curves and checkpoints go to ``out``.
 
-    resume    go on from the last whole epoch of ``out``, if there is one
-    devices   processes, on as many GPUs if there are any (torch.distributed through Lightning)
+    resume    go on where ``out`` was stopped, if it holds a run: to the last bit as if it hadn't been, on a CPU
+    devices   processes, on as many GPUs if there are any; under torchrun the processes are torchrun's
     init      a checkpoint to start from: its weights where the model has them by name, fresh ones elsewhere
 
-    Raises UserError if ``out`` holds a run and ``resume`` isn't set, or holds one of another configuration.
+    Raises UserError if ``out`` holds a run and ``resume`` isn't set, or holds one that was begun differently.
     """
     run = TrainingRun(out)
-    _check(run, cfg, resume)
+    begun = _begun(run, cfg, seed, resume)
+    if run.finished:
+        return run
     quieten_lightning()
-    L.seed_everything(seed, workers=True, verbose=False)
+    L.seed_everything(seed, verbose=False)
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data, seed=seed)
     val_loader = _validation_loader(cfg, data)
     module = ClipModule(cfg)
     if init is not None:
         start_from(module.model, init)
-    with replacing(run.config) as temporary:
-        temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
-    trainer = build_trainer(cfg, run, devices=devices)
-    trainer.fit(
-        module,
-        train_loader,
-        val_loader,
-        ckpt_path=run.resume_from if run.resume_from.is_file() else None,
-        weights_only=True,
-    )
+    trainer = build_trainer(cfg, run, devices=devices, seed=seed, begun=begun)
+    if begun is not None:
+        if trainer.world_size != begun.processes:
+            raise UserError(f"{run.out} was begun with {begun.processes} processes, not with {trainer.world_size}")
+        assert isinstance(train_loader.sampler, ClipSampler)
+        train_loader.sampler.set_epoch(begun.epoch, begun.batches * cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU)
+    if trainer.is_global_zero:
+        discard_leftovers(run.out, run.resume_from.parent, run.curves.parent)
+        with replacing(run.config) as temporary:
+            temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
+        assert isinstance(trainer.logger, CSVLogger)
+        restore_curves(trainer.logger, begun.curves if begun else "")
+    trainer.fit(module, train_loader, val_loader, ckpt_path=run.resume_from if begun else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    (out / "finished").touch()
+    if trainer.is_global_zero:
+        (out / "finished").touch()
     return run
 
 
-def build_trainer(cfg: Config, run: TrainingRun, *, devices: int = 1, strategy: str = "ddp") -> L.Trainer:
-    """Lightning's trainer for a configuration; ``strategy`` is that of several devices.
+def build_trainer(
+    cfg: Config,
+    run: TrainingRun,
+    *,
+    devices: int = 1,
+    strategy: str = "ddp",
+    seed: int = 0,
+    begun: Progress | None = None,
+) -> L.Trainer:
+    """Lightning's trainer for a configuration; ``strategy`` is that of several devices, ``begun`` where a run goes on.
 
     The loaders are asked for anew every epoch: Lightning works out once a loading after how many batches it validates,
     and an epoch that turned out shorter would go without.
     """
-    loggers: list[Logger] = [CSVLogger(run.out, name="logs"), TensorBoardLogger(run.out, name="tensorboard")]
+    plan = cfg.OPTIMIZATION
+    devices, nodes = _processes(devices)
+    # Events that a run which was killed has written after its checkpoint are hidden from the step on where it goes on.
+    tensorboard = TensorBoardLogger(run.out, name="tensorboard", version="", purge_step=begun.step if begun else 0)
+    log_every = min(_LOG_EVERY, plan.BATCHES_PER_EPOCH or _LOG_EVERY)
+    average = None if plan.EMA is None else AveragedWeights(plan.EMA)
     return L.Trainer(
-        max_epochs=cfg.OPTIMIZATION.NUM_EPOCHS,
-        limit_train_batches=cfg.OPTIMIZATION.BATCHES_PER_EPOCH,
+        max_epochs=plan.NUM_EPOCHS,
+        limit_train_batches=plan.BATCHES_PER_EPOCH,
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=devices,
-        strategy="auto" if devices == 1 else strategy + "_find_unused_parameters_true" * _has_lone_frames(cfg),
-        precision=_PRECISIONS[resolve_precision(cfg.OPTIMIZATION.PRECISION)],  # type: ignore[arg-type]
-        logger=loggers,
-        log_every_n_steps=min(_LOG_EVERY, cfg.OPTIMIZATION.BATCHES_PER_EPOCH or _LOG_EVERY),
+        num_nodes=nodes,
+        strategy="auto" if devices * nodes == 1 else strategy + "_find_unused_parameters_true" * _has_lone_frames(cfg),
+        precision=_PRECISIONS[resolve_precision(plan.PRECISION)],  # type: ignore[arg-type]
+        logger=[CSVLogger(run.out, name="logs", version=""), tensorboard],
+        log_every_n_steps=log_every,
         callbacks=[
-            ModelCheckpoint(run.resume_from.parent, filename="last", enable_version_counter=False),
-            WriteWeights(run),
-            SeedSteps(),
+            *([] if average is None else [average]),
+            WriteWeights(run, average),
+            SeedSteps(seed),
+            SaveProgress(run.resume_from, run.curves, seed=seed, every=plan.SAVE_EVERY, log_every=log_every),
         ],
+        plugins=[AtomicCheckpoints()],
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+
+
+def _processes(devices: int) -> tuple[int, int]:
+    """Processes on this machine, and machines: what was asked for, or what torchrun has started."""
+    if not (torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()):
+        return devices, 1
+    here, all_of_them = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    if devices not in (1, here):
+        raise UserError(f"torchrun has started {here} processes on this machine, not {devices}: leave --devices out")
+    return here, all_of_them // here
 
 
 def _has_lone_frames(cfg: Config) -> bool:
@@ -195,6 +209,9 @@ def quieten_lightning() -> None:
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own, about torch's pytree
+    # The loader's sampler starts where it is told to.
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
 
 
 def resolve_precision(precision: str) -> str:
@@ -206,14 +223,18 @@ def resolve_precision(precision: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def _check(run: TrainingRun, cfg: Config, resume: bool) -> None:
-    """Whether the run may start: its folder holds no epoch yet, or is to be gone on with as it was begun."""
+def _begun(run: TrainingRun, cfg: Config, seed: int, resume: bool) -> Progress | None:
+    """How far the run is that a folder holds, which has to be the one that is asked for; None without a checkpoint."""
     if not run.resume_from.is_file():
-        return
+        return None
     if not resume:
         raise UserError(f"{run.out} holds a run already: resume it, or give another folder")
     if run.config.read_text(encoding="utf-8") != config_to_yaml(cfg):
         raise UserError(f"{run.config} differs from the configuration given: to resume needs the same one")
+    begun = Progress.read(run.resume_from)
+    if begun.seed != seed:
+        raise UserError(f"{run.out} was begun with seed {begun.seed}, not {seed}: to resume needs the same one")
+    return begun
 
 
 def _validation_loader(cfg: Config, data: Path) -> DataLoader[Clip]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,26 +29,18 @@ class Curve:
     values: NDArray[np.float64]
 
 
-def read_curves(*paths: Path) -> dict[str, Curve]:
-    """The columns of one run's ``metrics.csv`` files, by name, joined along their column ``step``.
+def read_curves(path: Path) -> dict[str, Curve]:
+    """The columns of a run's ``metrics.csv`` along its column ``step``, by name.
 
-    A run that was resumed has a file for each start: what an earlier one logged from the step on at which a later one
-    begins was lost and done again, and is left out. Raises DataError for a file that is missing or no such table.
+    Raises DataError for a file that is missing or no such table.
     """
-    rows: list[dict[str, str]] = []
-    for path in paths:
-        try:
-            with path.open(newline="") as file:
-                later = list(csv.DictReader(file))
-            start = min((float(row["step"]) for row in later), default=math.inf)
-            rows = [row for row in rows if float(row["step"]) < start] + later
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"{path} is no table of training curves: {error}") from error
-    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
     try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
         return {name: curve for name in names if len((curve := _column(rows, name)).steps)}
-    except ValueError as error:
-        raise DataError(f"{paths[-1]} is no table of training curves: {error}") from error
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path} is no table of training curves: {error}") from error
 
 
 def curves_svg(curves: Curves) -> str:

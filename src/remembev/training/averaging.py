@@ -1,0 +1,33 @@
+"""A moving average of the weights, which is what is validated, evaluated and streamed with."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import lightning as L
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from remembev.models import TemporalPointPillar
+
+
+class AveragedWeights(WeightAveraging):
+    """After each step of the optimiser average ← decay · average + (1 − decay) · weights; the first step's is a copy.
+
+    Running statistics of batch normalisation are averaged like weights, so that they go with them. Lightning swaps the
+    average in for validation, and keeps it and the weights themselves in its checkpoints.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Make the average where the weights will be: Lightning moves them to their device only after this."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+
+    @property
+    def model(self) -> TemporalPointPillar:
+        """The model with the averaged weights."""
+        assert self._average_model is not None
+        return cast(TemporalPointPillar, self._average_model.module.model)
