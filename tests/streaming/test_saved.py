@@ -145,7 +145,7 @@ def test_a_state_of_other_weights_is_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         model.dense_head.get_parameter(next(iter(dict(model.dense_head.named_parameters())))).add_(1e-3)
     with pytest.raises(StreamError, match="the sha256 of its weights is"):
-        detector.load_state(path)
+        StreamingDetector(model).load_state(path)
 
 
 def test_a_state_fits_whatever_only_training_or_the_number_of_scenes_depends_on(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ class ConvGRUBackboneWrapper(nn.Module):
         hidden = state.hidden
         if prev_from_frame is not None:
             hidden = resample_hidden(hidden, prev_from_frame, self.grid)
-        hidden = self.unit(self.features(frames_lidar_t), hidden[:, 0].to(frames_lidar_t.dtype))
+        features = self.features(frames_lidar_t.float())
+        hidden = self.unit(features, hidden[:, 0].to(features.dtype))
         remembered = F.interpolate(self.project(hidden), frames_lidar_t.shape[-2:], mode="bilinear")
-        return frames_lidar_t + remembered, RecurrentState(hidden[:, None].float())
+        return frames_lidar_t + remembered.to(frames_lidar_t.dtype), RecurrentState(hidden[:, None].float())

@@ -200,8 +200,9 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         )
         changed = features * gate(step.occ_logits, features)
         if self.add_read is not None:
-            read = self.add_read(step.readout.to(features.dtype))
-            changed = changed + F.interpolate(read, features.shape[-2:], mode="bilinear", align_corners=False)
+            read = self.add_read(step.readout)
+            resized = F.interpolate(read, features.shape[-2:], mode="bilinear", align_corners=False)
+            changed = changed + resized.to(features.dtype)
         return changed, step.occ_logits, step.state
 
     def follow(self, state: MemoryState, boxes: Tensor, scores: Tensor, count: Tensor) -> MemoryState:

@@ -149,7 +149,7 @@ class XMemBackboneWrapper(nn.Module):
         state = align_state(state, prev_from_frame, elapsed, self.grid)
         state = replace(state, tokens=self._remembered(state.tokens))
 
-        features = self.features(frames_lidar_t)
+        features = self.features(frames_lidar_t.float())
         keys = self.project(features)
         read, tokens = self._read(keys, state.tokens)
         logits, hidden = self.decode(features, read, state.hidden)

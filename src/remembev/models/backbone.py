@@ -39,8 +39,8 @@ class BaseBEVBackbone(nn.Module):
             in_channels = filters
 
     def forward(self, bev: Tensor) -> Tensor:
-        """BEV map [B, C, H_p, W_p] of pillars to spatial_features_2d [B, C_bev, H, W]."""
-        maps = []
+        """BEV map [B, C, H_p, W_p] of pillars to spatial_features_2d [B, C_bev, H, W], in the weights' precision."""
+        bev, maps = bev.to(next(self.parameters()).dtype), []
         for block, deblock in zip(self.blocks, self.deblocks, strict=True):
             bev = block(bev)
             maps.append(deblock(bev))

@@ -18,8 +18,8 @@ from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti
 from remembev.models.detections import Detections
 from remembev.models.recompute import recomputed
-from remembev.models.vfe import build_vfe
-from remembev.ops import scatter_pillars, stage
+from remembev.models.vfe import PillarEncoder, build_vfe
+from remembev.ops import stage
 
 BatchDict = dict[str, Any]
 """One frame of every clip of a batch, [B, ...] a key, or whole clips, [B, T, ...] a key."""
@@ -37,8 +37,9 @@ class TemporalPointPillar(nn.Module):
         super().__init__()
         self.cfg = cfg
         backbone = cfg.MODEL.BACKBONE_2D
-        self.vfe = build_vfe(cfg.MODEL.VFE, cfg.DATA_CONFIG)
-        self.backbone_2d = BaseBEVBackbone(backbone, self.vfe.num_features)
+        vfe = build_vfe(cfg.MODEL.VFE, cfg.DATA_CONFIG)
+        self.vfe: PillarEncoder = vfe
+        self.backbone_2d = BaseBEVBackbone(backbone, vfe.num_features)
         self.agents = cfg.DATA_CONFIG.AGENT_SLOTS
         self.memory: BEVMemory[Any] = build_memory(
             cfg.MODEL.MEMORY, backbone.num_bev_features, cfg.feature_grid, self.agents
@@ -123,10 +124,7 @@ class TemporalPointPillar(nn.Module):
 
     def step(self, batch_dict_t: BatchDict, t: int, state: Tensors, progress: float = 1.0) -> tuple[BatchDict, Tensors]:
         """``forward_single_timestep`` with the state of the memory given and returned: nothing is kept."""
-        features, coords = self.vfe(batch_dict_t["points"], batch_dict_t["num_points"])
-        with stage("scatter"):
-            grid = self.cfg.DATA_CONFIG.pillar_grid
-            bev = scatter_pillars(features, coords, len(batch_dict_t["points"]), grid)
+        bev = self.vfe.to_bev(batch_dict_t["points"], batch_dict_t["num_points"])
         with stage("backbone"):
             spatial_features_2d = self.backbone_2d(bev)
         with stage("memory"):

@@ -6,6 +6,7 @@ bfloat16 resolves a coordinate of 50 m to 0.25 m.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from remembev.config.schema import DataConfig, VFEConfig
-from remembev.ops import assign_pillars, stage, voxelise
+from remembev.ops import assign_pillars, scatter_pillars, stage, voxelise
 
 NUM_POINT_FEATURES = 5
 """x, y, z, intensity, age."""
@@ -44,7 +45,15 @@ class PFNLayer(nn.Module):
         return F.batch_norm(rows, mean, variance, norm.weight, norm.bias, eps=norm.eps)
 
 
-class _PillarEncoder(nn.Module):
+class PillarEncoder(nn.Module, ABC):
+    """What makes a BEV map of points."""
+
+    @abstractmethod
+    def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
+        """The BEV map [B, C, H, W] of points [B, N, 5], num_points [B] of them real."""
+
+
+class PillarFeatureNet(PillarEncoder):
     """What the encoders share: the inputs of a point and the layers; they differ in how points are pooled."""
 
     def __init__(self, cfg: VFEConfig, data: DataConfig) -> None:
@@ -60,6 +69,16 @@ class _PillarEncoder(nn.Module):
             self.pfn_layers.append(PFNLayer(in_channels, filters // 2))
             in_channels = filters // 2 * 2
         self.pfn_layers.append(PFNLayer(in_channels, self.num_features))
+
+    @abstractmethod
+    def forward(self, points: Tensor, num_points: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [P, C] and (sample, row, column) [P, 3] of the pillars of points [B, N, 5], num_points [B] real."""
+
+    def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
+        """The BEV map [B, C, H, W] of points [B, N, 5], num_points [B] of them real."""
+        features, coords = self(points, num_points)
+        with stage("scatter"):
+            return scatter_pillars(features, coords, len(points), self.grid)
 
     def _inputs(self, points: Tensor, mean: Tensor, coords: Tensor) -> Tensor:
         """Points [..., 5] with their offsets to the pillar's mean [..., 3] and to the centre of its cell [..., 3]."""
@@ -81,7 +100,7 @@ class _PillarEncoder(nn.Module):
         return pool(last(x))
 
 
-class PillarVFE(_PillarEncoder):
+class PillarVFE(PillarFeatureNet):
     """Encoder of hard voxels.
 
     The padding of a pillar is zeroed before the first layer, yet takes part in the normalisation's statistics and in
@@ -110,7 +129,7 @@ class PillarVFE(_PillarEncoder):
         return features, pillars.coords
 
 
-class DynPillarVFE(_PillarEncoder):
+class DynPillarVFE(PillarFeatureNet):
     """Encoder of all points of every pillar: no padding, nothing truncated."""
 
     def forward(self, points: Tensor, num_points: Tensor) -> tuple[Tensor, Tensor]:

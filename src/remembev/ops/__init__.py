@@ -4,12 +4,13 @@ from remembev.ops.memory_read import read_memory, similarity
 from remembev.ops.pillars import encode_pillars
 from remembev.ops.rank import rank_in_group
 from remembev.ops.scatter import scatter_pillars
-from remembev.ops.stages import StageTimer, stage
+from remembev.ops.stages import StageObserver, StageTimer, stage
 from remembev.ops.voxelise import PillarAssignment, Pillars, assign_pillars, voxelise
 
 __all__ = [
     "PillarAssignment",
     "Pillars",
+    "StageObserver",
     "StageTimer",
     "assign_pillars",
     "encode_pillars",

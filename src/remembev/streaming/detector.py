@@ -54,10 +54,18 @@ class StreamingDetector:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, device: str | torch.device = "cpu", *, streaming: StreamingConfig | None = None
+        cls,
+        path: str | Path,
+        device: str | torch.device = "cpu",
+        *,
+        dtype: torch.dtype = torch.float32,
+        streaming: StreamingConfig | None = None,
     ) -> StreamingDetector:
-        """A detector with the weights and the configuration of a checkpoint."""
-        return cls(load_checkpoint(path), device, streaming=streaming)
+        """A detector with the weights and the configuration of a checkpoint.
+
+        dtype  of the convolutions of backbone and head: float32, or bfloat16, which is about twice as fast
+        """
+        return cls(ModelEngine(load_checkpoint(path), device, dtype), streaming=streaming)
 
     @property
     def cfg(self) -> Config:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from remembev.config import Config
 from remembev.memory import Tensors, gate
-from remembev.models import Detections, TemporalPointPillar
+from remembev.models import Detections, TemporalPointPillar, fuse_for_inference
 
 _GOING_ON = 1
 """Frame number of every step: at 0 a model would start anew by itself, here the first state is given."""
@@ -61,21 +61,20 @@ class Engine(Protocol):
 
 
 class ModelEngine:
-    """A model in PyTorch."""
+    """A model in PyTorch, as it is when the engine is made: training it on changes nothing here."""
 
-    def __init__(self, model: TemporalPointPillar, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, model: TemporalPointPillar, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        """An engine on ``device`` whose backbone and head work in ``dtype``, float32 or bfloat16."""
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        self.weights = digest(model.state_dict())
+        self.model = fuse_for_inference(model, dtype).to(self.device)
 
     @property
     def cfg(self) -> Config:
         """The model's configuration."""
         return self.model.cfg
-
-    @property
-    def weights(self) -> str:
-        """Digest of the weights as they are now."""
-        return digest(self.model.state_dict())
 
     def initial_state(self) -> Tensors:
         """The memory before a first frame."""
