@@ -123,9 +123,21 @@ def test_the_benchmark_names_every_stage_of_a_step(
     checkpoint: Path, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert remembev(monkeypatch, "bench", checkpoint, "--data", sim_root, "--frames", 2, "--json") == 0
-    times = json.loads(capsys.readouterr().out)["median_ms"]
-    assert list(times) == ["voxelise", "vfe", "scatter", "backbone", "memory", "head", "nms", "step"]
-    assert sum(list(times.values())[:-1]) < 1.5 * times["step"]
+    for name, way in json.loads(capsys.readouterr().out)["ways"].items():
+        first = ["voxelise", "vfe", "scatter"] if name == "plain" else ["pillars"]
+        times = {stage: found["median_ms"] for stage, found in way["stages"].items()}
+        assert list(times) == [*first, "backbone", "memory", "head", "nms"]
+        assert sum(times.values()) < 1.5 * way["median_ms"]
+
+
+def test_the_benchmark_of_fresh_weights_is_a_table_with_floors(
+    sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [part for override in SMALL for part in ("--set", override)]
+    assert remembev(monkeypatch, "bench", "tiny", "--data", sim_root, "--frames", 2, *changes) == 0
+    shown = capsys.readouterr().out
+    for word in ("plain", "float32", "floor", "bfloat16", "pillars", "times as fast", "reached meanwhile"):
+        assert word in shown
 
 
 def test_a_key_that_does_not_exist_is_named_with_the_one_that_is_meant(

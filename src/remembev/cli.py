@@ -266,7 +266,10 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the times as JSON.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Time each stage of a streaming step: the median of many, on the first scene of the test split.
+    """Time each stage of a streaming step, on the first scene of the test split, against its floor on this machine.
+
+    Three ways side by side: plain eager PyTorch with padded pillars and loops over boxes (OpenPCDet's way), float32 and
+    bfloat16. The floor is what operations and bytes take at least, at rates measured in the same run.
 
     With --stream: whether time, memory or state grow, early against late in a stream over that scene to and fro.
     With --training: peak memory and time of a training step, for whole clips, with CHECKPOINT and with CHUNK.
@@ -284,32 +287,27 @@ def bench(
         return
     if stream is not None and out is None:
         raise UserError("--stream writes a table and a picture: say where with --out")
+    from remembev.bench import compare_steps, make_selective, step_table
     from remembev.data import NuScenesIndex
-    from remembev.models import build_model
-    from remembev.streaming import StreamingDetector, bench_scene
+    from remembev.models import build_model, load_checkpoint
+    from remembev.streaming import StreamingDetector
 
-    if model.endswith(".safetensors"):
-        detector = StreamingDetector.from_checkpoint(model, device)
-    else:
-        detector = StreamingDetector(build_model(load_config(model, overrides or ())), device)
-    data_cfg = detector.cfg.DATA_CONFIG
+    is_fresh = not model.endswith(".safetensors")
+    measured = build_model(load_config(model, overrides or ())) if is_fresh else load_checkpoint(model)
+    data_cfg = measured.cfg.DATA_CONFIG
     index = NuScenesIndex.open(data, version or data_cfg.VERSION)
     scene = index.split_scenes(data_cfg.DATA_SPLIT.test)[0]
     if stream is not None and out is not None:
+        detector = StreamingDetector(measured, device)
         _bench_stream(detector, index, scene, stream, out, f"{model} on {device}", as_json=as_json)
         return
-    times = bench_scene(detector, index, scene, frames=frames)
-    milliseconds = {name: 1e3 * seconds for name, seconds in {**times.stages, "step": times.step}.items()}
+    if is_fresh:
+        make_selective(measured, index, scene)
+    report = compare_steps(measured, index, scene, frames=frames, device=device)
     if as_json:
-        print(json.dumps({"device": device, "frames": times.frames, "median_ms": milliseconds}, indent=2))
+        print(json.dumps({"device": device, **report.to_json()}, indent=2))
         return
-    table = Table(title=f"{model} on {device}: median of {times.frames} steps")
-    table.add_column("stage")
-    table.add_column("ms", justify="right")
-    table.add_column("share", justify="right")
-    for name, value in milliseconds.items():
-        table.add_row(name, f"{value:.2f}", f"{value / milliseconds['step']:.0%}", end_section=name == "nms")
-    console.print(table)
+    console.print(step_table(report, f"{model} on {device}: medians of {frames} steps"))
 
 
 def _bench_stream(

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from remembev.bench import time_steps
 from remembev.config import Config, config_to_yaml, load_config
 from remembev.data import NuScenesIndex
 from remembev.evaluation import DetectionScore, evaluate_checkpoint, score_table
 from remembev.evaluation.run import METRICS_FILE
 from remembev.files import replacing
 from remembev.simulate import SimulationSettings, simulate_dataset
-from remembev.streaming import StreamingDetector, bench_scene
+from remembev.streaming import StreamingDetector
 from remembev.training import TrainingRun, train
 from remembev.viewing import Report, read_curves, save_frames, watch_keyframe, watch_scene, write_movie, write_report
 
@@ -88,7 +89,7 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
             save_frames(pictures["strip.png"], strip, min_score=_MIN_SCORE)
     if keyframe is not None:
         save_frames(pictures["keyframe.png"], [watch_keyframe(detector, keyframe)], min_score=_MIN_SCORE)
-    times = bench_scene(detector, index, scene, frames=_BENCH_FRAMES)
+    times = time_steps({"": detector}, index, scene, frames=_BENCH_FRAMES)[""]
 
     report = out / "report.html"
     write_report(

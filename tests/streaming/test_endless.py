@@ -12,10 +12,10 @@ from tests.conftest import SMALL
 from tests.streaming.frames import cloud, listening_model, pose
 
 from remembev import StreamingDetector, load_config
+from remembev.bench.step import frames_to_fill
 from remembev.data import NuScenesIndex
 from remembev.memory import TokenStore
 from remembev.streaming import Moment, StreamCurve, StreamState, measure_stream
-from remembev.streaming.bench import frames_to_fill
 from remembev.streaming.endless import SCENE, STEP, endless_scene
 
 

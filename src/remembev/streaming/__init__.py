@@ -1,11 +1,10 @@
 """Streaming: one frame in, boxes out, a memory for every scene.
 
 ``detector.py`` steps, ``engine.py`` is what it steps with, ``policy.py`` says which frame follows which, ``state.py``
-what is kept of a scene, ``saved.py`` keeps it on disk; ``scene.py`` streams a data set, ``bench.py`` and ``endless.py``
-measure.
+what is kept of a scene, ``saved.py`` keeps it on disk; ``scene.py`` streams a data set, ``endless.py`` measures
+one without end.
 """
 
-from remembev.streaming.bench import StepTimes, bench_scene
 from remembev.streaming.detector import StreamingDetector
 from remembev.streaming.endless import Comparison, StreamCurve, measure_stream
 from remembev.streaming.engine import Engine, ModelEngine, Seen
@@ -19,11 +18,9 @@ __all__ = [
     "ModelEngine",
     "Moment",
     "Seen",
-    "StepTimes",
     "StreamCurve",
     "StreamState",
     "StreamingDetector",
-    "bench_scene",
     "continue_scene",
     "frame_record",
     "measure_stream",

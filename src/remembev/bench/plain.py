@@ -1,0 +1,101 @@
+"""The same model as OpenPCDet would run it, in plain eager PyTorch: what a faster step is measured against.
+
+Padded pillars, a map of channels first filled a sample at a time, normalisation as layers of their own, every anchor
+decoded, and suppression a box at a time. It gives the same boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from remembev.config.schema import PostProcessingConfig
+from remembev.geometry import iou_bev
+from remembev.models import Detections, HeadOutput, TemporalPointPillar
+from remembev.models.box_coder import decode_boxes
+from remembev.models.dense_head import SingleHead
+from remembev.models.temporal import BatchDict
+from remembev.models.vfe import PillarEncoder, PillarFeatureNet
+from remembev.ops import stage
+from remembev.streaming import ModelEngine
+
+
+class PlainEngine(ModelEngine):
+    """A model whose parts work in OpenPCDet's way."""
+
+    def __init__(self, model: TemporalPointPillar, device: str | torch.device = "cpu") -> None:
+        super().__init__(model, device)
+        self.model = _PlainModel(model).eval().to(self.device)
+
+
+class _PlainModel(TemporalPointPillar):
+    def __init__(self, model: TemporalPointPillar) -> None:
+        super().__init__(model.cfg)
+        self.load_state_dict(model.state_dict())
+        self.vfe = _PlainVFE(self.vfe)
+
+    def detect(self, batch_dict_t: BatchDict) -> list[Detections]:
+        outputs, post = batch_dict_t["predictions"], self.cfg.MODEL.POST_PROCESSING
+        with stage("nms"):
+            return [
+                _joined(
+                    [_detect(*of_head, sample, post) for of_head in zip(self.dense_head.heads, outputs, strict=True)]
+                )
+                for sample in range(len(outputs[0].cls_preds))
+            ]
+
+
+class _PlainVFE(PillarEncoder):
+    def __init__(self, encoder: PillarEncoder) -> None:
+        super().__init__()
+        assert isinstance(encoder, PillarFeatureNet)
+        self.encoder = encoder
+
+    def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
+        features, coords = self.encoder(points, num_points)
+        grid, maps = self.encoder.grid, []
+        with stage("scatter"):
+            for sample in range(len(points)):
+                of_sample = coords[:, 0] == sample
+                cell = coords[of_sample, 1] * grid.width + coords[of_sample, 2]
+                bev = features.new_zeros(features.shape[1], grid.height * grid.width)
+                bev[:, cell] = features[of_sample].T
+                maps.append(bev.view(-1, grid.height, grid.width))
+            return torch.stack(maps)
+
+
+def _detect(head: SingleHead, output: HeadOutput, sample: int, post: PostProcessingConfig) -> Detections:
+    """The boxes of one head."""
+    scores = output.cls_preds[sample].sigmoid()
+    anchors = torch.arange(len(head.anchors), device=scores.device)
+    boxes = decode_boxes(output.box_preds[sample], head.anchors.boxes(anchors))
+    if output.dir_preds is not None:
+        boxes[:, 6] = head.direction.resolve(boxes[:, 6], output.dir_preds[sample].argmax(dim=-1))
+    found = []
+    for class_index, label in enumerate(head.class_ids):
+        of_class = scores[:, class_index]
+        (high,) = (of_class >= post.SCORE_THRESH).nonzero(as_tuple=True)
+        best = high[of_class[high].topk(min(len(high), post.NMS_CONFIG.NMS_PRE_MAXSIZE)).indices]
+        kept = best[_greedy(boxes[best], post.NMS_CONFIG.NMS_THRESH)][: post.NMS_CONFIG.NMS_POST_MAXSIZE]
+        found.append(Detections(boxes[kept], of_class[kept], label.expand(len(kept))))
+    return _joined(found)
+
+
+def _greedy(boxes: Tensor, threshold: float) -> Tensor:
+    """Indices of the boxes [N, ≥7], best first, that stay: a loop over boxes."""
+    left, kept = torch.arange(len(boxes), device=boxes.device), []
+    while len(left):
+        best, others = left[:1], left[1:]
+        kept.append(best)
+        left = others[iou_bev(boxes[best].expand(len(others), -1), boxes[others]) <= threshold]
+    return torch.cat(kept) if kept else left
+
+
+def _joined(parts: Sequence[Detections]) -> Detections:
+    return Detections(
+        torch.cat([part.boxes for part in parts]),
+        torch.cat([part.scores for part in parts]),
+        torch.cat([part.labels for part in parts]),
+    )

@@ -1,0 +1,196 @@
+"""What a streaming step takes: the time of each stage, how far that is above its floor, and above OpenPCDet's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from math import ceil
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+
+from remembev.bench.machine import MachineRates
+from remembev.bench.plain import PlainEngine
+from remembev.bench.work import Work, count_work
+from remembev.config.schema import MemoryConfig, measure
+from remembev.data import Frame, NuScenesIndex
+from remembev.models import TemporalPointPillar
+from remembev.ops import StageTimer
+from remembev.streaming import ModelEngine, StreamingDetector
+from remembev.streaming.endless import SCENE, endless_scene
+
+PLAIN = "plain"
+"""OpenPCDet's way, in eager PyTorch."""
+DENSE = ("voxelise", "vfe", "scatter", "pillars", "backbone", "head")
+"""The stages from points to the head's outputs, less the memory."""
+_ROUNDED = ("backbone", "head")
+"""The stages that work in bfloat16 where it is asked for."""
+_LOOKS = 5
+_CANDIDATES = 300
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds of ``frames`` steps: medians of each stage, in the order they run, and of the whole step."""
+
+    stages: dict[str, float]
+    step: float
+    slowest: float  # 99th percentile of the whole step
+    frames: int
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One model's step done in several ways, frame by frame in turn, and what the machine could do meanwhile."""
+
+    times: dict[str, StepTimes]
+    work: dict[str, dict[str, Work]]
+    dtypes: dict[str, torch.dtype]
+    rates: MachineRates
+
+    def floor(self, way: str, stage: str) -> float:
+        """Seconds that a stage takes at least at the machine's rates."""
+        dtype = self.dtypes[way] if stage in _ROUNDED else torch.float32
+        return self.work[way][stage].floor(self.rates, dtype)
+
+    def dense_share(self, way: str) -> float:
+        """Rate of the dense part, from points to the head's outputs, over that of a convolution."""
+        stages = [name for name in self.times[way].stages if name in DENSE]
+        operations = sum(self.work[way][name].operations for name in stages)
+        seconds = sum(self.times[way].stages[name] for name in stages)
+        return operations / seconds / self.rates.convolution(self.dtypes[way])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values: milliseconds, bytes and operations a second."""
+        dtypes = sorted(set(self.dtypes.values()), key=str)
+        return {
+            "bytes_per_s": self.rates.bandwidth,
+            "matmul_per_s": {str(dtype): self.rates.matmul(dtype) for dtype in dtypes},
+            "convolution_per_s": {str(dtype): self.rates.convolution(dtype) for dtype in dtypes},
+            "ways": {way: self._way_to_json(way) for way in self.times},
+        }
+
+    def _way_to_json(self, way: str) -> dict[str, Any]:
+        times = self.times[way]
+        stages = {
+            name: {
+                "median_ms": 1e3 * seconds,
+                "floor_ms": 1e3 * self.floor(way, name),
+                "operations": self.work[way][name].operations,
+                "bytes": self.work[way][name].nbytes,
+            }
+            for name, seconds in times.stages.items()
+        }
+        return {
+            "frames": times.frames,
+            "median_ms": 1e3 * times.step,
+            "p99_ms": 1e3 * times.slowest,
+            "dense_share_of_convolution": self.dense_share(way),
+            "stages": stages,
+        }
+
+
+def compare_steps(
+    model: TemporalPointPillar, index: NuScenesIndex, scene: int, *, frames: int, device: str = "cpu"
+) -> StepReport:
+    """One model in OpenPCDet's way, in float32 and in bfloat16, each on the same frames in turn."""
+    dtypes = {PLAIN: torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    engines: dict[str, ModelEngine] = {PLAIN: PlainEngine(model, device)}
+    engines |= {way: ModelEngine(model, device, dtype) for way, dtype in dtypes.items() if way != PLAIN}
+    detectors = {way: StreamingDetector(engine) for way, engine in engines.items()}
+    rates = MachineRates(StageTimer(torch.device(device)), (torch.float32, torch.bfloat16))
+    times = time_steps(detectors, index, scene, frames=frames, now_and_then=rates.look)
+    return StepReport(times, {way: _work(one, index, scene) for way, one in detectors.items()}, dtypes, rates)
+
+
+def time_steps(
+    detectors: Mapping[str, StreamingDetector],
+    index: NuScenesIndex,
+    scene: int,
+    *,
+    frames: int,
+    now_and_then: Callable[[], None] = lambda: None,
+) -> dict[str, StepTimes]:
+    """Time ``frames`` steps of each detector over a scene's key frames, to and fro, once the memory is full.
+
+    All are of one model and take each frame in turn; ``now_and_then`` is called a few times in between.
+    """
+    steps = endless_scene(next(iter(detectors.values())), index, scene)
+    _fill_memories(detectors, steps)
+    timers = {name: StageTimer(detector.device) for name, detector in detectors.items()}
+    whole: dict[str, list[float]] = {name: [] for name in detectors}
+    for number, (frame, now) in enumerate(islice(steps, frames)):
+        if number % ceil(frames / _LOOKS) == 0:
+            now_and_then()
+        for name, detector in detectors.items():
+            started = timers[name].now()
+            with timers[name].recording():
+                detector.step(frame.points, frame.global_from_lidar, now, SCENE)
+            whole[name].append(timers[name].now() - started)
+    for detector in detectors.values():
+        detector.reset(SCENE)
+    return {name: _times(timers[name], whole[name]) for name in detectors}
+
+
+def frames_to_fill(cfg: MemoryConfig, interval: float) -> int:
+    """Frames, ``interval`` seconds apart, until the working memory is full, and then the long-term memory."""
+    if cfg.FUSION == "none":
+        return 2
+    every = cfg.MEM_EVERY if isinstance(cfg.MEM_EVERY, int) else ceil(measure(cfg.MEM_EVERY) / interval)
+    consolidations = ceil(cfg.LONG_TERM.MAX_TOKENS / cfg.LONG_TERM.PROTOTYPES)
+    return every * (cfg.max_frames + consolidations * (cfg.max_frames - cfg.min_frames))
+
+
+@torch.no_grad()
+def make_selective(model: TemporalPointPillar, index: NuScenesIndex, scene: int) -> None:
+    """Shift the scores of a model with fresh weights so that a frame has some 300 candidates, as a trained one's has.
+
+    Otherwise there is nothing to suppress, or everything, and the time of the last stage means nothing.
+    """
+    frame = index.load_frame(index.scene_frames(scene)[0], model.cfg.CLASS_NAMES, model.cfg.DATA_CONFIG.NUM_SWEEPS)
+    batch_dict = {"points": frame.points[None], "num_points": torch.tensor([len(frame.points)])}
+    batch_dict, _ = model.eval().step(batch_dict, 0, model.memory.initial_state(1))
+    logits = torch.cat([output.cls_preds.flatten() for output in batch_dict["predictions"]])
+    threshold = torch.tensor(model.cfg.MODEL.POST_PROCESSING.SCORE_THRESH).logit()
+    lowest = logits.topk(min(_CANDIDATES, len(logits))).values[-1]
+    for head in model.dense_head.heads:
+        bias = head.conv_cls[-1].bias
+        assert isinstance(bias, torch.Tensor)
+        bias += threshold - lowest
+
+
+def _fill_memories(detectors: Mapping[str, StreamingDetector], steps: Iterator[tuple[Frame, float]]) -> None:
+    """Let one detector fill its memory, and give what it remembers to all."""
+    *_, fastest = detectors.values()
+    fastest.reset(SCENE)
+    first, second = next(steps), next(steps)
+    warmup = frames_to_fill(fastest.cfg.MODEL.MEMORY, interval=second[1] - first[1])
+    for frame, now in chain((first, second), islice(steps, warmup - 2)):
+        fastest.step(frame.points, frame.global_from_lidar, now, SCENE)
+    filled = fastest.state(SCENE)
+    frame, now = next(steps)
+    for detector in detectors.values():
+        detector.restore(SCENE, filled)
+        detector.step(frame.points, frame.global_from_lidar, now, SCENE)
+
+
+def _times(timer: StageTimer, whole: list[float]) -> StepTimes:
+    slowest = quantiles(whole, n=100, method="inclusive")[98] if len(whole) > 1 else whole[0]
+    return StepTimes(
+        {name: median(seconds) for name, seconds in timer.seconds.items()}, median(whole), slowest, len(whole)
+    )
+
+
+def _work(detector: StreamingDetector, index: NuScenesIndex, scene: int) -> dict[str, Work]:
+    steps = endless_scene(detector, index, scene)
+
+    def step() -> None:
+        frame, now = next(steps)
+        detector.step(frame.points, frame.global_from_lidar, now, SCENE)
+
+    step()
+    work = count_work(step, step)
+    detector.reset(SCENE)
+    return work
