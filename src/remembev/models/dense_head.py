@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,10 @@ from remembev.geometry import BEVGrid
 from remembev.models.anchors import AnchorGrid
 from remembev.models.backbone import conv_norm_relu
 from remembev.models.box_coder import CODE_SIZE, decode_boxes, encode_boxes
-from remembev.models.detections import Detections
+from remembev.models.detections import Detections, PaddedDetections
 from remembev.models.direction import DirectionBins
 from remembev.models.losses import sigmoid_focal_loss, weighted_l1_loss
-from remembev.models.post_processing import select_candidates, suppress
+from remembev.models.post_processing import best_of_classes, select_candidates, suppress, suppress_padded
 from remembev.models.targets import BACKGROUND, AxisAlignedTargetAssigner, HeadTargets
 
 _PRIOR = 0.01  # score of every anchor before training
@@ -36,6 +36,14 @@ class HeadOutput:
     cls_preds: Tensor  # [B, N, K] logits
     box_preds: Tensor  # [B, N, 10] box codes
     dir_preds: Tensor | None  # [B, N, bins] logits, with a direction classifier
+
+
+class Undecoded(NamedTuple):
+    """Predicted boxes before they are decoded."""
+
+    codes: Tensor  # [..., 10]
+    anchors: Tensor  # [..., 7]
+    sector: Tensor | None  # [...] int64 of the direction, with a direction classifier
 
 
 class SingleHead(nn.Module):
@@ -125,14 +133,10 @@ class SingleHead(nn.Module):
             losses["dir_loss"] = weights.dir_weight * (entropy * positive_weight).sum()
         return losses
 
-    def candidates(self, output: HeadOutput, sample: int, post: PostProcessingConfig) -> Detections:
-        """The boxes of one sample that are worth suppressing, decoded."""
-        scores = output.cls_preds[sample].float().sigmoid()
-        anchor, class_index = select_candidates(scores, post)
-        boxes = decode_boxes(output.box_preds[sample, anchor].float(), self.anchors.boxes(anchor))
-        if output.dir_preds is not None:
-            boxes[:, 6] = self.direction.resolve(boxes[:, 6], output.dir_preds[sample, anchor].argmax(dim=-1))
-        return Detections(boxes, scores[anchor, class_index], self.class_ids[class_index])
+    def at(self, output: HeadOutput, sample: Tensor | int, anchor: Tensor) -> Undecoded:
+        """What the head says of the boxes at anchors [...] of samples [...]."""
+        sector = None if output.dir_preds is None else output.dir_preds[sample, anchor].argmax(dim=-1)
+        return Undecoded(output.box_preds[sample, anchor].float(), self.anchors.boxes(anchor), sector)
 
 
 class AnchorHeadMulti(nn.Module):
@@ -146,6 +150,7 @@ class AnchorHeadMulti(nn.Module):
         shared = cfg.SHARED_CONV_NUM_FILTER
         self.shared_conv = nn.Sequential(*conv_norm_relu(nn.Conv2d(in_channels, shared, 3, padding=1, bias=False)))
         anchor_cfgs = {entry.class_name: entry for entry in cfg.ANCHOR_GENERATOR_CONFIG}
+        self.direction = DirectionBins(cfg.NUM_DIR_BINS, cfg.DIR_OFFSET, cfg.DIR_LIMIT_OFFSET)
         self.rpn_heads = nn.ModuleList()
         for head in cfg.RPN_HEAD_CFGS:
             class_ids = [list(class_names).index(name) for name in head.HEAD_CLS_NAME]
@@ -189,11 +194,34 @@ class AnchorHeadMulti(nn.Module):
         return [self._predict_sample(outputs, sample, post) for sample in range(len(outputs[0].cls_preds))]
 
     def _predict_sample(self, outputs: Sequence[HeadOutput], sample: int, post: PostProcessingConfig) -> Detections:
-        found = [head.candidates(output, sample, post) for head, output in zip(self.heads, outputs, strict=True)]
-        boxes = torch.cat([part.boxes for part in found])
-        scores = torch.cat([part.scores for part in found])
-        labels = torch.cat([part.labels for part in found])
-        return suppress(Detections(boxes, scores, labels), post)
+        found, scores, labels = [], [], []
+        for head, output in zip(self.heads, outputs, strict=True):
+            anchor, class_index, score = select_candidates(output.cls_preds[sample], post)
+            found.append(head.at(output, sample, anchor))
+            scores.append(score)
+            labels.append(head.class_ids[class_index])
+        return suppress(Detections(self._decode(found, dim=0), torch.cat(scores), torch.cat(labels)), post)
+
+    def predict_padded(self, outputs: Sequence[HeadOutput], post: PostProcessingConfig) -> PaddedDetections:
+        """The same detections in fixed shapes, NMS_POST_MAXSIZE for each class, to be exported."""
+        found, scores = [], []
+        for head, output in zip(self.heads, outputs, strict=True):
+            anchor, score = best_of_classes(output.cls_preds, post)
+            sample = torch.arange(len(anchor), device=anchor.device)[:, None, None]
+            found.append(head.at(output, sample, anchor))
+            scores.append(score)
+        labels = torch.cat([head.class_ids for head in self.heads])
+        return suppress_padded(self._decode(found, dim=1), torch.cat(scores, dim=1), labels, post)
+
+    def _decode(self, found: Sequence[Undecoded], dim: int) -> Tensor:
+        """Boxes [..., 9] of all heads, one after the other along ``dim``."""
+        codes, anchors = torch.cat([part.codes for part in found], dim), torch.cat([part.anchors for part in found], dim)
+        boxes = decode_boxes(codes, anchors)
+        sectors = [part.sector for part in found if part.sector is not None]
+        if not sectors:
+            return boxes
+        yaw = self.direction.resolve(boxes[..., 6:7], torch.cat(sectors, dim)[..., None])
+        return torch.cat((boxes[..., :6], yaw, boxes[..., 7:]), dim=-1)
 
 
 def _branch(in_channels: int, out_channels: int, cfg: SeparateRegConfig) -> nn.Sequential:

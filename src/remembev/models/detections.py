@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,3 +37,17 @@ class Detections:
     def to(self, device: torch.device | str) -> Detections:
         """The same detections on another device."""
         return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+
+
+class PaddedDetections(NamedTuple):
+    """At most K boxes of each of B frames, best first: fixed shapes, for exported programs and CUDA graphs."""
+
+    boxes: Tensor  # [B, K, 9], zeros pad
+    scores: Tensor  # [B, K], zeros pad
+    labels: Tensor  # [B, K] int64 into CLASS_NAMES, -1 pads
+    count: Tensor  # [B] int64 how many are real
+
+    def of(self, sample: int) -> Detections:
+        """The real ones of one frame."""
+        count = int(self.count[sample])
+        return Detections(self.boxes[sample, :count], self.scores[sample, :count], self.labels[sample, :count])

@@ -1,28 +1,80 @@
-"""From scored boxes to detections: score threshold, limits, and non-maximum suppression a class at a time."""
+"""From scores to detections: score threshold, limits, and non-maximum suppression a class at a time.
+
+Twice: for one frame, at a cost that goes with its candidates, and for a batch in fixed shapes. Both give the same boxes.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from remembev.config.schema import PostProcessingConfig
-from remembev.geometry import nms_bev
-from remembev.models.detections import Detections
-from remembev.ops import rank_in_group
+from remembev.geometry import nms_bev, pick_best_first
+from remembev.models.detections import Detections, PaddedDetections
 
 
-def select_candidates(scores: Tensor, post: PostProcessingConfig) -> tuple[Tensor, Tensor]:
-    """Anchor and class, int64 [Q] each, of scores [N, K] high enough and among a class's best NMS_PRE_MAXSIZE."""
-    anchors, classes = [], []
-    for class_index, class_scores in enumerate(scores.unbind(dim=1)):
-        (anchor,) = (class_scores >= post.SCORE_THRESH).nonzero(as_tuple=True)
-        best = class_scores[anchor].topk(min(len(anchor), post.NMS_CONFIG.NMS_PRE_MAXSIZE)).indices
-        anchors.append(anchor[best])
-        classes.append(torch.full_like(best, class_index))
-    return torch.cat(anchors), torch.cat(classes)
+def select_candidates(logits: Tensor, post: PostProcessingConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Anchor, class and score [Q] each, class by class, of what scores high enough among logits [N, K].
+
+    Of a class it is the best NMS_PRE_MAXSIZE at most; of equal scores those of the lowest anchors.
+    """
+    scores = logits.float().sigmoid().T
+    class_index, anchor = (scores >= post.SCORE_THRESH).nonzero().unbind(dim=1)
+    score, limit = scores[class_index, anchor], post.NMS_CONFIG.NMS_PRE_MAXSIZE
+    if len(score) <= limit:
+        return anchor, class_index, score
+    counts = torch.bincount(class_index).tolist()
+    of_classes = zip(_rating(score, anchor).split(counts), torch.arange(len(score)).split(counts), strict=True)
+    best = torch.cat([index[rating.topk(min(limit, len(index))).indices] for rating, index in of_classes])
+    return anchor[best], class_index[best], score[best]
 
 
 def suppress(candidates: Detections, post: PostProcessingConfig) -> Detections:
     """What non-maximum suppression leaves of the candidates, at most NMS_POST_MAXSIZE a class, best first."""
-    kept = candidates[nms_bev(candidates.boxes, candidates.scores, candidates.labels, post.NMS_CONFIG.NMS_THRESH)]
-    return kept[rank_in_group(kept.labels) < post.NMS_CONFIG.NMS_POST_MAXSIZE]
+    nms = post.NMS_CONFIG
+    boxes, scores, labels = candidates.boxes, candidates.scores, candidates.labels
+    return candidates[nms_bev(boxes, scores, labels, nms.NMS_THRESH, limit=nms.NMS_POST_MAXSIZE)]
+
+
+def best_of_classes(logits: Tensor, post: PostProcessingConfig) -> tuple[Tensor, Tensor]:
+    """Anchors and scores [B, K, NMS_PRE_MAXSIZE] of the best of each class, best first, from logits [B, N, K].
+
+    Where there are fewer anchors, scores of -1 pad.
+    """
+    scores = logits.float().sigmoid().transpose(1, 2)
+    rating = _rating(scores, torch.arange(scores.shape[2], device=scores.device))
+    anchor = rating.topk(min(post.NMS_CONFIG.NMS_PRE_MAXSIZE, scores.shape[2])).indices
+    padding = (0, post.NMS_CONFIG.NMS_PRE_MAXSIZE - anchor.shape[2])
+    return F.pad(anchor, padding), F.pad(scores.gather(2, anchor), padding, value=-1)
+
+
+def suppress_padded(boxes: Tensor, scores: Tensor, labels: Tensor, post: PostProcessingConfig) -> PaddedDetections:
+    """``suppress`` in fixed shapes: C · NMS_POST_MAXSIZE boxes of each frame.
+
+    boxes, scores  [B, C, M, 9] and [B, C, M], the best of each class first
+    labels         [C] of the classes
+    """
+    limit = post.NMS_CONFIG.NMS_POST_MAXSIZE
+    valid = scores >= post.SCORE_THRESH
+    picked = pick_best_first(boxes.flatten(0, 1), valid.flatten(0, 1), post.NMS_CONFIG.NMS_THRESH, limit)
+    picked = picked.view(*scores.shape[:2], limit)
+    kept = scores.gather(2, picked.clamp(min=0)).masked_fill(picked < 0, -1).flatten(1)
+    kept, order = kept.sort(dim=1, descending=True, stable=True)
+    found = kept >= 0
+    label_index = order // limit
+    index = label_index * scores.shape[2] + picked.flatten(1).gather(1, order).clamp(min=0)
+    return PaddedDetections(
+        boxes.flatten(1, 2).gather(1, index[..., None].expand(-1, -1, boxes.shape[3])) * found[..., None],
+        kept.clamp(min=0),
+        labels[label_index].masked_fill(~found, -1),
+        found.sum(dim=1),
+    )
+
+
+def _rating(score: Tensor, anchor: Tensor) -> Tensor:
+    """Float64 that goes by the float32 score [...] first, and among equal ones by the lowest anchor [...].
+
+    Neighbouring float32 are at least 2⁻²⁴ of themselves apart: what the anchor takes off, up to the 2²⁰th, is less.
+    """
+    return score.double() * (1 - anchor * 2.0**-45)
