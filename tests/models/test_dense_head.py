@@ -2,12 +2,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from remembev.config import load_config
 from remembev.config.schema import NMSConfig, PostProcessingConfig
 from remembev.geometry import BEVGrid, wrap_angle
-from remembev.models import AnchorHeadMulti, HeadOutput
+from remembev.models import AnchorHeadMulti, HeadOutput, PaddedDetections
 from remembev.models.box_coder import encode_boxes
 from remembev.models.targets import BACKGROUND, IGNORED
 
@@ -15,6 +16,7 @@ GRID = BEVGrid(-12.8, -12.8, 12.8, 12.8, 32, 32)
 CLASSES = load_config("tiny").CLASS_NAMES
 POST = PostProcessingConfig()
 BEST_50 = PostProcessingConfig(SCORE_THRESH=0.0, NMS_CONFIG=NMSConfig(NMS_PRE_MAXSIZE=50))
+SOME = PostProcessingConfig(SCORE_THRESH=0.015, NMS_CONFIG=NMSConfig(NMS_PRE_MAXSIZE=100, NMS_POST_MAXSIZE=5))
 CHANNELS = 6
 
 
@@ -272,6 +274,39 @@ def test_a_frame_is_detected_as_it_is_alone() -> None:
     assert len(alone) > 10
     torch.testing.assert_close(together[1].scores, alone.scores)
     torch.testing.assert_close(together[1].boxes, alone.boxes)
+
+
+class Padded(nn.Module):
+    def __init__(self, head: AnchorHeadMulti, post: PostProcessingConfig) -> None:
+        super().__init__()
+        self.head, self.post = head, post
+
+    def forward(self, features: torch.Tensor) -> PaddedDetections:
+        return self.head.predict_padded(self.head(features), self.post)
+
+
+@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("post", [BEST_50, SOME, POST], ids=["full", "some", "none"])
+def test_detections_in_fixed_shapes_are_the_same(post: PostProcessingConfig, autocast: bool) -> None:
+    head = anchor_head("USE_DIRECTION_CLASSIFIER=true").eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        outputs = head(features())
+        padded = head.predict_padded(outputs, post)
+        for sample, found in enumerate(head.predict(outputs, post)):
+            same = padded.of(sample)
+            assert torch.equal(same.labels, found.labels)
+            assert torch.equal(same.scores, found.scores)
+            torch.testing.assert_close(same.boxes, found.boxes)
+            assert (padded.labels[sample, len(found) :] == -1).all()
+            assert not padded.boxes[sample, len(found) :].any()
+    assert padded.boxes.shape == (2, 10 * post.NMS_CONFIG.NMS_POST_MAXSIZE, 9)
+
+
+def test_an_exported_head_finds_the_same_boxes_on_any_frame() -> None:
+    padded = Padded(anchor_head("USE_DIRECTION_CLASSIFIER=true").eval(), SOME)
+    exported = torch.export.export(padded, (features(),)).module()
+    for scale in (1.0, 0.0, 4.0):
+        torch.testing.assert_close(exported(scale * features()), padded(scale * features()))
 
 
 def test_a_few_steps_on_one_frame_find_its_boxes() -> None:

@@ -2,7 +2,7 @@ import torch
 
 from remembev.config.schema import NMSConfig, PostProcessingConfig
 from remembev.models import Detections
-from remembev.models.post_processing import select_candidates, suppress
+from remembev.models.post_processing import best_of_classes, select_candidates, suppress
 
 
 def post(pre: int = 1000, most: int = 83, score: float = 0.1) -> PostProcessingConfig:
@@ -17,16 +17,40 @@ def row_of_boxes(count: int, labels: list[int]) -> Detections:
 
 
 def test_scores_below_the_threshold_are_no_candidates() -> None:
-    scores = torch.tensor([[0.1, 0.05], [0.3, 0.2], [0.09, 0.9]])
-    anchor, class_index = select_candidates(scores, post())
-    assert sorted(zip(anchor.tolist(), class_index.tolist(), strict=True)) == [(0, 0), (1, 0), (1, 1), (2, 1)]
+    logits = torch.tensor([[0.1, 0.05], [0.3, 0.2], [0.0999, 0.9]]).logit()
+    anchor, class_index, score = select_candidates(logits, post())
+    assert class_index.tolist() == [0, 0, 1, 1]
+    assert anchor.tolist() == [0, 1, 1, 2]
+    torch.testing.assert_close(score, torch.tensor([0.1, 0.3, 0.2, 0.9]))
 
 
-def test_each_class_keeps_its_best_candidates() -> None:
-    scores = torch.rand(50, 2, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.15
-    anchor, class_index = select_candidates(scores, post(pre=7))
-    for k in range(2):
-        assert anchor[class_index == k].tolist() == scores[:, k].argsort(descending=True)[:7].tolist()
+def logits(anchors: int, classes: int) -> torch.Tensor:
+    """Of bfloat16, so that there are equal ones."""
+    return torch.randn(anchors, classes, generator=torch.Generator().manual_seed(0)).bfloat16()
+
+
+def test_each_class_keeps_its_best_candidates_and_of_equal_ones_the_first() -> None:
+    many = logits(500, 3)
+    anchor, class_index, score = select_candidates(many, post(pre=70))
+    for k in range(3):
+        best = many[:, k].float().sort(descending=True, stable=True).indices[:70]
+        assert anchor[class_index == k].tolist() == best.tolist()
+    assert torch.equal(score, many[anchor, class_index].float().sigmoid())
+
+
+def test_candidates_in_fixed_shapes_are_the_same() -> None:
+    many = logits(500, 3)
+    anchor, score = best_of_classes(many[None], post(pre=70))
+    expected, class_index, scores = select_candidates(many, post(pre=70))
+    for k in range(3):
+        assert torch.equal(anchor[0, k], expected[class_index == k])
+        assert torch.equal(score[0, k], scores[class_index == k])
+
+
+def test_classes_with_fewer_anchors_than_places_are_padded_with_what_scores_too_low() -> None:
+    _, score = best_of_classes(logits(5, 2)[None], post(pre=8, score=0.0))
+    assert (score[..., :5] > 0).all()
+    assert (score[..., 5:] < 0).all()
 
 
 def test_each_class_has_its_own_limit_of_detections() -> None:

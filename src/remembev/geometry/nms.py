@@ -78,26 +78,27 @@ def pick_best_first(boxes: Tensor, valid: Tensor, threshold: float, limit: int) 
     left or ``limit`` are picked. That looks at no more than ``limit`` pairs a box, and its one loop can be exported.
     """
     (where,) = valid.flatten().nonzero(as_tuple=True)
-    row, count = where // valid.shape[1], where.shape[0]
+    row = where // valid.shape[1]
     rects = rectangles(boxes.flatten(0, 1)[where].float())
-    position = torch.arange(count, device=boxes.device)
-    nothing = torch.full((len(boxes),), count, device=boxes.device)
+    position = torch.arange(where.shape[0], device=boxes.device)
+    none = valid.numel()
+    nothing = torch.full((len(boxes),), none, device=boxes.device)
     turns = torch.arange(limit, device=boxes.device)
 
     def goes_on(turn: Tensor, left: Tensor, picked: Tensor) -> Tensor:
         return left.any() & (turn < limit)
 
     def pick(turn: Tensor, left: Tensor, picked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        best = nothing.scatter_reduce(0, row, torch.where(left, position, count), "amin")
+        best = nothing.scatter_reduce(0, row, torch.where(left, position, none), "amin")
         of_row = best[row]
-        struck = overlap_more(rects[:, of_row.clamp(max=count - 1)], rects, threshold) | (position == of_row)
-        picked = torch.where((turns == turn) & (best < count)[:, None], best[:, None], picked)
+        struck = overlap_more(rects[:, of_row.clamp(max=left.shape[0] - 1)], rects, threshold) | (position == of_row)
+        picked = torch.where((turns == turn) & (best < none)[:, None], best[:, None], picked)
         return turn + 1, left & ~struck, picked
 
     nobody = torch.full((len(boxes), limit), -1, device=boxes.device)
     state = (turns.new_zeros(()), torch.ones_like(where, dtype=torch.bool), nobody)
     if torch.compiler.is_compiling():
-        _, _, picked = torch.while_loop(goes_on, pick, state)
+        _, _, picked = torch.while_loop(goes_on, pick, state)  # type: ignore[no-untyped-call]
     else:
         while goes_on(*state):
             state = pick(*state)

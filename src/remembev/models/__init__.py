@@ -3,7 +3,7 @@
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.checkpoint import load_checkpoint, save_checkpoint, start_from
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
-from remembev.models.detections import Detections
+from remembev.models.detections import Detections, PaddedDetections
 from remembev.models.fused import fuse_for_inference
 from remembev.models.temporal import TemporalPointPillar, build_model
 from remembev.models.vfe import DynPillarVFE, PillarVFE, build_vfe
@@ -14,6 +14,7 @@ __all__ = [
     "Detections",
     "DynPillarVFE",
     "HeadOutput",
+    "PaddedDetections",
     "PillarVFE",
     "TemporalPointPillar",
     "build_model",

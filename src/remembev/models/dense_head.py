@@ -215,7 +215,10 @@ class AnchorHeadMulti(nn.Module):
 
     def _decode(self, found: Sequence[Undecoded], dim: int) -> Tensor:
         """Boxes [..., 9] of all heads, one after the other along ``dim``."""
-        codes, anchors = torch.cat([part.codes for part in found], dim), torch.cat([part.anchors for part in found], dim)
+        codes, anchors = (
+            torch.cat([part.codes for part in found], dim),
+            torch.cat([part.anchors for part in found], dim),
+        )
         boxes = decode_boxes(codes, anchors)
         sectors = [part.sector for part in found if part.sector is not None]
         if not sectors:

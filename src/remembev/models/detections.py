@@ -45,9 +45,9 @@ class PaddedDetections(NamedTuple):
     boxes: Tensor  # [B, K, 9], zeros pad
     scores: Tensor  # [B, K], zeros pad
     labels: Tensor  # [B, K] int64 into CLASS_NAMES, -1 pads
-    count: Tensor  # [B] int64 how many are real
+    num_boxes: Tensor  # [B] int64 how many are real
 
     def of(self, sample: int) -> Detections:
         """The real ones of one frame."""
-        count = int(self.count[sample])
+        count = int(self.num_boxes[sample])
         return Detections(self.boxes[sample, :count], self.scores[sample, :count], self.labels[sample, :count])

@@ -1,6 +1,6 @@
 """From scores to detections: score threshold, limits, and non-maximum suppression a class at a time.
 
-Twice: for one frame, at a cost that goes with its candidates, and for a batch in fixed shapes. Both give the same boxes.
+Twice, with the same boxes: for one frame, at a cost that goes with its candidates, and for a batch in fixed shapes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def select_candidates(logits: Tensor, post: PostProcessingConfig) -> tuple[Tenso
     score, limit = scores[class_index, anchor], post.NMS_CONFIG.NMS_PRE_MAXSIZE
     if len(score) <= limit:
         return anchor, class_index, score
-    counts = torch.bincount(class_index).tolist()
-    of_classes = zip(_rating(score, anchor).split(counts), torch.arange(len(score)).split(counts), strict=True)
-    best = torch.cat([index[rating.topk(min(limit, len(index))).indices] for rating, index in of_classes])
+    of_classes = [(class_index == k).nonzero()[:, 0] for k in range(logits.shape[1])]
+    rating = _rating(score, anchor)
+    best = torch.cat([index[rating[index].topk(min(limit, len(index))).indices] for index in of_classes])
     return anchor[best], class_index[best], score[best]
 
 
@@ -60,7 +60,8 @@ def suppress_padded(boxes: Tensor, scores: Tensor, labels: Tensor, post: PostPro
     picked = pick_best_first(boxes.flatten(0, 1), valid.flatten(0, 1), post.NMS_CONFIG.NMS_THRESH, limit)
     picked = picked.view(*scores.shape[:2], limit)
     kept = scores.gather(2, picked.clamp(min=0)).masked_fill(picked < 0, -1).flatten(1)
-    kept, order = kept.sort(dim=1, descending=True, stable=True)
+    order = _rating(kept, torch.arange(kept.shape[1], device=kept.device)).topk(kept.shape[1]).indices
+    kept = kept.gather(1, order)
     found = kept >= 0
     label_index = order // limit
     index = label_index * scores.shape[2] + picked.flatten(1).gather(1, order).clamp(min=0)
@@ -72,9 +73,9 @@ def suppress_padded(boxes: Tensor, scores: Tensor, labels: Tensor, post: PostPro
     )
 
 
-def _rating(score: Tensor, anchor: Tensor) -> Tensor:
-    """Float64 that goes by the float32 score [...] first, and among equal ones by the lowest anchor [...].
+def _rating(score: Tensor, number: Tensor) -> Tensor:
+    """Float64 by which the best come first: of the highest float32 score [...], then of the lowest number [...].
 
-    Neighbouring float32 are at least 2⁻²⁴ of themselves apart: what the anchor takes off, up to the 2²⁰th, is less.
+    Neighbouring float32 are at least 2⁻²⁴ of themselves apart: what a number below 2²⁰ takes off is less.
     """
-    return score.double() * (1 - anchor * 2.0**-45)
+    return score.double() * (1 - number.double() * 2.0**-45)
