@@ -8,12 +8,19 @@ from remembev.config import Config, load_config
 from remembev.data import NuScenesIndex
 
 from .handmade import VERSION, write_handmade
+from .roadside import write_roadside
 
 
 @pytest.fixture(scope="session")
 def hand_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two scenes of five key frames; not to be changed by a test."""
     return write_handmade(tmp_path_factory.mktemp("hand") / "root")
+
+
+@pytest.fixture(scope="session")
+def road_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with points on its objects; not to be changed by a test."""
+    return write_roadside(tmp_path_factory.mktemp("road") / "root")
 
 
 @pytest.fixture(scope="session")

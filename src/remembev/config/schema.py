@@ -65,12 +65,13 @@ class SplitConfig(Section):
 
 
 class GTSamplingConfig(Section):
-    """Ground-truth sampling (SECOND §3.4): objects of other scenes, each with its whole track, pasted into a clip."""
+    """Ground-truth sampling (SECOND §3.4): objects of the training split, pasted into a clip with their tracks."""
 
     SAMPLE_GROUPS: dict[str, Count]
-    """How many objects of each class a clip is given, such as ``{car: 2, bus: 4}``."""
+    """How many objects of each class a clip is given, such as ``{car: 2, bus: 4}``; a few less if there is no room."""
     MIN_POINTS: dict[str, Count] = {}
-    """Points that an object of a class needs in some frame to be worth pasting (``filter_by_min_points``); else 1."""
+    """Points, those of the sweeps included, that an object of a class needs in some frame to be pasted; 1 if not said
+    (OpenPCDet's ``filter_by_min_points``)."""
     LIMIT_WHOLE_SCENE: bool = True
     """``SAMPLE_GROUPS`` counts the objects that a clip has already: only what is missing is pasted."""
     REMOVE_EXTRA_WIDTH: tuple[NonNegative, NonNegative, NonNegative] = (0.0, 0.0, 0.0)

@@ -1,6 +1,7 @@
 """``NuScenesSeqDataset``: clips of a nuScenes-format data set, each a dictionary of [T, ...] tensors.
 
-A clip is loaded, aligned, augmented, cropped and rasterised, in that order.
+A clip's boxes are loaded, joined by pasted objects, aligned, augmented, cropped and rasterised, in that order; its
+points, which are many, are read last and go at once to where their frame has gone.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from remembev.data.collate import Clip, pad_clouds, pad_stack
 from remembev.data.frame import Frame
 from remembev.data.index import NuScenesIndex
 from remembev.data.masks import agent_masks, scene_masks
+from remembev.data.pasting import TrackPaster
 from remembev.data.resampling import balanced_resampling
 from remembev.data.sampler import Draw, seeded
+from remembev.data.tracks import TrackDatabase
 from remembev.errors import DataError
 from remembev.geometry import BEVGrid, relative_pose
 
@@ -67,6 +70,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
         root = root_path or nusc_dataroot or dataset_cfg.DATA_PATH
         self.index = NuScenesIndex.open(root, nusc_version or dataset_cfg.VERSION, cache=cache)
         self.clips = self._find_clips()
+        self.paster = self._open_paster() if training else None
         self._holds = self._find_classes() if training and dataset_cfg.BALANCED_RESAMPLING else None
 
     def _find_clips(self) -> list[range]:
@@ -85,6 +89,15 @@ class NuScenesSeqDataset(Dataset[Clip]):
             self.logger.warning("%s; skipped as too short: %s", needed, ", ".join(short))
         starts = (start for frames in scenes.values() for start in frames[: len(frames) - span + 1])
         return [range(start, start + span, self.stride) for start in starts]
+
+    def _open_paster(self) -> TrackPaster | None:
+        sampling = self.cfg.DATA_AUGMENTOR.GT_SAMPLING
+        if sampling is None:
+            return None
+        database = TrackDatabase.open(self.index, self.cfg.DATA_SPLIT.train, self.cfg.NUM_SWEEPS)
+        return TrackPaster(
+            database, self.index, sampling, self.class_names, self.seq_len, self.stride, self.cfg.POINT_CLOUD_RANGE
+        )
 
     def _find_classes(self) -> Tensor:
         """Which clips hold which classes in some frame, [C, K] bool."""
@@ -113,6 +126,8 @@ class NuScenesSeqDataset(Dataset[Clip]):
                 return self[item.clip]
         numbers = self.clips[item]
         frames = [self.index.load_annotations(number, self.class_names) for number in numbers]
+        if self.paster is not None:
+            frames = self.paster.paste(frames)
         if self.cfg.ALIGNMENT == "explicit":
             frames = aligned_to_last(frames)
         last_from_frame, prev_from_frame = relative_poses(frames)
@@ -134,10 +149,13 @@ class NuScenesSeqDataset(Dataset[Clip]):
         }
 
     def _load_clouds(self, number: int, frame: Frame) -> list[Tensor]:
-        """Points of a frame where the frame is by now, cropped."""
-        return self.index.load_clouds(
-            number, self.cfg.NUM_SWEEPS, frame.global_from_lidar, within=self.cfg.POINT_CLOUD_RANGE
-        )
+        """Points of a frame where the frame is by now, cropped, and then those that were pasted."""
+        within = self.cfg.POINT_CLOUD_RANGE
+        clouds = self.index.load_clouds(number, self.cfg.NUM_SWEEPS, frame.global_from_lidar, within)
+        if self.paster is None:
+            return clouds
+        pasted = frame.boxes[self.paster.is_pasted(frame)]
+        return [*(self.paster.cleared(cloud, pasted) for cloud in clouds), frame.cropped(within).points]
 
     def _masks(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
         boxes = [frame.boxes for frame in frames]

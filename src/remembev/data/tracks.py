@@ -1,0 +1,243 @@
+"""``TrackDatabase``: the objects of a split with their points, frame by frame, cut out once and mapped from one file.
+
+One row is one object in one key frame. The points of a whole data set are several GB: they are written as they are cut
+out, a scene at a time, and only those that are looked at are read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from remembev.data.index import NuScenesIndex
+from remembev.data.tables import FORMAT as INDEX_FORMAT
+from remembev.errors import DataError
+from remembev.files import read_tensors, replacing
+
+FORMAT = "1"
+"""Changes with the meaning of the columns: a database of another format is built anew."""
+
+_DTYPES = {
+    "point_start": torch.int64, "frame": torch.int64, "box": torch.float32, "box_track": torch.int32,
+    "box_points": torch.int32, "box_class": torch.uint8, "box_visibility": torch.uint8,
+}  # fmt: skip
+_CODES = {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.float32: "F32"}
+_POINT_BYTES = 20
+_HEADER_BYTES = 4096
+_SCENES_PER_WORKER = 8
+_CELL = 1.0
+
+
+@dataclass(frozen=True)
+class TrackTables:
+    """Columns of R objects in key frames and their P points; rows by scene, then by track, then by time."""
+
+    points: Tensor  # [P, 5] float32 in the box's frame, x along the heading: x, y, z, intensity, age in s
+    point_start: Tensor  # [R + 1] int64: a row's points
+    box: Tensor  # [R, 9] float32 in the LiDAR frame of its key frame
+    box_class: Tensor  # [R] uint8, number of the detection class
+    box_track: Tensor  # [R] int32, the object's track id
+    box_points: Tensor  # [R] int32, LiDAR points of the key frame inside
+    box_visibility: Tensor  # [R] uint8, 1..4
+    frame: Tensor  # [R] int64, number of the key frame in the index
+
+
+class TrackDatabase:
+    """The objects of one split, with ``num_sweeps`` sweeps, in a file beside the index."""
+
+    def __init__(self, file: Path, tables: TrackTables) -> None:
+        self.file = file
+        self.tables = tables
+
+    @classmethod
+    def open(cls, index: NuScenesIndex, split: str, num_sweeps: int) -> TrackDatabase:
+        """The database of a split, built first if it is not there or was built from something else.
+
+        One process builds it, others that ask meanwhile wait. Raises DataError naming the file that cannot be written,
+        or the point file that is broken.
+        """
+        file = index.file.with_name(f"remembev_tracks_{split}_{num_sweeps}.safetensors")
+        known = json.dumps([FORMAT, INDEX_FORMAT, index.fingerprint, index.split_scenes(split), num_sweeps])
+        fingerprint = hashlib.sha256(known.encode()).hexdigest()
+        if not _is_current(file, fingerprint):
+            try:
+                with FileLock(file.with_name(f".{file.name}.lock")):
+                    if not _is_current(file, fingerprint):
+                        _build(index, split, num_sweeps, file, fingerprint)
+            except OSError as error:
+                raise DataError(
+                    f"{file}: cannot write the track database ({error}); give another index file as `cache`"
+                ) from error
+        return _reopen(file)
+
+    def __reduce__(self) -> tuple[Callable[[Path], TrackDatabase], tuple[Path]]:
+        """Workers map the file anew instead of receiving its contents."""
+        return _reopen, (self.file,)
+
+
+def _reopen(file: Path) -> TrackDatabase:
+    columns, _ = read_tensors(file, "track database", DataError)
+    return TrackDatabase(file, TrackTables(**columns))
+
+
+def _is_current(file: Path, fingerprint: str) -> bool:
+    try:
+        _, header = read_tensors(file, "track database", DataError)
+    except DataError:
+        return False
+    return header.get("fingerprint") == fingerprint
+
+
+# ---------------------------------------------------------------------------------------------------------- cutting out
+
+
+class _Scenes(Dataset[dict[str, Tensor]]):
+    """The columns of each scene's rows, with ``points`` and how many of them a row has (``count``)."""
+
+    def __init__(self, index: NuScenesIndex, scenes: list[int], num_sweeps: int) -> None:
+        self.index, self.scenes, self.num_sweeps = index, scenes, num_sweeps
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, item: int) -> dict[str, Tensor]:
+        numbers = self.index.scene_frames(self.scenes[item])
+        frames = [_cut_out(self.index, number, self.num_sweeps) for number in numbers]
+        columns = {name: torch.cat([frame[name] for frame in frames]) for name in frames[0]}
+        points = torch.split(columns.pop("points"), columns["count"].tolist())
+        order = (columns["box_track"] * len(numbers) + columns["frame"] - numbers.start).argsort()
+        nothing = torch.zeros(0, 5)
+        return {
+            **{name: column[order] for name, column in columns.items()},
+            "points": torch.cat([nothing, *(points[row] for row in order.tolist())]),
+        }
+
+
+def _cut_out(index: NuScenesIndex, number: int, num_sweeps: int) -> dict[str, Tensor]:
+    """The objects of one key frame and their points."""
+    frame = index.load_frame(number, num_sweeps=num_sweeps)
+    points, count = object_points(frame.points, frame.boxes)
+    return {
+        "points": points,
+        "count": count,
+        "frame": torch.full((len(count),), number),
+        "box": frame.boxes,
+        "box_track": frame.track_ids,
+        "box_points": frame.num_points,
+        "box_class": frame.labels,
+        "box_visibility": frame.visibility,
+    }
+
+
+def object_points(points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Points [P, 5] of boxes [M, 9] in the boxes' own frames, box after box, and how many each has [M].
+
+    A moving object was elsewhere when an earlier sweep saw it: the points [N, 5] of a sweep are sought where the box
+    was at their age, by its velocity, and keep their place in relation to where it is now: behind it.
+    """
+    oldest = float(points[:, 4].max()) if len(points) else 0.0
+    reach = boxes[:, 3:5].norm(dim=1) / 2 + boxes[:, 7:9].norm(dim=1) * oldest
+    points = points[near_boxes(points, boxes, reach)]
+    points = points[points[:, 0].argsort(stable=True)]
+    x = points[:, 0].contiguous()
+    first, last = torch.searchsorted(x, boxes[:, 0] - reach), torch.searchsorted(x, boxes[:, 0] + reach, right=True)
+    slabs = (points[start:stop] for start, stop in zip(first.tolist(), last.tolist(), strict=True))
+    cut = [
+        _cut_box(slab[(slab[:, 1] - box[1]).abs() <= radius], box)
+        for slab, box, radius in zip(slabs, boxes, reach, strict=True)
+    ]
+    return torch.cat([points[:0], *cut]), torch.tensor([len(piece) for piece in cut], dtype=torch.int64)
+
+
+def _cut_box(points: Tensor, box: Tensor) -> Tensor:
+    """The points of one box [9] out of [N, 5], in its frame."""
+    local = in_box_frame(points[:, :3] - box[:3], box[6])
+    then = local[:, :2] + in_box_frame(box[7:9] * points[:, 4:], box[6])
+    half = box[3:6] / 2
+    inside = (then.abs() <= half[:2]).all(dim=1) & (local[:, 2].abs() <= half[2])
+    return torch.cat((local, points[:, 3:]), dim=1)[inside]
+
+
+def in_box_frame(vectors: Tensor, yaw: Tensor) -> Tensor:
+    """Vectors [..., 2 or 3] turned by −yaw [...] about the vertical axis."""
+    cos, sin = yaw.cos(), yaw.sin()
+    x, y = vectors[..., 0], vectors[..., 1]
+    return torch.cat((torch.stack((x * cos + y * sin, y * cos - x * sin), dim=-1), vectors[..., 2:]), dim=-1)
+
+
+def near_boxes(points: Tensor, boxes: Tensor, reach: Tensor) -> Tensor:
+    """Which points [N, ≥2] may be within ``reach`` [M] metres of the centre of a box [M, ≥2] from above: bool [N].
+
+    A table of coarse cells says it, whatever the number of boxes; a point that is not may be said to be.
+    """
+    if not len(boxes):
+        return torch.zeros(len(points), dtype=torch.bool)
+    low, high = boxes[:, :2] - reach[:, None], boxes[:, :2] + reach[:, None]
+    origin = low.amin(dim=0) - 1.5 * _CELL  # the table's rim is empty: points beyond it are counted there
+    shape = ((high.amax(dim=0) - origin) / _CELL).long() + 2
+    table = torch.zeros(*shape.tolist(), dtype=torch.bool)
+    for (x0, y0), (x1, y1) in zip(
+        ((low - origin) / _CELL).long().tolist(), ((high - origin) / _CELL).long().tolist(), strict=True
+    ):
+        table[x0 : x1 + 1, y0 : y1 + 1] = True
+    column, row = (((points[:, axis] - origin[axis]) / _CELL).clamp(0, int(shape[axis]) - 1).long() for axis in (0, 1))
+    return table.view(-1)[column * int(shape[1]) + row]
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+
+
+def _build(index: NuScenesIndex, split: str, num_sweeps: int, file: Path, fingerprint: str) -> None:
+    for abandoned in file.parent.glob(f".*.{file.name}"):
+        abandoned.unlink()  # by a process that was killed: who builds holds the lock
+    scenes = index.split_scenes(split)
+    loader: DataLoader[dict[str, Tensor]] = DataLoader(
+        _Scenes(index, scenes, num_sweeps),
+        batch_size=None,
+        num_workers=min(len(scenes) // _SCENES_PER_WORKER, os.cpu_count() or 1),
+        generator=torch.Generator(),  # what others draw does not depend on whether the database was there
+    )
+    bar = track(loader, f"Cutting out the objects of {split}", console=Console(stderr=True), transient=True)
+    with replacing(file) as temporary:
+        _write(temporary, bar, fingerprint)
+
+
+def _write(path: Path, scenes: Iterable[dict[str, Tensor]], fingerprint: str) -> None:
+    """Write a safetensors file whose points, its first tensor, come in scene by scene; the header is filled in last."""
+    with path.open("wb") as file:
+        file.seek(_HEADER_BYTES)
+        rows: list[dict[str, Tensor]] = []
+        for scene in scenes:
+            file.write(_bytes(scene.pop("points")))
+            rows.append(scene)
+        columns = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        start = torch.cat((torch.zeros(1, dtype=torch.int64), columns.pop("count").cumsum(dim=0)))
+        file.write(bytes(_POINT_BYTES * (int(start[-1]) % 2)))  # what follows is aligned: a last row that nobody has
+        end = file.tell() - _HEADER_BYTES
+        entries = {"points": _entry(torch.float32, [end // _POINT_BYTES, 5], 0, end)}
+        for name, column in {"point_start": start, **columns}.items():
+            begin, column = file.tell() - _HEADER_BYTES, column.to(_DTYPES[name])
+            file.write(_bytes(column))
+            entries[name] = _entry(column.dtype, list(column.shape), begin, file.tell() - _HEADER_BYTES)
+        text = json.dumps({"__metadata__": {"fingerprint": fingerprint}, **entries}).encode()
+        file.seek(0)
+        file.write((_HEADER_BYTES - 8).to_bytes(8, "little") + text.ljust(_HEADER_BYTES - 8))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().numpy().tobytes()
+
+
+def _entry(dtype: torch.dtype, shape: list[int], begin: int, end: int) -> dict[str, object]:
+    return {"dtype": _CODES[dtype], "shape": shape, "data_offsets": [begin, end]}
