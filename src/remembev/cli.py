@@ -130,10 +130,10 @@ def train(
     data: DataRoot,
     out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last whole epoch in OUT, if there is one.")
+        bool, typer.Option("--resume", help="Go on where the run in OUT was stopped, if there is one.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, clips and augmentation.")] = 0,
-    devices: Annotated[int, typer.Option(help="GPUs, or processes where there is none.")] = 1,
+    devices: Annotated[int, typer.Option(help="GPUs, or processes where there is none.", min=1)] = 1,
     workers: Annotated[
         int | None, typer.Option(help="Loader processes; at most the configuration's.", show_default=False)
     ] = None,
@@ -144,10 +144,12 @@ def train(
 ) -> None:
     """Train a configuration: weights, curves (TensorBoard and CSV) and checkpoints go to OUT."""
     cfg = load_config(config, overrides or ())
+    from lightning.pytorch.utilities import rank_zero_only
+
     from remembev.training import train as run_training
 
     run = run_training(cfg, data, out, resume=resume, seed=seed, devices=devices, workers=workers, init=init)
-    console.print(f"weights: [bold]{run.weights}[/]")
+    rank_zero_only(console.print)(f"weights: [bold]{run.weights}[/]")
 
 
 @app.command(name="eval")

@@ -16,7 +16,7 @@ Tensors = Sequence[Tensor]
 
 
 def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor], None]:
-    """Update averages that are all of one type. torch's own would round whole numbers down: at a decay of 0.9 an index 3 to 2."""
+    """Updates averages of one type; torch's own rounds whole numbers down: at a decay of 0.9 an index 3 to 2."""
     update_floats = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     def update(averages: Tensors, values: Tensors, count: Tensor) -> None:

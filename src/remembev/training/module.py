@@ -42,6 +42,7 @@ class ClipModule(L.LightningModule):
         self.log("lr", optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
+        self._share_statistics()
         return losses["loss"]
 
     def _back_propagate(self, batch_seq: dict[str, Any]) -> dict[str, Tensor]:
@@ -53,6 +54,21 @@ class ClipModule(L.LightningModule):
                 self.manual_backward(share["loss"])
             shares.append({name: value.detach() for name, value in share.items()})
         return {name: torch.stack([share[name] for share in shares]).sum() for name in shares[0]}
+
+    @torch.no_grad()
+    def _share_statistics(self) -> None:
+        """Running statistics of batch normalisation become the means of the processes', which see different clips.
+
+        In manual optimisation DistributedDataParallel takes nobody's: each process would go on with its own.
+        """
+        if self.trainer.world_size == 1:
+            return
+        names = ("running_mean", "running_var")
+        statistics = [buffer for name, buffer in self.model.named_buffers() if name.endswith(names)]
+        mean = self.trainer.strategy.reduce(torch.cat(statistics), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        for own, shared in zip(statistics, torch.split(mean, [len(own) for own in statistics]), strict=True):
+            own.copy_(shared)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradients, which by now are no longer scaled."""
