@@ -209,6 +209,50 @@ def test_equally_similar_tokens_share_a_query_equally() -> None:
     torch.testing.assert_close(read.usage, torch.full((2, 6), 5 / 6, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("tokens", [40, 300, 3000])
+def test_of_equally_similar_tokens_the_first_in_the_store_are_read(tokens: int) -> None:
+    inputs = single(random_read(2, 1, 4, 3, tokens, 5))
+    inputs["query_key"].round_()
+    inputs["selection"][:], inputs["shrinkage"][:] = 1, 1  # whole numbers: no similarity is rounded
+    inputs["key"][:] = inputs["query_key"][:, :, :1] + 1
+    inputs["valid"][:], inputs["valid"][:, ::3] = True, False
+    read = read_memory(**inputs, top_k=6)
+    first = [1, 2, 4, 5, 7, 8]
+    assert read.usage[:, first].gt(0).all()
+    torch.testing.assert_close(read.usage[:, first].sum(dim=1), torch.full((2,), 5.0))
+
+
+@given(tokens=st.integers(1, 3000), top_k=st.integers(1, 40), levels=st.integers(1, 200), seed=st.integers(0, 1000))
+@settings(max_examples=40)
+def test_the_nearest_tokens_are_those_that_a_stable_sort_puts_first(
+    tokens: int, top_k: int, levels: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    padded = -(-tokens // 32) * 32
+    scores = -torch.rand(1, 3, padded, generator=generator).mul(levels).floor()
+    count = min(top_k, tokens)
+    expected = scores.sort(dim=2, descending=True, stable=True).indices[..., :count]
+    assert torch.equal(kernel._nearest_of(scores, count), expected)
+
+
+class Read(torch.nn.Module):
+    def forward(self, inputs: dict[str, Tensor], places: tuple[Tensor, Tensor], age: Tensor) -> tuple[Tensor, ...]:
+        read = read_memory(**inputs, top_k=6, places=Places(*places), age=age)
+        return read.value, read.is_read, read.usage
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_read_reads_the_same(strict: bool) -> None:
+    def arguments(seed: int) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor], Tensor]:
+        inputs = single(random_read(2, 2, 4, 3, 250, 9, seed))
+        places, age = random_places(inputs, seed)
+        return inputs, (places.query.float(), places.token.float()), age.float()
+
+    exported = torch.export.export(Read(), arguments(0), strict=strict).module()
+    for one, other in zip(exported(*arguments(1)), Read()(*arguments(1)), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_each_query_hands_out_an_affinity_of_one() -> None:
     inputs = random_read(2, 1, 4, 3, 9, 7)
     usage = read_memory(**inputs, top_k=4).usage

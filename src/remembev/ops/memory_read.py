@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_CHUNK = 2**24
-"""Similarities held at a time while the nearest tokens are searched."""
+_CHUNK = 2**21
+"""Similarities held at a time while the nearest tokens are searched: as many as a cache holds."""
+_BLOCKS = (32, 4)
+"""Tokens of which the search looks at the most similar one only, before it looks at those of the best blocks."""
 _NEVER = -1e30
 """Similarity of a token that isn't there: finite, so that nothing is ever 0 · ∞."""
 
@@ -44,6 +46,15 @@ def similarity(
     """Similarity of all pairs [B, Q, N] as one matrix product: −s_i · Σ_c e_cj (k_ci − q_cj)² / √C_k (XMem eq. 2).
 
     With ``places`` less ½ ‖p_i − p_j‖², and with ``bias`` that of each token more.
+    """
+    query, token = _factors(query_key, selection, key, shrinkage, places, bias)
+    return query.transpose(1, 2) @ token
+
+
+def _factors(
+    query_key: Tensor, selection: Tensor, key: Tensor, shrinkage: Tensor, places: Places | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Queries [B, F, Q] and tokens [B, F, N] whose products over F are the similarities.
 
     The product of [e, e⊙q, Σ e q²] with s/√C_k · [−k², 2k, −1]. The q² term stays: each token's shrinkage scales it.
     """
@@ -58,12 +69,39 @@ def similarity(
     if bias is not None:
         query = torch.cat((query, torch.ones_like(query_energy)), dim=1)
         token = torch.cat((token, bias[:, None]), dim=1)
-    return query.transpose(1, 2) @ token
+    return query, token
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last dimension of what the mask lets through; all zeros where that is nothing."""
     return scores.masked_fill(~mask, _NEVER).softmax(dim=-1) * mask
+
+
+def _first_largest(scores: Tensor, count: int) -> Tensor:
+    """Places [..., K] of the ``count`` largest of scores [..., N], which are 0 or less; of equal ones the first.
+
+    In double precision a score has room for its place behind what tells it from the next in single precision, for
+    places up to 2¹⁹.
+    """
+    place = torch.arange(scores.shape[-1], dtype=torch.float64, device=scores.device)
+    return (scores.clamp(max=-1e-30).double() * (1 + place * 2.0**-44)).topk(count, dim=-1).indices
+
+
+def _nearest_of(scores: Tensor, count: int, blocks: tuple[int, ...] = _BLOCKS) -> Tensor:
+    """Tokens [B, Q, K] of the ``count`` largest similarities [B, Q, N] of each query; of equal ones the first.
+
+    Those K are in the K blocks of the largest maxima: each block before another one holds a token before all of its.
+    """
+    if not blocks:
+        return _first_largest(scores, count)
+    size, further = blocks[0], blocks[1:]
+    if scores.shape[2] <= count * size:
+        return _nearest_of(scores, count, further)
+    blocked = scores.view(*scores.shape[:2], -1, size)
+    best = _first_largest(blocked.amax(dim=3), count).sort(dim=2).values
+    candidates = blocked.gather(2, best[..., None].expand(-1, -1, -1, size)).flatten(2)
+    place = _nearest_of(candidates, count, further)
+    return best.gather(2, place // size) * size + place % size
 
 
 @torch.no_grad()
@@ -77,14 +115,25 @@ def _nearest_tokens(
     count: int,
 ) -> Tensor:
     """Indices [B, Q, K] of the ``count`` tokens most similar to each query, a chunk of queries at a time."""
-    step = max(1, _CHUNK // (key.shape[0] * key.shape[2]))
-    nearest = []
-    for start in range(0, query_key.shape[2], step):
-        chunk = slice(start, start + step)
-        near = None if places is None else Places(places.query[..., chunk], places.token)
-        scores = similarity(query_key[..., chunk], selection[..., chunk], key, shrinkage, places=near, bias=bias)
-        nearest.append(scores.topk(count, dim=2).indices)
-    return torch.cat(nearest, dim=1)
+    query, token = _factors(query_key, selection, key, shrinkage, places, bias)
+    missing = -token.shape[2] % _BLOCKS[0]
+    token = torch.cat((F.pad(token[:, :-1], (0, missing)), F.pad(token[:, -1:], (0, missing), value=2 * _NEVER)), dim=1)
+    step = max(1, _CHUNK // (token.shape[0] * token.shape[2]))
+    chunks = torch.split(query.transpose(1, 2), step, dim=1)
+    return torch.cat([_nearest_of(chunk @ token, count) for chunk in chunks], dim=1)
+
+
+def _distances(query_key: Tensor, selection: Tensor, key: Tensor, row: Tensor) -> Tensor:
+    """Σ_c e_cj (k_ci − q_cj)² [B, Q, K] for rows [B, Q, K] of the keys of all samples, a chunk of queries at a time.
+
+    The expanded product loses digits where keys are large beside their differences; this doesn't.
+    """
+    keys = key.transpose(1, 2).flatten(0, 1)
+    step = max(1, _CHUNK // (4 * row[:, 0].numel() * key.shape[1]))
+    per_query = (row, query_key.transpose(1, 2)[:, :, None], selection.transpose(1, 2)[:, :, None])
+    chunks = zip(*(torch.split(tensor, step, dim=1) for tensor in per_query), strict=True)
+    distances = [(weight * (F.embedding(near, keys) - query).square()).sum(dim=3) for near, query, weight in chunks]
+    return torch.cat(distances, dim=1)
 
 
 def read_memory(
@@ -114,27 +163,26 @@ def read_memory(
     count = min(top_k, tokens)
     bias = torch.where(valid, torch.zeros_like(shrinkage[:, 0]) if age is None else -age, _NEVER)
     nearest = _nearest_tokens(query_key, selection, key, shrinkage, bias, places, count)
-    row = (nearest + tokens * torch.arange(batch, device=key.device)[:, None, None]).flatten(1)
+    row = nearest + tokens * torch.arange(batch, device=key.device)[:, None, None]
 
     def near(per_token: Tensor) -> Tensor:
         """[B, C, N] of the tokens read: [B, Q, K, C]."""
-        return F.embedding(row, per_token.transpose(1, 2).flatten(0, 1)).view(batch, queries, count, -1)
+        return F.embedding(row, per_token.transpose(1, 2).flatten(0, 1))
 
-    distance = (near(key) - query_key.transpose(1, 2)[:, :, None]).square()
-    distance = (distance * selection.transpose(1, 2)[:, :, None]).sum(dim=-1)
+    distance = _distances(query_key, selection, key, row)
     scores = -near(shrinkage)[..., 0] * distance / math.sqrt(key.shape[1])
     if places is not None:
         scores = scores - (near(places.token) - places.query.transpose(1, 2)[:, :, None]).square().sum(dim=-1) / 2
     if age is not None:
         scores = scores - near(age[:, None])[..., 0]
 
-    affinity = masked_softmax(scores, valid.flatten()[row].view_as(scores))
+    affinity = masked_softmax(scores, valid.flatten()[row])
     usage = affinity.new_zeros(batch * tokens).scatter_add(0, row.flatten(), affinity.flatten()).view(batch, tokens)
 
     readable = held & valid[:, None]
-    of_agent = readable.transpose(1, 2).flatten(0, 1)[row].view(batch, queries, count, agents).permute(0, 3, 1, 2)
+    of_agent = readable.transpose(1, 2).flatten(0, 1)[row].permute(0, 3, 1, 2)
     weights = masked_softmax(scores[:, None], of_agent)
-    table = value.transpose(2, 3).reshape(batch * agents * tokens, channels)
+    table = value.transpose(2, 3).contiguous().view(-1, channels)  # a bag of strided rows is 15 times as slow
     of_slot = torch.arange(batch * agents, device=key.device).view(batch, agents, 1, 1)
     bags = (nearest[:, None] + tokens * of_slot).view(-1, count)
     read = F.embedding_bag(bags, table, per_sample_weights=weights.reshape(bags.shape).to(table.dtype), mode="sum")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,10 +29,9 @@ from remembev.config import Config
 from remembev.data import build_seq_loader
 from remembev.errors import UserError
 from remembev.ops import StageTimer
+from remembev.ops.peak import peak, reset_peak
 from remembev.training.module import ClipModule
 from remembev.training.run import TrainingRun, build_trainer, quieten_lightning
-
-_PROC = Path("/proc/self")
 
 
 @dataclass(frozen=True)
@@ -115,26 +113,10 @@ class _Metered(ClipModule):
             if self.on_cuda:
                 torch.cuda.reset_peak_memory_stats()
             else:
-                self._baseline = _reset_peak()
+                self._baseline = reset_peak()
         self._start = self.timer.now()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stop the clock, and read the peak so far."""
         self.seconds.append(self.timer.now() - self._start)
-        self.peak = torch.cuda.max_memory_allocated() if self.on_cuda else _status("VmHWM") - self._baseline
-
-
-def _reset_peak() -> int:
-    """Bytes that are resident now, from which on the kernel's high-water mark starts anew."""
-    try:
-        (_PROC / "clear_refs").write_text("5")
-    except OSError as error:
-        raise UserError(f"peak memory on a CPU is Linux's to tell: {error}") from error
-    return _status("VmRSS")
-
-
-def _status(name: str) -> int:
-    """A size in bytes out of the kernel's status of this process."""
-    found = re.search(rf"^{name}:\s+(\d+) kB$", (_PROC / "status").read_text(), re.MULTILINE)
-    assert found is not None
-    return 1024 * int(found[1])
+        self.peak = torch.cuda.max_memory_allocated() if self.on_cuda else peak() - self._baseline

@@ -1,0 +1,126 @@
+"""What the memory read takes, in time and memory, against the formulation with a matrix of all similarities."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from remembev.ops.memory_read import read_memory, similarity
+from remembev.ops.peak import peak, reset_peak
+
+_Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class ReadSize:
+    """The size of a read of one agent: tokens, queries, channels of keys and values, tokens that a query reads."""
+
+    tokens: int = 10_000
+    queries: int = 4096
+    key_dim: int = 64
+    value_dim: int = 128
+    top_k: int = 30
+
+
+@dataclass(frozen=True)
+class ReadCost:
+    """What one way to read takes: seconds, the median of several reads, and the peak of the memory it takes."""
+
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class ReadBench:
+    """The two ways side by side, timed in turn in one process."""
+
+    size: ReadSize
+    dense: ReadCost
+    kernel: ReadCost
+
+
+def dense_read(
+    query_key: Tensor,  # [B, C_k, Q]
+    selection: Tensor,  # [B, C_k, Q]
+    key: Tensor,  # [B, C_k, N]
+    shrinkage: Tensor,  # [B, 1, N]
+    value: Tensor,  # [B, C_v, N]
+    valid: Tensor,  # [B, N] bool
+    *,
+    top_k: int,
+) -> Tensor:
+    """Values [B, C_v, Q] by similarities of all pairs, their top-k, a matrix of affinities and its product (XMem §3.3).
+
+    The plain formulation that ``read_memory`` is measured against.
+    """
+    scores = similarity(query_key, selection, key, shrinkage).masked_fill_(~valid[:, None], -math.inf)
+    best, tokens = scores.topk(top_k, dim=2)
+    affinity = torch.zeros_like(scores).scatter_(2, tokens, best.softmax(dim=2))
+    return value @ affinity.transpose(1, 2)
+
+
+def bench_memory_read(size: ReadSize | None = None, *, repeats: int = 7) -> ReadBench:
+    """Time and peak memory of both ways to read on the CPU, with as many threads as PyTorch has here.
+
+    Peak memory is how far the resident memory of a process that has done nothing else rises. Raises UserError where it
+    can't be measured.
+    """
+    size = size or ReadSize()
+    inputs = _draw(size)
+    seconds: dict[Callable[..., Tensor], list[float]] = {_dense: [], _kernel: []}
+    with torch.inference_mode():
+        for way in [*seconds] * (repeats + 1):
+            start = time.perf_counter()
+            way(inputs, size.top_k)
+            seconds[way].append(time.perf_counter() - start)
+    costs = [ReadCost(median(times[1:]), _peak_of_fresh_process(way, size)) for way, times in seconds.items()]
+    return ReadBench(size, *costs)
+
+
+def _dense(inputs: _Inputs, top_k: int) -> Tensor:
+    query_key, selection, key, shrinkage, value, valid = inputs
+    return dense_read(query_key, selection, key, shrinkage, value[:, 0], valid, top_k=top_k)
+
+
+def _kernel(inputs: _Inputs, top_k: int) -> Tensor:
+    *tensors, value, valid = inputs
+    held = torch.ones_like(value[:, :, 0], dtype=torch.bool)
+    query_key, selection, key, shrinkage = tensors
+    return read_memory(query_key, selection, key, shrinkage, value, held, valid, top_k=top_k).value[:, 0]
+
+
+def _draw(size: ReadSize) -> _Inputs:
+    """Random inputs, of which a twentieth of the tokens aren't there."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(1, *shape, generator=generator)
+
+    query_key, selection = normal(size.key_dim, size.queries), normal(size.key_dim, size.queries).sigmoid()
+    key, shrinkage = normal(size.key_dim, size.tokens), normal(1, size.tokens).square() + 1
+    valid = torch.rand(1, size.tokens, generator=generator) < 0.95
+    return query_key, selection, key, shrinkage, normal(1, size.value_dim, size.tokens), valid
+
+
+def _peak_of_fresh_process(way: Callable[..., Tensor], size: ReadSize) -> int:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(_peak, way, size, torch.get_num_threads()).result()
+
+
+def _peak(way: Callable[..., Tensor], size: ReadSize, threads: int) -> int:
+    """Bytes by which a read raises the memory of this process; a small one before it sets up what libraries keep."""
+    torch.set_num_threads(threads)
+    inputs = _draw(size)
+    with torch.inference_mode():
+        way(_draw(ReadSize(tokens=64, queries=8)), 30)
+        before = reset_peak()
+        way(inputs, size.top_k)
+    return peak() - before
