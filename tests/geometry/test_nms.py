@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from remembev.geometry import iou_bev, nms, nms_bev, pick_best_first
 
@@ -99,16 +99,3 @@ def test_no_boxes_leave_no_boxes() -> None:
     assert nms_bev(empty, torch.zeros(0), torch.zeros(0, dtype=torch.int64), 0.2, ALL).tolist() == []
     nobody = torch.zeros(2, 5, dtype=torch.bool)
     assert pick_best_first(torch.ones(2, 5, 9), nobody, 0.2, 3).tolist() == [[-1] * 3] * 2
-
-
-class Pick(nn.Module):
-    def forward(self, boxes: Tensor, valid: Tensor) -> Tensor:
-        return pick_best_first(boxes, valid, 0.2, 20)
-
-
-def test_one_exported_program_serves_any_number_of_valid_boxes() -> None:
-    by_class, valid, _ = rows(*crowd(150, 0, 3.0, classes=3), 3)
-    exported = torch.export.export(Pick(), (by_class, valid)).module()
-    for share in (1.0, 0.5, 0.02, 0.0):
-        fewer = valid & (torch.rand(valid.shape, generator=torch.Generator().manual_seed(1)) < share)
-        assert torch.equal(exported(by_class, fewer), Pick()(by_class, fewer))

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from remembev.config.schema import NMSConfig, PostProcessingConfig
@@ -22,6 +23,19 @@ def test_scores_below_the_threshold_are_no_candidates() -> None:
     assert class_index.tolist() == [0, 0, 1, 1]
     assert anchor.tolist() == [0, 1, 1, 2]
     torch.testing.assert_close(score, torch.tensor([0.1, 0.3, 0.2, 0.9]))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e-7, 0.1, 0.5, 0.9995, 1.0])
+@pytest.mark.parametrize("anchors", [13, 64, 4096])
+def test_what_is_passed_over_unscored_scores_too_low(threshold: float, anchors: int) -> None:
+    exactly = torch.tensor(threshold).logit().clamp(-20, 20)
+    logits = exactly + torch.randn(anchors, 2, generator=torch.Generator().manual_seed(0)) * 10.0 ** -torch.arange(
+        2, 8, 3
+    )
+    logits[::3] -= 5
+    anchor, class_index, _ = select_candidates(logits, post(pre=10000, score=threshold))
+    expected = (logits.sigmoid().T >= threshold).nonzero()
+    assert torch.equal(torch.stack((class_index, anchor), dim=1), expected)
 
 
 def logits(anchors: int, classes: int) -> torch.Tensor:

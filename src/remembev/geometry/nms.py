@@ -41,10 +41,10 @@ def nms_bev(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, lim
 
 def _overlapping_pairs(rects: Tensor, labels: Tensor, first: Tensor, second: Tensor, threshold: float) -> Tensor:
     """Pairs, int64 [2, P], of positions in ``first`` and ``second`` whose boxes are of one class and overlap."""
-    centre, radius = rects[:2].T, rects[2:4].norm(dim=0)
-    distance = torch.cdist(centre[first], centre[second], compute_mode="donot_use_mm_for_euclid_dist")
-    near = (distance < radius[first, None] + radius[second]) & (labels[first, None] == labels[second])
-    pairs = near.nonzero().T
+    centre, radius = rects[:2], rects[2:4].norm(dim=0)
+    distance_squared = (centre[:, first, None] - centre[:, None, second]).square_().sum(dim=0)
+    circles_meet = distance_squared < (radius[first, None] + radius[second]).square_()
+    pairs = (circles_meet & (labels[first, None] == labels[second])).nonzero().T
     return pairs[:, overlap_more(rects[:, first[pairs[0]]], rects[:, second[pairs[1]]], threshold)]
 
 
@@ -75,8 +75,13 @@ def pick_best_first(boxes: Tensor, valid: Tensor, threshold: float, limit: int) 
     valid  [R, M] bool: the others are no boxes
 
     All rows go in lock step: each picks the best box it has left and strikes out what that overlaps, until nothing is
-    left or ``limit`` are picked. That looks at no more than ``limit`` pairs a box, and its one loop can be exported.
+    left or ``limit`` are picked. That looks at no more than ``limit`` pairs a box, and its one loop can be exported. On
+    a GPU it is one kernel that nobody waits for.
     """
+    if boxes.is_cuda and not torch.compiler.is_compiling():
+        from remembev.geometry.triton_nms import pick_best_first_triton
+
+        return pick_best_first_triton(rectangles(boxes.float()), valid, threshold, limit)
     (where,) = valid.flatten().nonzero(as_tuple=True)
     row = where // valid.shape[1]
     rects = rectangles(boxes.flatten(0, 1)[where].float())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_SLIVER = 1e-6
+SLIVER = 1e-6
 """Square metres, and shares of two boxes' area, that count as rounding."""
 
 
@@ -55,7 +55,7 @@ def shared_area(first: Tensor, second: Tensor) -> Tensor:
     x = _corners(centre_x, along_x, across_x)
     y = _corners(centre_y, along_y, across_y)
     x0, x1, y0, y1 = x[:-1], x[1:], y[:-1], y[1:]
-    slope = (y1 - y0) / torch.where((x1 - x0).abs() < _SLIVER, 1.0, x1 - x0)
+    slope = (y1 - y0) / torch.where((x1 - x0).abs() < SLIVER, 1.0, x1 - x0)
     from_x, to_x = (torch.minimum(torch.maximum(end, -w), w) for end in (x0, x1))
     from_y, to_y = y0 + slope * (from_x - x0), y0 + slope * (to_x - x0)
     return (_mean_clamped(from_y, to_y, h) * (from_x - to_x)).sum(dim=0)
@@ -66,7 +66,7 @@ def overlap_more(first: Tensor, second: Tensor, threshold: float) -> Tensor:
 
     Less than a millionth of the boxes is rounding, even in float32: boxes that only touch do not overlap.
     """
-    threshold = max(threshold, _SLIVER)
+    threshold = max(threshold, SLIVER)
     areas = 4 * (first[2] * first[3] + second[2] * second[3])
     return shared_area(first, second) * (1 + threshold) > threshold * areas
 
@@ -77,7 +77,7 @@ def intersection_bev(first: Tensor, second: Tensor) -> Tensor:
     Less than 1 mm² is rounding: boxes that are apart share exactly nothing.
     """
     shared = shared_area(rectangles(first.double()), rectangles(second.double()))
-    return torch.where(shared < _SLIVER, 0.0, shared)
+    return torch.where(shared < SLIVER, 0.0, shared)
 
 
 def iou_bev(first: Tensor, second: Tensor) -> Tensor:

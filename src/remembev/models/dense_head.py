@@ -191,6 +191,9 @@ class AnchorHeadMulti(nn.Module):
 
     def predict(self, outputs: Sequence[HeadOutput], post: PostProcessingConfig) -> list[Detections]:
         """The detections of each sample."""
+        if outputs[0].cls_preds.is_cuda:
+            padded = self.predict_padded(outputs, post)
+            return [padded.of(sample) for sample in range(len(padded.num_boxes))]
         return [self._predict_sample(outputs, sample, post) for sample in range(len(outputs[0].cls_preds))]
 
     def _predict_sample(self, outputs: Sequence[HeadOutput], sample: int, post: PostProcessingConfig) -> Detections:
@@ -203,7 +206,7 @@ class AnchorHeadMulti(nn.Module):
         return suppress(Detections(self._decode(found, dim=0), torch.cat(scores), torch.cat(labels)), post)
 
     def predict_padded(self, outputs: Sequence[HeadOutput], post: PostProcessingConfig) -> PaddedDetections:
-        """The same detections in fixed shapes, NMS_POST_MAXSIZE for each class, to be exported."""
+        """The same detections in fixed shapes, NMS_POST_MAXSIZE for each class: for exports and CUDA graphs."""
         found, scores = [], []
         for head, output in zip(self.heads, outputs, strict=True):
             anchor, score = best_of_classes(output.cls_preds, post)
