@@ -41,6 +41,9 @@ class BaseBEVBackbone(nn.Module):
     def forward(self, bev: Tensor) -> Tensor:
         """BEV map [B, C, H_p, W_p] of pillars to spatial_features_2d [B, C_bev, H, W], in the weights' precision."""
         bev, maps = bev.to(next(self.parameters()).dtype), []
+        if self.training and bev.device.type == "cpu":
+            # Channels first: of maps with channels last PyTorch's normalisation adds up its statistics in float32.
+            bev = bev.contiguous()
         for block, deblock in zip(self.blocks, self.deblocks, strict=True):
             bev = block(bev)
             maps.append(deblock(bev))
