@@ -48,7 +48,7 @@ def config_from_yaml(text: str, *, name: str, overrides: Sequence[str] = ()) -> 
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{name}: {line}" for line in _explain(error))) from error
+        raise ConfigError("\n".join(f"{name}: {line}" for line in explain(error, Config))) from error
 
 
 def config_to_yaml(config: Config) -> str:
@@ -69,12 +69,13 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     node[last] = yaml.safe_load(value)
 
 
-def _explain(error: ValidationError) -> list[str]:
+def explain(error: ValidationError, section: type[BaseModel], *, unknown: str = "no such key") -> list[str]:
+    """A line for each problem of a file read as ``section``, with its key; ``unknown`` is said of unknown keys."""
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{where}: no such key{_suggestion(problem['loc'])}")
+            lines.append(f"{where}: {unknown}{_suggestion(problem['loc'], section)}")
         elif problem["type"] == "missing":
             lines.append(f"{where}: this key is missing")
         else:
@@ -85,14 +86,13 @@ def _explain(error: ValidationError) -> list[str]:
     return lines
 
 
-def _suggestion(location: tuple[int | str, ...]) -> str:
-    keys = _known_keys(location[:-1])
+def _suggestion(location: tuple[int | str, ...], section: type[BaseModel]) -> str:
+    keys = _known_keys(location[:-1], section)
     close = get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(keys)}"
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    section: type[BaseModel] = Config
+def _known_keys(location: tuple[int | str, ...], section: type[BaseModel]) -> list[str]:
     for part in location:
         if isinstance(part, str):
             section = _section_of(section.model_fields[part].annotation)

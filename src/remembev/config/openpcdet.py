@@ -1,0 +1,492 @@
+"""OpenPCDet's configuration files: read as they are, checked key by key, and said in RememBEV's keys.
+
+The sections below are OpenPCDet's. A ``Literal`` is a key with one value that is reproduced here, ``Unread`` one that
+changes nothing, and why; whatever else a file holds is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from remembev.config.load import config_from_yaml, explain, load_config
+from remembev.config.schema import Config, Interval, Section
+from remembev.errors import ConfigError
+
+IDENTITY_GATE_BIAS = 10.0
+"""Occupancy logit of an imported detector's memory: its gate is σ(10) = 1 − 4.5e-5 everywhere."""
+
+_BASE = "_BASE_CONFIG_"
+
+
+def load_openpcdet_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration that an OpenPCDet file describes, with ``KEY.PATH=value`` overrides in RememBEV's keys.
+
+    What OpenPCDet has no key for (clips, memory, streaming) is as in the shipped ``nuscenes``, with a gate that starts
+    open. Raises ConfigError naming every key that is unknown or has a value that is not reproduced here.
+    """
+    tree = read_openpcdet_yaml(Path(path))
+    try:
+        theirs = _File.model_validate(tree)
+    except ValidationError as error:
+        lines = explain(error, _File, unknown="not supported")
+        raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from error
+    return config_from_yaml(yaml.safe_dump(_translated(theirs), sort_keys=False), name=str(path), overrides=overrides)
+
+
+def read_openpcdet_yaml(path: Path) -> dict[str, Any]:
+    """The keys of an OpenPCDet file with those of its base files under them, by OpenPCDet's own rule.
+
+    A section's base is its own file's keys, taken as they are; sections are merged key by key, lists are replaced.
+    """
+    return _merged(_read_mapping(path), path)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: a configuration is a mapping of keys, this holds {type(tree).__name__}")
+    return tree
+
+
+def _merged(own: dict[str, Any], path: Path, base: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A section's keys over those of ``base`` and, nearer, of the base file that it names."""
+    merged = dict(base or {})
+    if _BASE in own:
+        base_path = _find_base(str(own[_BASE]), path)
+        merged.update(_read_mapping(base_path))
+        if _BASE in merged:
+            raise ConfigError(f"{base_path}: a base with a {_BASE} of its own, which OpenPCDet does not follow")
+    for key, value in own.items():
+        if key == _BASE:
+            continue
+        below = merged.get(key)
+        if isinstance(value, dict):
+            if below is not None and not isinstance(below, dict):
+                raise ConfigError(f"{path}: {key} is a section here, and a {type(below).__name__} in its base")
+            value = _merged(value, path, below)
+        merged[key] = value
+    return merged
+
+
+def _find_base(name: str, path: Path) -> Path:
+    """Where a base file is: OpenPCDet names it from its folder ``tools``, which the configuration may lie in."""
+    folders = [*path.resolve().parents, Path.cwd()]
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    searched = ", ".join(str(folder) for folder in folders)
+    raise ConfigError(f"{path}: its {_BASE} {name} is in none of {searched}: run this in OpenPCDet's folder tools")
+
+
+# --------------------------------------------------------------------------------------------- what OpenPCDet's file is
+
+OnlyEvaluation = Annotated[Any, "read by OpenPCDet's evaluation only; scores are the nuScenes devkit's here"]
+OwnFiles = Annotated[Any, "names files that OpenPCDet makes of the data set; the index and the tracks take their place"]
+OtherOptimizers = Annotated[Any, "read by optimizers other than adam_onecycle only"]
+NoDirections = Annotated[Any, "read with USE_DIRECTION_CLASSIFIER only"]
+NoSampling = Annotated[Any, "read with a POS_FRACTION from 0 on only"]
+NoEffect = Annotated[Any, "read by nothing that a multi-head model's numbers come from"]
+
+
+def _steps(*order: str) -> BeforeValidator:
+    """A list of steps with a NAME each as a section of them, where the known ones are there once and in that order."""
+
+    def by_name(steps: object) -> object:
+        if not isinstance(steps, list) or not all(isinstance(step, dict) and "NAME" in step for step in steps):
+            raise ValueError("expected a list of steps with a NAME each")
+        names = [step["NAME"] for step in steps]
+        known = [order.index(name) for name in names if name in order]
+        if len(set(names)) != len(names) or known != sorted(known):
+            raise ValueError(f"the steps {names} are reproduced once each and in the order {list(order)} only")
+        return {step["NAME"]: {key: value for key, value in step.items() if key != "NAME"} for step in steps}
+
+    return BeforeValidator(by_name)
+
+
+def _by_class(entries: object) -> object:
+    """OpenPCDet's list of ``class:count`` as a dictionary."""
+    if not isinstance(entries, list) or not all(isinstance(entry, str) and entry.count(":") == 1 for entry in entries):
+        raise ValueError("expected a list such as ['car:2', 'bus:4']")
+    return dict(entry.split(":") for entry in entries)
+
+
+def _symmetric(value: object) -> object:
+    """OpenPCDet's short form of an interval around 0."""
+    return [-value, value] if isinstance(value, int | float) else value
+
+
+_Counts = Annotated[dict[str, int], BeforeValidator(_by_class)]
+
+
+class _PerMode(Section):
+    train: int
+    test: int
+
+    @model_validator(mode="after")
+    def _one_number(self) -> _PerMode:
+        if self.train != self.test:
+            raise ValueError(f"{self.train} in training and {self.test} in testing: a model here has one number")
+        return self
+
+
+class _Prepare(Section):
+    filter_by_min_points: _Counts = Field(default_factory=dict)
+
+
+class _GTSampling(Section):
+    DB_INFO_PATH: OwnFiles = None
+    USE_SHARED_MEMORY: OwnFiles = None
+    PREPARE: _Prepare = _Prepare()
+    SAMPLE_GROUPS: _Counts
+    NUM_POINT_FEATURES: Literal[5] = 5
+    DATABASE_WITH_FAKELIDAR: Literal[False] = False
+    USE_ROAD_PLANE: Literal[False] = False
+    REMOVE_EXTRA_WIDTH: tuple[float, float, float]
+    LIMIT_WHOLE_SCENE: bool = False
+
+
+class _Flip(Section):
+    ALONG_AXIS_LIST: tuple[Literal["x", "y"], ...]
+
+
+class _Rotation(Section):
+    WORLD_ROT_ANGLE: Annotated[Interval, BeforeValidator(_symmetric)]
+
+
+class _Scaling(Section):
+    WORLD_SCALE_RANGE: Interval
+
+
+class _Augmentations(Section):
+    gt_sampling: _GTSampling | None = None
+    random_world_flip: _Flip = _Flip(ALONG_AXIS_LIST=())
+    random_world_rotation: _Rotation = _Rotation(WORLD_ROT_ANGLE=(0.0, 0.0))
+    random_world_scaling: _Scaling = _Scaling(WORLD_SCALE_RANGE=(1.0, 1.0))
+
+
+class _Augmentor(Section):
+    DISABLE_AUG_LIST: tuple[str, ...] = ()
+    AUG_CONFIG_LIST: Annotated[_Augmentations, _steps(*_Augmentations.model_fields)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_disabled(cls, tree: Any) -> Any:
+        """OpenPCDet does not look at disabled steps; its first files gave the list alone."""
+        tree = {"AUG_CONFIG_LIST": tree} if isinstance(tree, list) else tree
+        if not isinstance(tree, dict) or not isinstance(tree.get("AUG_CONFIG_LIST"), list):
+            return tree
+        disabled = tree.get("DISABLE_AUG_LIST") or ()
+        enabled = [
+            step for step in tree["AUG_CONFIG_LIST"] if not (isinstance(step, dict) and step.get("NAME") in disabled)
+        ]
+        return {**tree, "AUG_CONFIG_LIST": enabled}
+
+
+class _MaskOutside(Section):
+    REMOVE_OUTSIDE_BOXES: Literal[True]
+    USE_CENTER_TO_FILTER: Literal[True] = True
+
+
+class _Shuffle(Section):
+    SHUFFLE_ENABLED: dict[Literal["train", "test"], bool]
+
+
+class _Voxels(Section):
+    VOXEL_SIZE: tuple[float, float, float]
+    MAX_POINTS_PER_VOXEL: int
+    MAX_NUMBER_OF_VOXELS: _PerMode
+
+
+class _Processor(Section):
+    mask_points_and_boxes_outside_range: _MaskOutside
+    shuffle_points: _Shuffle = _Shuffle(SHUFFLE_ENABLED={})
+    transform_points_to_voxels: _Voxels
+
+
+_Features = tuple[Literal["x"], Literal["y"], Literal["z"], Literal["intensity"], Literal["timestamp"]]
+
+
+class _Encoding(Section):
+    encoding_type: Literal["absolute_coordinates_encoding"]
+    used_feature_list: _Features
+    src_feature_list: _Features
+
+
+class _Split(Section):
+    train: str
+    test: str
+
+
+class _Data(Section):
+    DATASET: Literal["NuScenesDataset"]
+    DATA_PATH: str
+    VERSION: str
+    MAX_SWEEPS: Annotated[int, Field(ge=1)]
+    PRED_VELOCITY: Literal[True]
+    SET_NAN_VELOCITY_TO_ZEROS: Literal[True] = True
+    FILTER_MIN_POINTS_IN_GT: Annotated[int, Field(ge=0)] = 0
+    DATA_SPLIT: _Split
+    INFO_PATH: OwnFiles = None
+    POINT_CLOUD_RANGE: tuple[float, float, float, float, float, float]
+    BALANCED_RESAMPLING: bool = False
+    DATA_AUGMENTOR: _Augmentor
+    POINT_FEATURE_ENCODING: _Encoding
+    DATA_PROCESSOR: Annotated[_Processor, _steps(*_Processor.model_fields)]
+
+
+class _VFE(Section):
+    NAME: Literal["PillarVFE"]
+    WITH_DISTANCE: bool
+    USE_ABSLOTE_XYZ: bool
+    USE_NORM: Literal[True]
+    NUM_FILTERS: Annotated[tuple[int, ...], Field(min_length=1)]
+
+
+class _Scatter(Section):
+    NAME: Literal["PointPillarScatter"]
+    NUM_BEV_FEATURES: int
+
+
+class _Backbone(Section):
+    NAME: Literal["BaseBEVBackbone"]
+    LAYER_NUMS: tuple[int, ...]
+    LAYER_STRIDES: tuple[int, ...]
+    NUM_FILTERS: tuple[int, ...]
+    UPSAMPLE_STRIDES: tuple[float, ...]
+    NUM_UPSAMPLE_FILTERS: tuple[int, ...]
+    USE_CONV_FOR_NO_STRIDE: Literal[False] = False
+
+
+class _Anchors(Section):
+    class_name: str
+    anchor_sizes: tuple[tuple[float, float, float], ...]
+    anchor_rotations: tuple[float, ...]
+    anchor_bottom_heights: tuple[float, ...]
+    align_center: bool = False
+    feature_map_stride: int
+    matched_threshold: float
+    unmatched_threshold: float
+
+
+class _Head(Section):
+    HEAD_CLS_NAME: tuple[str, ...]
+
+
+class _SeparateReg(Section):
+    NUM_MIDDLE_CONV: int
+    NUM_MIDDLE_FILTER: int
+    REG_LIST: tuple[str, ...]
+
+
+class _CoderConfig(Section):
+    code_size: Literal[9]
+    encode_angle_by_sincos: Literal[True]
+
+
+class _Assigner(Section):
+    NAME: Literal["AxisAlignedTargetAssigner"]
+    POS_FRACTION: Annotated[float, Field(lt=0)]
+    SAMPLE_SIZE: NoSampling = None
+    NORM_BY_NUM_EXAMPLES: NoEffect = None
+    MATCH_HEIGHT: Literal[False]
+    BOX_CODER: Literal["ResidualCoder"]
+    BOX_CODER_CONFIG: _CoderConfig
+
+
+class _LossWeights(Section):
+    pos_cls_weight: float = 1.0
+    neg_cls_weight: float = 1.0
+    cls_weight: float
+    loc_weight: float
+    dir_weight: NoDirections = None
+    code_weights: tuple[float, ...]
+
+
+class _Loss(Section):
+    REG_LOSS_TYPE: Literal["WeightedL1Loss"]
+    LOSS_WEIGHTS: _LossWeights
+
+
+class _DenseHead(Section):
+    NAME: Literal["AnchorHeadMulti"]
+    CLASS_AGNOSTIC: Literal[False]
+    USE_MULTIHEAD: Literal[True]
+    SEPARATE_MULTIHEAD: Literal[True]
+    USE_DIRECTION_CLASSIFIER: Literal[False] = False
+    DIR_OFFSET: NoDirections = None
+    DIR_LIMIT_OFFSET: NoDirections = None
+    NUM_DIR_BINS: NoDirections = None
+    ANCHOR_GENERATOR_CONFIG: tuple[_Anchors, ...]
+    SHARED_CONV_NUM_FILTER: int
+    RPN_HEAD_CFGS: tuple[_Head, ...]
+    SEPARATE_REG_CONFIG: _SeparateReg
+    TARGET_ASSIGNER_CONFIG: _Assigner
+    LOSS_CONFIG: _Loss
+
+
+class _NMS(Section):
+    MULTI_CLASSES_NMS: Literal[True]
+    NMS_TYPE: Literal["nms_gpu"]
+    NMS_THRESH: float
+    NMS_PRE_MAXSIZE: int
+    NMS_POST_MAXSIZE: int
+
+
+class _PostProcessing(Section):
+    RECALL_THRESH_LIST: OnlyEvaluation = None
+    EVAL_METRIC: OnlyEvaluation = None
+    OUTPUT_RAW_SCORE: NoEffect = None
+    SCORE_THRESH: float
+    NMS_CONFIG: _NMS
+
+
+class _Model(Section):
+    NAME: Literal["PointPillar"]
+    VFE: _VFE
+    MAP_TO_BEV: _Scatter
+    BACKBONE_2D: _Backbone
+    DENSE_HEAD: _DenseHead
+    POST_PROCESSING: _PostProcessing
+
+
+class _Optimization(Section):
+    BATCH_SIZE_PER_GPU: Annotated[int, Field(ge=1)]
+    NUM_EPOCHS: int
+    OPTIMIZER: Literal["adam_onecycle"]
+    LR: float
+    WEIGHT_DECAY: float
+    MOMS: Interval
+    PCT_START: float
+    DIV_FACTOR: float
+    GRAD_NORM_CLIP: float
+    MOMENTUM: OtherOptimizers = None
+    DECAY_STEP_LIST: OtherOptimizers = None
+    LR_DECAY: OtherOptimizers = None
+    LR_CLIP: OtherOptimizers = None
+    LR_WARMUP: OtherOptimizers = None
+    WARMUP_EPOCH: OtherOptimizers = None
+
+
+class _File(Section):
+    CLASS_NAMES: tuple[str, ...]
+    DATA_CONFIG: _Data
+    MODEL: _Model
+    OPTIMIZATION: _Optimization
+
+    @model_validator(mode="after")
+    def _classes_in_one_order(self) -> _File:
+        """OpenPCDet goes by the classes' places, not by their names."""
+        head = self.MODEL.DENSE_HEAD
+        orders = {
+            "RPN_HEAD_CFGS": tuple(name for entry in head.RPN_HEAD_CFGS for name in entry.HEAD_CLS_NAME),
+            "ANCHOR_GENERATOR_CONFIG": tuple(entry.class_name for entry in head.ANCHOR_GENERATOR_CONFIG),
+        }
+        for key, names in orders.items():
+            if names != self.CLASS_NAMES:
+                raise ValueError(
+                    f"MODEL.DENSE_HEAD.{key} has the classes {', '.join(names)}: not CLASS_NAMES in their order"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _maps_agree(self) -> _File:
+        model = self.MODEL
+        if model.MAP_TO_BEV.NUM_BEV_FEATURES != model.VFE.NUM_FILTERS[-1]:
+            raise ValueError("MODEL.MAP_TO_BEV.NUM_BEV_FEATURES has to be the last of MODEL.VFE.NUM_FILTERS")
+        stride = model.BACKBONE_2D.LAYER_STRIDES[0] / model.BACKBONE_2D.UPSAMPLE_STRIDES[0]
+        if any(entry.feature_map_stride != stride for entry in model.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG):
+            raise ValueError(f"feature_map_stride has to be {stride:g}, the stride of MODEL.BACKBONE_2D's map")
+        return self
+
+
+# ------------------------------------------------------------------------------------------------------ in our own keys
+
+
+def _translated(file: _File) -> dict[str, Any]:
+    """The same in RememBEV's keys, over the shipped configuration."""
+    shipped = load_config("nuscenes")
+    tree = shipped.model_dump(mode="json")
+    tree["CLASS_NAMES"] = list(file.CLASS_NAMES)
+    tree["DATA_CONFIG"].update(_data(file))
+    tree["MODEL"].update(_model(file))
+    tree["MODEL"]["MEMORY"]["GATE_BIAS"] = IDENTITY_GATE_BIAS
+    theirs = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
+    clips = max(1, round(file.OPTIMIZATION.BATCH_SIZE_PER_GPU / shipped.DATA_CONFIG.SEQ_LEN))
+    tree["OPTIMIZATION"].update(theirs, BATCH_SIZE_PER_GPU=clips)
+    return tree
+
+
+def _data(file: _File) -> dict[str, Any]:
+    data = file.DATA_CONFIG
+    voxels = data.DATA_PROCESSOR.transform_points_to_voxels
+    return {
+        "DATA_PATH": str(PurePosixPath(data.DATA_PATH) / data.VERSION),
+        "VERSION": data.VERSION,
+        "DATA_SPLIT": data.DATA_SPLIT.model_dump(),
+        "POINT_CLOUD_RANGE": list(data.POINT_CLOUD_RANGE),
+        "NUM_SWEEPS": data.MAX_SWEEPS - 1,
+        "BALANCED_RESAMPLING": data.BALANCED_RESAMPLING,
+        "DATA_AUGMENTOR": _augmentor(data.DATA_AUGMENTOR.AUG_CONFIG_LIST, file.CLASS_NAMES),
+        "DATA_PROCESSOR": {
+            "VOXEL_SIZE": list(voxels.VOXEL_SIZE),
+            "MAX_POINTS_PER_VOXEL": voxels.MAX_POINTS_PER_VOXEL,
+            "MAX_NUMBER_OF_VOXELS": voxels.MAX_NUMBER_OF_VOXELS.train,
+        },
+    }
+
+
+def _augmentor(steps: _Augmentations, class_names: Sequence[str]) -> dict[str, Any]:
+    def of_classes(counts: dict[str, int]) -> dict[str, int]:
+        return {name: count for name, count in counts.items() if name in class_names and count > 0}
+
+    paste = steps.gt_sampling
+    return {
+        "GT_SAMPLING": None
+        if paste is None
+        else {
+            "SAMPLE_GROUPS": of_classes(paste.SAMPLE_GROUPS),
+            "MIN_POINTS": of_classes(paste.PREPARE.filter_by_min_points),
+            "LIMIT_WHOLE_SCENE": paste.LIMIT_WHOLE_SCENE,
+            "REMOVE_EXTRA_WIDTH": list(paste.REMOVE_EXTRA_WIDTH),
+        },
+        "FLIP": list(steps.random_world_flip.ALONG_AXIS_LIST),
+        "ROTATION": list(steps.random_world_rotation.WORLD_ROT_ANGLE),
+        "SCALING": list(steps.random_world_scaling.WORLD_SCALE_RANGE),
+    }
+
+
+def _model(file: _File) -> dict[str, Any]:
+    model, head = file.MODEL, file.MODEL.DENSE_HEAD
+    weights = head.LOSS_CONFIG.LOSS_WEIGHTS.model_dump(mode="json", exclude={"dir_weight"})
+    return {
+        "VFE": model.VFE.model_dump(mode="json", exclude={"USE_NORM"}),
+        "BACKBONE_2D": model.BACKBONE_2D.model_dump(mode="json", exclude={"USE_CONV_FOR_NO_STRIDE"}),
+        "DENSE_HEAD": {
+            "NAME": head.NAME,
+            "SHARED_CONV_NUM_FILTER": head.SHARED_CONV_NUM_FILTER,
+            "RPN_HEAD_CFGS": [entry.model_dump(mode="json") for entry in head.RPN_HEAD_CFGS],
+            "SEPARATE_REG_CONFIG": head.SEPARATE_REG_CONFIG.model_dump(mode="json"),
+            "USE_DIRECTION_CLASSIFIER": False,
+            "ANCHOR_GENERATOR_CONFIG": [
+                entry.model_dump(mode="json", exclude={"feature_map_stride"}) for entry in head.ANCHOR_GENERATOR_CONFIG
+            ],
+            "TARGET_ASSIGNER_CONFIG": {"MIN_POINTS_IN_GT": file.DATA_CONFIG.FILTER_MIN_POINTS_IN_GT},
+            "LOSS_CONFIG": {"REG_LOSS_TYPE": head.LOSS_CONFIG.REG_LOSS_TYPE, "LOSS_WEIGHTS": weights},
+        },
+        "POST_PROCESSING": {
+            "SCORE_THRESH": model.POST_PROCESSING.SCORE_THRESH,
+            "NMS_CONFIG": model.POST_PROCESSING.NMS_CONFIG.model_dump(
+                mode="json", exclude={"MULTI_CLASSES_NMS", "NMS_TYPE"}
+            ),
+        },
+    }
