@@ -21,7 +21,7 @@ from rich.logging import RichHandler
 from rich.progress import track
 from rich.table import Table
 
-from remembev.config import Config, load_config
+from remembev.config import Config, config_to_yaml, load_config
 from remembev.errors import DataError, UserError
 from remembev.files import replacing
 
@@ -120,6 +120,36 @@ def index(
 
     opened = NuScenesIndex.open(data, version)
     console.print(f"[bold]{data}[/]: {opened.num_scenes} scenes, splits {', '.join(opened.splits)}")
+
+
+@app.command(name="import-openpcdet")
+def import_openpcdet(
+    model: Annotated[Path, typer.Argument(help="Weights that OpenPCDet saved (.pth).", show_default=False)],
+    config: Annotated[
+        Path,
+        typer.Option(help="OpenPCDet's YAML file of that model, where its base files are found.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write (.safetensors); its YAML goes beside it.")],
+    overrides: Overrides = None,
+) -> None:
+    """Take over a multi-head PointPillars from OpenPCDet: the same numbers, and a memory to be trained from there."""
+    from remembev.config.openpcdet import load_openpcdet_config
+    from remembev.models import save_checkpoint
+    from remembev.models.openpcdet import import_openpcdet as import_weights
+    from remembev.models.openpcdet import published_layout
+
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out}: a checkpoint's name ends in .safetensors")
+    beside = out.with_suffix(".yaml")
+    if beside.resolve() == config.resolve():
+        raise UserError(f"{beside} is OpenPCDet's file, and where ours would go: give --out another name")
+    imported = import_weights(model, load_openpcdet_config(config, overrides or ()))
+    save_checkpoint(out, imported)
+    with replacing(beside) as temporary:
+        temporary.write_text(config_to_yaml(imported.cfg), encoding="utf-8")
+    tensors = len(published_layout(imported))
+    parameters = sum(weight.numel() for key, weight in imported.named_parameters() if not key.startswith("memory."))
+    console.print(f"{tensors} tensors, {parameters:,} parameters: [bold]{out}[/], [bold]{beside}[/]")
 
 
 @app.command()

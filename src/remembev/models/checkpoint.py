@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -49,7 +50,13 @@ def start_from(model: nn.Module, path: str | Path) -> None:
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], *, name: str) -> None:
     """Put ``weights`` into ``model``: all of them, and all that it has, or CheckpointError and nothing changed."""
-    expected = model.state_dict()
+    check_fit(weights, model.state_dict(), name=name)
+    with torch.no_grad():
+        model.load_state_dict(weights)
+
+
+def check_fit(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, name: str) -> None:
+    """Raise CheckpointError, with the names, if weights are missing, left over or of another shape than expected."""
     problems = [f"{key} is missing" for key in expected.keys() - weights.keys()]
     problems += [f"{key} has no place in the model" for key in weights.keys() - expected.keys()]
     problems += [
@@ -60,8 +67,6 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], *, name: str) -> 
     if problems:
         shown = "; ".join(sorted(problems)[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise CheckpointError(f"{name}: does not fit the model: {shown}")
-    with torch.no_grad():
-        model.load_state_dict(weights)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], str]:
