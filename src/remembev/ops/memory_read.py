@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from remembev.ops.triton import runs_triton
+
 _CHUNK = 2**21
 """Similarities held at a time while the nearest tokens are searched: as many as a cache holds."""
 _BLOCKS = (32, 4)
@@ -100,8 +102,12 @@ def _nearest_of(scores: Tensor, count: int, blocks: tuple[int, ...] = _BLOCKS) -
     blocked = scores.view(*scores.shape[:2], -1, size)
     best = _first_largest(blocked.amax(dim=3), count).sort(dim=2).values
     candidates = blocked.gather(2, best[..., None].expand(-1, -1, -1, size)).flatten(2)
-    place = _nearest_of(candidates, count, further)
-    return best.gather(2, place // size) * size + place % size
+    return _in_blocks(_nearest_of(candidates, count, further), best, size)
+
+
+def _in_blocks(place: Tensor, block: Tensor, size: int) -> Tensor:
+    """Tokens [B, Q, K] at places [B, Q, K] among those of blocks [B, Q, ·] of ``size`` tokens, one behind another."""
+    return block.gather(2, place // size) * size + place % size
 
 
 @torch.no_grad()
@@ -114,13 +120,30 @@ def _nearest_tokens(
     places: Places | None,
     count: int,
 ) -> Tensor:
-    """Indices [B, Q, K] of the ``count`` tokens most similar to each query, a chunk of queries at a time."""
+    """Indices [B, Q, K] of the ``count`` tokens most similar to each query."""
     query, token = _factors(query_key, selection, key, shrinkage, places, bias)
     missing = -token.shape[2] % _BLOCKS[0]
     token = torch.cat((F.pad(token[:, :-1], (0, missing)), F.pad(token[:, -1:], (0, missing), value=2 * _NEVER)), dim=1)
+    if token.dtype == torch.float32 and token.shape[2] > count * _BLOCKS[0] and runs_triton(token):
+        return _search_by_triton(query, token, count)
+    return _search(query, token, count)
+
+
+def _search(query: Tensor, token: Tensor, count: int) -> Tensor:
+    """Tokens [B, Q, K] of the largest products of [B, F, Q] and [B, F, N], a chunk of queries at a time."""
     step = max(1, _CHUNK // (token.shape[0] * token.shape[2]))
     chunks = torch.split(query.transpose(1, 2), step, dim=1)
     return torch.cat([_nearest_of(chunk @ token, count) for chunk in chunks], dim=1)
+
+
+def _search_by_triton(query: Tensor, token: Tensor, count: int) -> Tensor:
+    """The same with kernels that write the maxima of blocks, and then the products in the best blocks."""
+    from remembev.ops.triton.memory_read import block_maxima, block_scores
+
+    size, *further = _BLOCKS
+    best = _first_largest(block_maxima(query, token, size), count).sort(dim=2).values
+    place = _nearest_of(block_scores(query, token, best, size), count, tuple(further))
+    return _in_blocks(place, best, size)
 
 
 def _distances(query_key: Tensor, selection: Tensor, key: Tensor, row: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from remembev.geometry import BEVGrid
+from remembev.ops.triton import runs_triton
 
 _CHUNK = 2**14
 """Points that are encoded at a time: their features stay in the cache, and nothing large is allocated for them."""
@@ -102,29 +103,44 @@ def encode_pillars(
         raise ValueError(f"weight: expected [C, 11] or [C, 12], got {list(weight.shape)}")
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (points, weight, bias)):
         raise ValueError("encode_pillars is for inference: it has no gradient")
-    batch, channels = len(points), len(bias)
     grouped = group_points(points, num_points, grid, z_range, max_points, max_pillars)
+    of_point = torch.cat((weight[:, :3] + weight[:, 5:8] + weight[:, 8:11], weight[:, 3:5], weight[:, 11:]), dim=1)
+    of_pillar = torch.cat((weight[:, :3], weight[:, 5:8], bias[:, None]), dim=1)
+    cells, encode = len(points) * grid.height * grid.width, _encode_grouped
+    if runs_triton(points):
+        from remembev.ops.triton.pillars import encode_grouped_triton as encode
+    bev = encode(
+        points.flatten(0, 1), grouped, _centres(grouped.cell, grid, z_range), of_point, of_pillar, max_points, cells
+    )
+    return bev.view(len(points), grid.height, grid.width, len(bias)).permute(0, 3, 1, 2)
+
+
+def _encode_grouped(
+    points: Tensor,  # [B·N, 5]
+    grouped: GroupedPoints,
+    centre: Tensor,  # [S + 1, 3]
+    of_point: Tensor,  # [C, 5 or 6]
+    of_pillar: Tensor,  # [C, 7]
+    max_points: int | None,
+    cells: int,
+) -> Tensor:
+    """Map [B·H·W, C]: weights of d, intensity, age and ‖xyz‖ of a point, of the centre, −mean(d) and 1 of a pillar."""
     slot, count = grouped.slot, grouped.count[:, None]
-    centre = _centres(grouped.cell, grid, z_range)
-    rows = points.flatten(0, 1).index_select(0, grouped.order)
+    rows = points.index_select(0, grouped.order)
     offset = rows[:, :3] - centre.index_select(0, slot)
     inputs = [offset, rows[:, 3:]]
-    if weight.shape[1] == 12:
+    if of_point.shape[1] == 6:
         inputs.append(rows[:, :3].norm(dim=1, keepdim=True))
-    of_point = torch.cat((weight[:, :3] + weight[:, 5:8] + weight[:, 8:11], weight[:, 3:5], weight[:, 11:]), dim=1)
     features = _largest(torch.cat(inputs, dim=1), of_point, grouped)
 
     rank = torch.arange(len(rows), device=points.device) - grouped.start.gather(0, slot)
     counts = rank < grouped.count.gather(0, slot)
     mean = torch.zeros_like(centre).index_add(0, slot, offset * counts[:, None]) / count.clamp(min=1)
-    of_pillar = torch.cat((weight[:, :3], weight[:, 5:8], bias[:, None]), dim=1)
     features.addmm_(torch.cat((centre, -mean, torch.ones_like(mean[:, :1])), dim=1), of_pillar.T).relu_()
     if max_points is not None:
-        features = torch.where(count < max_points, features.maximum(bias.relu()), features)
-
-    cells = batch * grid.height * grid.width
-    bev = points.new_zeros(cells + 1, channels).index_copy_(0, grouped.cell[:-1], features[:-1])
-    return bev[:cells].view(batch, grid.height, grid.width, channels).permute(0, 3, 1, 2)
+        features = torch.where(count < max_points, features.maximum(of_pillar[:, -1].relu()), features)
+    bev = points.new_zeros(cells + 1, len(of_point)).index_copy_(0, grouped.cell[:-1], features[:-1])
+    return bev[:cells]
 
 
 def _centres(cell: Tensor, grid: BEVGrid, z_range: tuple[float, float]) -> Tensor:
