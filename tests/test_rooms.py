@@ -48,7 +48,7 @@ def test_streaming_and_training_data_need_no_optional_package() -> None:
         "import sys\n"
         "from remembev import *\n"
         "import remembev.cli, remembev.streaming\n"
-        "optional = {'nuscenes', 'lightning', 'trimesh', 'embreex', 'matplotlib', 'PIL', 'scipy', 'onnx'}\n"
+        "optional = {'triton', 'nuscenes', 'lightning', 'trimesh', 'embreex', 'matplotlib', 'PIL', 'scipy', 'onnx'}\n"
         "sys.exit(', '.join(optional & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
