@@ -12,6 +12,7 @@ from tests.config.openpcdet_files import BASE, CLASSES, MODEL, PASTED, changed, 
 
 from remembev.config import load_config
 from remembev.config.openpcdet import IDENTITY_GATE_BIAS, _File, load_openpcdet_config
+from remembev.config.schema import ShuffleConfig
 from remembev.errors import ConfigError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "openpcdet.md"
@@ -38,7 +39,10 @@ def test_the_multi_head_pointpillars_is_the_shipped_configuration_with_its_recip
     assert cfg.MODEL.model_copy(update={"MEMORY": shipped.MODEL.MEMORY}) == shipped.MODEL
     for section in ("CLASS_NAMES", "OPTIMIZATION", "STREAMING"):
         assert getattr(cfg, section) == getattr(shipped, section)
-    for key in ("POINT_CLOUD_RANGE", "NUM_SWEEPS", "VERSION", "DATA_SPLIT", "DATA_PROCESSOR", "SEQ_LEN"):
+    processor = cfg.DATA_CONFIG.DATA_PROCESSOR
+    assert (processor.SHUFFLE_POINTS.train, processor.SHUFFLE_POINTS.test) == (True, True)
+    assert processor.model_copy(update={"SHUFFLE_POINTS": ShuffleConfig()}) == shipped.DATA_CONFIG.DATA_PROCESSOR
+    for key in ("POINT_CLOUD_RANGE", "NUM_SWEEPS", "VERSION", "DATA_SPLIT", "SEQ_LEN"):
         assert getattr(cfg.DATA_CONFIG, key) == getattr(shipped.DATA_CONFIG, key)
     for key in ("FLIP", "ROTATION", "SCALING"):
         assert getattr(cfg.DATA_CONFIG.DATA_AUGMENTOR, key) == getattr(shipped.DATA_CONFIG.DATA_AUGMENTOR, key)

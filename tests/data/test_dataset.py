@@ -108,6 +108,20 @@ def test_a_seed_repeats_an_item_and_the_next_draw_differs(hand_cfg: Config) -> N
     assert not torch.equal(draws[0][0], draws[2][0])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_shuffling_changes_the_order_of_the_points_and_nothing_else(hand_root: Path, training: bool) -> None:
+    plain = dataset_of(hand_config(hand_root, *NO_AUGMENTATION), training=training)[0]
+    changes = [f"DATA_CONFIG.DATA_PROCESSOR.SHUFFLE_POINTS.{mode}=true" for mode in ("train", "test")]
+    dataset = dataset_of(hand_config(hand_root, *NO_AUGMENTATION, *changes), training=training)
+    first, second = dataset[0], dataset[0]
+    assert torch.equal(first["points"], second["points"]) == (not training)
+    assert not torch.equal(first["points"], plain["points"])
+    for key in ("num_points", "gt_boxes", "scene_masks"):
+        assert torch.equal(first[key], plain[key])
+    for shuffled, ordered in zip(first["points"], plain["points"], strict=True):
+        assert sorted(shuffled.tolist()) == sorted(ordered.tolist())
+
+
 def test_explicit_and_implicit_alignment_give_the_same_world(hand_root: Path, index: NuScenesIndex) -> None:
     wide = "DATA_CONFIG.POINT_CLOUD_RANGE=[-409.6, -409.6, -400, 409.6, 409.6, 400]"
     voxel = "DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE=[3.2, 3.2, 800]"
@@ -145,6 +159,7 @@ def test_explicit_alignment_keeps_the_last_frame_as_it_is(hand_root: Path) -> No
 
 
 def test_a_parked_object_covers_the_same_cells_in_every_frame_once_aligned(hand_root: Path) -> None:
+    torch.manual_seed(1)
     cfg = hand_config(hand_root, "DATA_CONFIG.ALIGNMENT=explicit")
     dataset = NuScenesSeqDataset(cfg.DATA_CONFIG, ["truck"], mask_grid=cfg.memory_grid)
     masks = dataset[0]["scene_masks"]

@@ -125,3 +125,16 @@ def test_a_frame_that_cannot_be_used_is_refused_and_the_stream_goes_on(
     with pytest.raises(StreamError, match=message):
         detector.step(**{**frame, **change})  # type: ignore[arg-type]
     assert_same(detector.step(**frame), expected)  # type: ignore[arg-type]
+
+
+def test_points_may_be_shuffled_always_in_the_same_way() -> None:
+    """Of pillars with more than two points others are kept."""
+    hard = ["MODEL.VFE.NAME=PillarVFE", "DATA_CONFIG.DATA_PROCESSOR.MAX_POINTS_PER_VOXEL=2"]
+    crowded = cloud(0) * torch.tensor([0.05, 0.05, 1, 1])
+    plain, *same = (
+        StreamingDetector(listening_model(*hard, f"DATA_CONFIG.DATA_PROCESSOR.SHUFFLE_POINTS.test={shuffle}"))
+        for shuffle in ("false", "true", "true")
+    )
+    first, second = (detector.step(crowded, pose(0), 0.0, "a") for detector in same)
+    assert_same(first, second)
+    assert not torch.equal(first.scores, plain.step(crowded, pose(0), 0.0, "a").scores)

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from remembev.config.load import config_from_yaml, explain, load_config
-from remembev.config.schema import Config, Interval, Section
+from remembev.config.schema import Config, Interval, Section, ShuffleConfig
 from remembev.errors import ConfigError
 
 IDENTITY_GATE_BIAS = 10.0
@@ -198,7 +198,7 @@ class _MaskOutside(Section):
 
 
 class _Shuffle(Section):
-    SHUFFLE_ENABLED: dict[Literal["train", "test"], bool]
+    SHUFFLE_ENABLED: ShuffleConfig
 
 
 class _Voxels(Section):
@@ -209,7 +209,7 @@ class _Voxels(Section):
 
 class _Processor(Section):
     mask_points_and_boxes_outside_range: _MaskOutside
-    shuffle_points: _Shuffle = _Shuffle(SHUFFLE_ENABLED={})
+    shuffle_points: _Shuffle = _Shuffle(SHUFFLE_ENABLED=ShuffleConfig())
     transform_points_to_voxels: _Voxels
 
 
@@ -441,6 +441,7 @@ def _data(file: _File) -> dict[str, Any]:
             "VOXEL_SIZE": list(voxels.VOXEL_SIZE),
             "MAX_POINTS_PER_VOXEL": voxels.MAX_POINTS_PER_VOXEL,
             "MAX_NUMBER_OF_VOXELS": voxels.MAX_NUMBER_OF_VOXELS.train,
+            "SHUFFLE_POINTS": data.DATA_PROCESSOR.shuffle_points.SHUFFLE_ENABLED.model_dump(),
         },
     }
 

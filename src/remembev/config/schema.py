@@ -91,12 +91,22 @@ class AugmentorConfig(Section):
     """Factor on all lengths, uniform in this interval."""
 
 
+class ShuffleConfig(Section):
+    """Whether points are shuffled before they are voxelised, so that chance says which of too many a pillar keeps."""
+
+    train: bool = False
+    """Drawn anew each time."""
+    test: bool = False
+    """In streams and evaluation: always in the same way."""
+
+
 class ProcessorConfig(Section):
     """Voxelisation."""
 
     VOXEL_SIZE: tuple[Positive, Positive, Positive]
     MAX_POINTS_PER_VOXEL: Count = 20
     MAX_NUMBER_OF_VOXELS: Count = 30000
+    SHUFFLE_POINTS: ShuffleConfig = ShuffleConfig()
 
 
 class DataConfig(Section):

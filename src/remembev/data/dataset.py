@@ -22,6 +22,7 @@ from remembev.data.frame import Frame
 from remembev.data.index import NuScenesIndex
 from remembev.data.masks import agent_masks, scene_masks
 from remembev.data.pasting import TrackPaster
+from remembev.data.points import shuffled
 from remembev.data.resampling import balanced_resampling
 from remembev.data.sampler import Draw, seeded
 from remembev.data.tracks import TrackDatabase
@@ -138,6 +139,10 @@ class NuScenesSeqDataset(Dataset[Clip]):
             prev_from_frame = conjugated(similarity, prev_from_frame)
         clouds = [self._load_clouds(number, frame) for number, frame in zip(numbers, frames, strict=True)]
         points, num_points = pad_clouds(clouds)
+        shuffle = self.cfg.DATA_PROCESSOR.SHUFFLE_POINTS
+        if shuffle.train if self.training else shuffle.test:
+            for cloud, count in zip(points, num_points.tolist(), strict=True):
+                cloud[:count] = shuffled(cloud[:count], fixed=not self.training)
         frames = [frame.cropped(self.cfg.POINT_CLOUD_RANGE) for frame in frames]
         return {
             "points": points,

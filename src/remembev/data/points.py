@@ -21,6 +21,12 @@ _COLUMNS = 5
 _EGO_HALF_WIDTH = 1.0
 
 
+def shuffled(points: Tensor, *, fixed: bool) -> Tensor:
+    """Points [N, ...] in another order, drawn from torch's default generator or, if ``fixed``, always the same."""
+    generator = torch.Generator().manual_seed(0) if fixed else None
+    return points[torch.randperm(len(points), generator=generator)]
+
+
 def read_points(path: Path) -> Tensor:
     """Points [N, 5] float32 (x, y, z, intensity, ring) of a nuScenes ``.pcd.bin`` file.
 

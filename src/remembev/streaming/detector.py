@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from remembev.config import Config, StreamingConfig
+from remembev.data.points import shuffled
 from remembev.errors import StreamError
 from remembev.geometry import relative_pose, transform_boxes
 from remembev.models import Detections, TemporalPointPillar
@@ -160,7 +161,8 @@ class StreamingDetector:
 
     def _in_range(self, cloud: Tensor) -> Tensor:
         limits = cloud.new_tensor(self.cfg.DATA_CONFIG.POINT_CLOUD_RANGE)
-        return cloud[((cloud[:, :3] >= limits[:3]) & (cloud[:, :3] < limits[3:])).all(dim=1)]
+        inside = cloud[((cloud[:, :3] >= limits[:3]) & (cloud[:, :3] < limits[3:])).all(dim=1)]
+        return shuffled(inside, fixed=True) if self.cfg.DATA_CONFIG.DATA_PROCESSOR.SHUFFLE_POINTS.test else inside
 
     def _broken(self, scene_token: str, before: StreamState, now: Moment) -> str | None:
         """Why the scene has to start anew, if it has to. Raises StreamError for a frame that is not to be taken."""
