@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.config.openpcdet_files import HEADS, write_openpcdet
 from tests.conftest import SMALL
+from tests.models.openpcdet_reference import random_weights
 
 from remembev.cli import main
 from remembev.config import load_config
@@ -213,3 +215,40 @@ def test_a_scene_that_is_not_there_is_named(
 ) -> None:
     assert remembev(monkeypatch, "stream", checkpoint, "--data", sim_root, "--scene", "nowhere") == 1
     assert "no scene 'nowhere'" in error(capsys)
+
+
+def test_a_detector_of_openpcdets_comes_over_is_streamed_and_is_trained_on(
+    sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, yaml_file = tmp_path / "model.pth", write_openpcdet(tmp_path / "tools")
+    torch.save({"model_state": random_weights([len(names) for names in HEADS])}, weights)
+    out = tmp_path / "imported.safetensors"
+    changes = [
+        "DATA_CONFIG.VERSION=v1.0-sim",
+        "DATA_CONFIG.POINT_CLOUD_RANGE=[-6.4, -6.4, -5.0, 6.4, 6.4, 3.0]",
+        "DATA_CONFIG.DATA_AUGMENTOR.GT_SAMPLING=null",
+        "DATA_CONFIG.SEQ_LEN=2",
+        "MODEL.POST_PROCESSING={SCORE_THRESH: 0.1, NMS_CONFIG: {NMS_PRE_MAXSIZE: 20, NMS_POST_MAXSIZE: 5}}",
+        *(change for change in SMALL if change.startswith(("MODEL.MEMORY", "OPTIMIZATION"))),
+    ]
+    arguments = ["import-openpcdet", weights, "--config", yaml_file, "--out", out]
+    arguments += [part for change in changes for part in ("--set", change)]
+    assert remembev(monkeypatch, *arguments) == 0
+    assert "421 tensors, 6,078,636 parameters" in capsys.readouterr().out
+    assert remembev(monkeypatch, "stream", out, "--data", sim_root, "--frames", 2) == 0
+    training = ["train", out.with_suffix(".yaml"), "--data", sim_root, "--init", out]
+    assert remembev(monkeypatch, *training, "--out", tmp_path / "run", "--set", "OPTIMIZATION.NUM_EPOCHS=1") == 0
+    started, trained = (load_file(tmp_path / "run" / f"{name}.safetensors") for name in ("initial", "model"))
+    assert all(torch.equal(weight, started[name]) for name, weight in load_file(out).items())
+    assert not torch.equal(started["backbone_2d.blocks.0.0.weight"], trained["backbone_2d.blocks.0.0.weight"])
+
+
+def test_an_import_does_not_write_over_openpcdets_file_nor_under_another_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yaml_file = write_openpcdet(tmp_path)
+    arguments = ("import-openpcdet", tmp_path / "model.pth", "--config", yaml_file, "--out")
+    assert remembev(monkeypatch, *arguments, yaml_file.with_suffix(".safetensors")) == 1
+    assert "give --out another name" in error(capsys)
+    assert remembev(monkeypatch, *arguments, tmp_path / "imported.pth") == 1
+    assert "ends in .safetensors" in error(capsys)
