@@ -1,4 +1,4 @@
-"""The command ``remembev``: simulate, index, train, evaluate, stream, time, report.
+"""The command ``remembev``: simulate, index, train, evaluate, stream, export, time, report.
 
 Each command is a thin call into the room that does the work; rooms are imported when their command runs, so that a
 core installation has every command that its packages allow.
@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -48,6 +48,10 @@ _EXTRAS = {
     "scipy": "simulate",
     "matplotlib": "view",
     "PIL": "view",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
 }
 """Packages that a core installation lacks, and the extra that brings them."""
 
@@ -55,7 +59,7 @@ DataRoot = Annotated[
     Path, typer.Option("--data", help="Root of a data set in the nuScenes format.", show_default=False)
 ]
 Checkpoint = Annotated[
-    Path, typer.Argument(help="Weights that training wrote (model.safetensors).", show_default=False)
+    Path, typer.Argument(help="Weights that training wrote (.safetensors), or an exported file.", show_default=False)
 ]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Overrides = Annotated[
@@ -231,11 +235,12 @@ def stream(
 ) -> None:
     """Stream a scene frame by frame: boxes on the screen, in a file, in a moving picture."""
     from remembev.data import NuScenesIndex
-    from remembev.streaming import StreamingDetector, continue_scene, frame_record, stream_scene
+    from remembev.export import open_detector
+    from remembev.streaming import continue_scene, frame_record, stream_scene
 
     if scene is not None and load_state is not None:
         raise UserError("a saved state says itself of which scene it is: leave --scene out")
-    detector = StreamingDetector.from_checkpoint(checkpoint, device)
+    detector = open_detector(checkpoint, device)
     index = NuScenesIndex.open(data, version or detector.cfg.DATA_CONFIG.VERSION)
     if load_state is not None:
         number = index.find_token(detector.load_state(load_state))
@@ -269,6 +274,30 @@ def stream(
         from remembev.viewing import write_movie
 
         write_movie(movie, views, min_score=min_score)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Weights that training wrote (model.safetensors).", show_default=False)
+    ],
+    form: Annotated[
+        Literal["onnx", "aoti"], typer.Option("--format", help="An ONNX file, or an AOTInductor package.")
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="File to write: .onnx or .pt2; beside CHECKPOINT if not given.")
+    ] = None,
+    max_points: Annotated[
+        int | None,
+        typer.Option(help="Points of a frame at most; 35,000 a sweep if not given.", min=1, show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device that an AOTInductor package is compiled for.")] = "cpu",
+) -> None:
+    """Write the streaming step, raw points to boxes, as a file that runs without Python."""
+    from remembev.export import export_checkpoint
+
+    written = export_checkpoint(checkpoint, form, out, max_points=max_points, device=device)
+    console.print(f"[bold]{written}[/]: {written.stat().st_size / 2**20:.1f} MiB")
 
 
 _TRAIN = "Training steps"

@@ -25,3 +25,7 @@ class CheckpointError(UserError):
 
 class StreamError(UserError):
     """A frame given to a stream cannot be used; the state of the stream is as it was before."""
+
+
+class ExportError(UserError):
+    """A model cannot be exported, or an exported file cannot be run."""

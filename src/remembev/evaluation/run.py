@@ -20,8 +20,9 @@ from remembev.data import NuScenesIndex
 from remembev.errors import DataError
 from remembev.evaluation.scoring import DetectionScore, score_submission
 from remembev.evaluation.submission import Results, submission_boxes, write_submission
+from remembev.export import open_detector
 from remembev.files import replacing
-from remembev.streaming import Detector, StreamingDetector, stream_scene
+from remembev.streaming import Detector, stream_scene
 
 SUBMISSION_FILE = "submission.json"
 METRICS_FILE = "metrics.json"
@@ -107,11 +108,11 @@ def evaluate_checkpoint(
     limit_scenes: int | None = None,
     progress: bool = True,
 ) -> Evaluation:
-    """``evaluate`` for a checkpoint; version and split are those of its configuration unless given.
+    """``evaluate`` for a checkpoint or an exported file; version and split are those of its configuration unless given.
 
     Raises CheckpointError or DataError for what can't be used.
     """
-    detector = StreamingDetector.from_checkpoint(checkpoint, device)
+    detector = open_detector(checkpoint, device)
     data = detector.cfg.DATA_CONFIG
     version = version or data.VERSION
     return evaluate(
