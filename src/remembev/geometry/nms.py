@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from remembev.geometry.overlap import overlap_more, rectangles
 
-_TILE = 512
-"""Boxes that are compared with one another at a time: what they suppress is never compared again."""
+_TILE = 128
+"""Boxes of a class that are compared with one another at a time: what they suppress is never compared again."""
 
 
 def nms_bev(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, limit: int) -> Tensor:
@@ -25,47 +25,74 @@ def nms_bev(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, lim
     limit      boxes that are kept of a class, at most: its best ones
     """
     order = scores.argsort(descending=True, stable=True)
-    rects, labels = rectangles(boxes[order].float()), labels[order]
-    kept, left = order.new_empty(0), torch.arange(len(order), device=order.device)
-    while len(left):
-        tile, left = left[:_TILE], left[_TILE:]
-        pairs = _overlapping_pairs(rects, labels, tile, tile, threshold)
-        new = tile[_stays(len(tile), *pairs[:, pairs[0] < pairs[1]])]
-        kept = torch.cat((kept, new))
-        if len(left):
-            left = left[torch.bincount(labels[kept], minlength=int(labels.max()) + 1)[labels[left]] < limit]
-            _, suppressed = _overlapping_pairs(rects, labels, new, left, threshold)
-            left = left[torch.ones_like(left, dtype=torch.bool).index_fill(0, suppressed, False)]
-    return order[kept[_rank_in_class(labels[kept]) < limit]]
+    nobody = len(order)
+    rects = rectangles(boxes[order].float())
+    left = _by_class(labels[order])
+    kept = left[:, :0]
+    while left.shape[1]:
+        tile, left = left[:, :_TILE], left[:, _TILE:]
+        tile = _without(tile, _suppressed(nobody, *_overlapping_pairs(rects, tile, tile, threshold)), nobody)
+        kept = torch.cat((kept, tile), dim=1)
+        if left.shape[1]:
+            is_full = (kept < nobody).sum(dim=1, keepdim=True) >= limit
+            tile, left = _narrowed(tile, nobody), _narrowed(left.masked_fill(is_full, nobody), nobody)
+            _, suppressed = _overlapping_pairs(rects, tile, left, threshold)
+            left = _narrowed(_without(left, suppressed, nobody), nobody)
+    kept = kept.sort(dim=1).values[:, :limit].flatten().sort().values
+    return order[kept[kept < nobody]]
 
 
-def _overlapping_pairs(rects: Tensor, labels: Tensor, first: Tensor, second: Tensor, threshold: float) -> Tensor:
-    """Pairs, int64 [2, P], of positions in ``first`` and ``second`` whose boxes are of one class and overlap."""
-    centre, radius = rects[:2], rects[2:4].norm(dim=0)
-    distance_squared = (centre[:, first, None] - centre[:, None, second]).square_().sum(dim=0)
-    circles_meet = distance_squared < (radius[first, None] + radius[second]).square_()
-    pairs = (circles_meet & (labels[first, None] == labels[second])).nonzero().T
-    return pairs[:, overlap_more(rects[:, first[pairs[0]]], rects[:, second[pairs[1]]], threshold)]
+def _by_class(labels: Tensor) -> Tensor:
+    """Positions [C, M] in labels [N], a row for each class from 0 on, in order; N pads."""
+    ranks = (labels[:, None] == torch.arange(int(labels.max()) + 1 if len(labels) else 0, device=labels.device)).cumsum(
+        0
+    )
+    rank = ranks.gather(1, labels[:, None])[:, 0] - 1
+    rows = labels.new_full((ranks.shape[1], int(rank.max()) + 1 if len(labels) else 0), len(labels))
+    rows[labels, rank] = torch.arange(len(labels), device=labels.device)
+    return rows
 
 
-def _stays(count: int, better: Tensor, worse: Tensor) -> Tensor:
-    """Which of ``count`` boxes stay, bool, where ``better`` [P] ones overlap ``worse`` [P] ones.
+def _without(rows: Tensor, positions: Tensor, nobody: int) -> Tensor:
+    """``rows`` [C, M] of positions, with ``nobody`` in place of some of them."""
+    stays = torch.ones(nobody + 1, dtype=torch.bool, device=rows.device).index_fill_(0, positions, False)
+    return torch.where(stays[rows], rows, nobody)
+
+
+def _narrowed(rows: Tensor, nobody: int) -> Tensor:
+    """The same positions in order, in no more columns than they need."""
+    width = int((rows < nobody).sum(dim=1).max())
+    return rows.sort(dim=1).values[:, :width]
+
+
+def _overlapping_pairs(rects: Tensor, first: Tensor, second: Tensor, threshold: float) -> Tensor:
+    """Pairs, int64 [2, P], of a position in ``first`` [C, F] and a later one in the same row of ``second`` [C, S].
+
+    Those whose ``rects`` [6, N] overlap by more than the threshold. Exact areas are for those alone that come near: at
+    N, which pads, and where a number is NaN, no circle is around a box.
+    """
+    circles = F.pad(torch.stack((*rects[:2], torch.hypot(*rects[2:4]))), (0, 1), value=torch.nan)
+    one, other = circles[:, first, None], circles[:, second][:, :, None]
+    circles_meet = (one[:2] - other[:2]).square_().sum(dim=0) < (one[2] + other[2]).square_()
+    row, column, other_column = circles_meet.nonzero().unbind(dim=1)
+    pairs = torch.stack((first[row, column], second[row, other_column]))
+    pairs = pairs[:, pairs[0] < pairs[1]]
+    return pairs[:, overlap_more(rects[:, pairs[0]], rects[:, pairs[1]], threshold)]
+
+
+def _suppressed(count: int, better: Tensor, worse: Tensor) -> Tensor:
+    """Which of ``count`` boxes go, int64, where ``better`` [P] ones overlap ``worse`` [P] ones.
 
     What stays is the only fixed point of the rule: applied to all boxes at once, again and again, the rule reaches it
     in as many rounds as the longest chain of boxes that suppress one another.
     """
-    stays = torch.ones(count, dtype=torch.bool, device=better.device)
+    goes = torch.zeros(count, dtype=torch.bool, device=better.device)
     while True:
-        again = torch.ones_like(stays).index_fill(0, worse[stays[better]], False)
-        if torch.equal(again, stays):
-            return stays
-        stays = again
-
-
-def _rank_in_class(labels: Tensor) -> Tensor:
-    """How many of labels [K] before each one are equal to it: int64 [K]."""
-    equal = labels[:, None] == torch.arange(int(labels.max()) + 1 if len(labels) else 0, device=labels.device)
-    return equal.cumsum(dim=0).gather(1, labels[:, None])[:, 0] - 1
+        suppressed = worse[~goes[better]]
+        again = torch.zeros_like(goes).index_fill_(0, suppressed, True)
+        if torch.equal(again, goes):
+            return suppressed
+        goes = again
 
 
 def pick_best_first(boxes: Tensor, valid: Tensor, threshold: float, limit: int) -> Tensor:
