@@ -149,11 +149,12 @@ def _search_by_triton(query: Tensor, token: Tensor, count: int) -> Tensor:
 def _distances(query_key: Tensor, selection: Tensor, key: Tensor, row: Tensor) -> Tensor:
     """Σ_c e_cj (k_ci − q_cj)² [B, Q, K] for rows [B, Q, K] of the keys of all samples, a chunk of queries at a time.
 
-    The expanded product loses digits where keys are large beside their differences; this doesn't.
+    The expanded product loses digits where keys are large beside their differences; this doesn't. Channels are brought
+    next to each other, because a gather of strided ones takes eight times as long.
     """
-    keys = key.transpose(1, 2).flatten(0, 1)
+    keys = key.transpose(1, 2).contiguous().flatten(0, 1)
     step = max(1, _CHUNK // (4 * row[:, 0].numel() * key.shape[1]))
-    per_query = (row, query_key.transpose(1, 2)[:, :, None], selection.transpose(1, 2)[:, :, None])
+    per_query = (row, *(tensor.transpose(1, 2).contiguous()[:, :, None] for tensor in (query_key, selection)))
     chunks = zip(*(torch.split(tensor, step, dim=1) for tensor in per_query), strict=True)
     distances = [(weight * (F.embedding(near, keys) - query).square()).sum(dim=3) for near, query, weight in chunks]
     return torch.cat(distances, dim=1)
