@@ -86,10 +86,12 @@ def read_openpcdet(path: Path) -> dict[str, Tensor]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(
-            f"{path}: not a checkpoint of weights and numbers, or not all of it: {reason[0]}"
-        ) from error
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if refused:
+            raise CheckpointError(
+                f"{path}: holds {refused[1]}, and only tensors, numbers and text are read: save its model_state alone"
+            ) from error
+        raise CheckpointError(f"{path}: not a checkpoint of PyTorch's, or not all of it") from error
     state = saved.get("model_state") if isinstance(saved, dict) else None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds no model_state: not saved by OpenPCDet's training")
