@@ -19,6 +19,8 @@ from remembev.errors import ConfigError
 
 IDENTITY_GATE_BIAS = 10.0
 """Occupancy logit of an imported detector's memory: its gate is σ(10) = 1 − 4.5e-5 everywhere."""
+GENTLE_OCC_WEIGHT = 0.1
+"""Weight of the occupancy's loss from there: with 1 it shuts the gate before the detector's own loss can object."""
 
 _BASE = "_BASE_CONFIG_"
 
@@ -27,7 +29,7 @@ def load_openpcdet_config(path: str | Path, overrides: Sequence[str] = ()) -> Co
     """The configuration that an OpenPCDet file describes, with ``KEY.PATH=value`` overrides in RememBEV's keys.
 
     What OpenPCDet has no key for (clips, memory, streaming) is as in the shipped ``nuscenes``, with a gate that starts
-    open. Raises ConfigError naming every key that is unknown or has a value that is not reproduced here.
+    open and is shut gently. Raises ConfigError naming every key that is unknown or has a value that is not reproduced here.
     """
     tree = read_openpcdet_yaml(Path(path))
     try:
@@ -420,6 +422,7 @@ def _translated(file: _File) -> dict[str, Any]:
     tree["DATA_CONFIG"].update(_data(file))
     tree["MODEL"].update(_model(file))
     tree["MODEL"]["MEMORY"]["GATE_BIAS"] = IDENTITY_GATE_BIAS
+    tree["MODEL"]["MEMORY"]["OCC_LOSS"]["WEIGHT"] = GENTLE_OCC_WEIGHT
     theirs = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
     clips = max(1, round(file.OPTIMIZATION.BATCH_SIZE_PER_GPU / shipped.DATA_CONFIG.SEQ_LEN))
     tree["OPTIMIZATION"].update(theirs, BATCH_SIZE_PER_GPU=clips)
