@@ -29,7 +29,7 @@ def load_openpcdet_config(path: str | Path, overrides: Sequence[str] = ()) -> Co
     """The configuration that an OpenPCDet file describes, with ``KEY.PATH=value`` overrides in RememBEV's keys.
 
     What OpenPCDet has no key for (clips, memory, streaming) is as in the shipped ``nuscenes``, with a gate that starts
-    open and is shut gently. Raises ConfigError naming every key that is unknown or has a value that is not reproduced here.
+    open and is shut gently. Raises ConfigError naming every key that is unknown or has a value that is not reproduced.
     """
     tree = read_openpcdet_yaml(Path(path))
     try:
