@@ -63,6 +63,7 @@ def test_the_loop_of_the_documentation_runs_with_onnx_runtime_alone_and_finds_th
 def test_a_file_says_what_it_is_made_of(exported: Export) -> None:
     checkpoint, file = exported("agents", "onnx")
     held = onnx.load(file)
+    assert b".py" not in file.read_bytes(), "no paths of the machine it was exported on"
     described = {entry.key: entry.value for entry in held.metadata_props}[KEY]
     interface = Interface.from_json(described, name="file")
     assert interface.to_json() == described

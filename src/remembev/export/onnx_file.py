@@ -21,7 +21,7 @@ OPSET = 18
 def write_onnx(program: ExportedProgram, interface: Interface, path: Path) -> None:
     """Write an exported step; needs the extra ``export``."""
     import onnxscript.optimizer
-    from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass, InlinePass, RemoveUnusedNodesPass
 
     converted = torch.onnx.export(
         program,
@@ -39,6 +39,7 @@ def write_onnx(program: ExportedProgram, interface: Interface, path: Path) -> No
     InlinePass()(model)
     onnxscript.optimizer.fold_constants(model)
     RemoveUnusedNodesPass()(model)
+    ClearMetadataAndDocStringPass()(model)  # stack traces of every node, with paths of this machine
     model.metadata_props[KEY] = interface.to_json()
     converted.save(path)
 
