@@ -150,7 +150,7 @@ def transform_size(boxes: Tensor, factor: float) -> Tensor:
 def test_nothing_overlaps_in_any_frame(index: NuScenesIndex, paster: TrackPaster, seed: int) -> None:
     frames = [index.load_annotations(number, NAMES) for number in (5, 6, 7)]
     for frame in pasted_by(paster, frames, seed):
-        pasted = paster.is_pasted(frame)
+        pasted = frame.track_ids >= index.num_tracks
         overlap = pairwise_iou_bev(frame.boxes[pasted], frame.boxes)
         overlap[torch.arange(len(overlap)), pasted.nonzero()[:, 0]] = 0
         assert not overlap.any()
@@ -160,7 +160,7 @@ def test_nothing_overlaps_in_any_frame(index: NuScenesIndex, paster: TrackPaster
 def test_pasted_objects_keep_one_fresh_track_id_in_every_frame(index: NuScenesIndex, paster: TrackPaster) -> None:
     real = [index.load_annotations(number, NAMES) for number in (1, 2, 3)]
     frames = pasted_by(paster, real, 3)
-    ids = [frame.track_ids[paster.is_pasted(frame)].tolist() for frame in frames]
+    ids = [frame.track_ids[frame.track_ids >= index.num_tracks].tolist() for frame in frames]
     assert len(ids[0]) > 1
     assert ids[0] == ids[1] == ids[2]
     assert len(set(ids[0])) == len(ids[0])
@@ -229,18 +229,15 @@ def test_an_object_is_not_pasted_where_the_recording_car_will_drive(index: NuSce
     assert paster._fits(rows, aside, frames).all()
 
 
-def test_points_in_pasted_boxes_are_cleared_with_a_margin(index: NuScenesIndex, database: TrackDatabase) -> None:
-    boxes = torch.tensor([[5.0, 2, 0, 4, 2, 2, 0.5, 0, 0], [-9, 0, 0, 1, 1, 1, 0, 0, 0]])
-    torch.manual_seed(0)
-    points = torch.randn(4000, 5) * torch.tensor([8.0, 8, 1, 1, 1])
-    for extra in (0.0, 0.6):
-        sampling = GTSamplingConfig(SAMPLE_GROUPS={"car": 1}, REMOVE_EXTRA_WIDTH=(extra, extra, extra))
-        paster = TrackPaster(database, index, sampling, NAMES, 3, 1, NEAR)
-        widened = boxes + torch.tensor([0, 0, 0, extra, extra, extra, 0, 0, 0])
-        kept = points[~points_in_boxes(points, widened).any(dim=0)]
-        assert len(kept) < len(points)
-        assert torch.equal(paster.cleared(points, boxes), kept)
-        assert torch.equal(paster.cleared(points, boxes[:0]), points)
+def test_room_is_made_for_pasted_boxes_alone_with_a_margin(index: NuScenesIndex, database: TrackDatabase) -> None:
+    sampling = GTSamplingConfig(SAMPLE_GROUPS={"car": 4}, REMOVE_EXTRA_WIDTH=(0.4, 0.2, 0.6))
+    paster = TrackPaster(database, index, sampling, NAMES, 3, 1, NEAR)
+    real = index.load_annotations(1, NAMES)
+    frame = pasted_by(paster, [real, *empty_road(index, (2, 3))], 1)[0]
+    added = frame.boxes[len(real.boxes) :]
+    assert len(added) > 0
+    wider = added + torch.tensor([0, 0, 0, 0.4, 0.2, 0.6, 0, 0, 0])
+    assert torch.equal(paster.clearance(frame), wider)
 
 
 def test_a_class_that_is_no_detection_class_is_named(index: NuScenesIndex, database: TrackDatabase) -> None:

@@ -8,13 +8,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from remembev.config.schema import AugmentorConfig
 from remembev.data import NuScenesIndex
 from remembev.data.augmentation import draw_similarity
 from remembev.data.frame import Frame
-from remembev.data.points import moved_cloud, moved_points, read_points, select_rows
+from remembev.data.points import (
+    moved_cloud,
+    moved_points,
+    near_rectangles,
+    outlines,
+    read_points,
+    select_rows,
+)
 from remembev.errors import DataError
+from remembev.geometry import bev_corners, points_in_boxes
 
 from .handmade import EGO_RETURN, VERSION, landmarks
 
@@ -118,6 +127,43 @@ def test_a_cloud_is_moved_aged_and_cropped_as_step_by_step(seed: int, count: int
     ).cropped(within)  # fmt: skip
     cloud = moved_cloud(points.clone(), similarity, 0.35, without_ego=without_ego, within=within)
     torch.testing.assert_close(cloud, expected.points)
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def random_boxes(count: int) -> Tensor:
+    return torch.cat((torch.randn(count, 3) * 6, torch.rand(count, 3) * 5 + 0.3, torch.randn(count, 1) * 3), dim=1)
+
+
+@given(seeds, st.integers(0, 6), st.integers(0, 300))
+def test_points_in_boxes_to_be_cleared_are_dropped_and_no_others(seed: int, boxes: int, count: int) -> None:
+    torch.manual_seed(seed)
+    points, clear = torch.randn(count, 5) * 6, random_boxes(boxes)
+    points[:, 4] = 0
+    identity = torch.eye(4, dtype=torch.float64)
+    kept = points[~points_in_boxes(points, clear).any(dim=0)]
+    assert torch.equal(moved_cloud(points.clone(), identity, 0.0, without_ego=False, clear=clear), kept)
+
+
+@given(seeds, st.integers(1, 6), st.integers(0, 300))
+def test_no_point_in_a_rectangle_is_missed_and_none_that_is_far_is_named(seed: int, count: int, points: int) -> None:
+    torch.manual_seed(seed)
+    low = torch.randn(count, 2) * 9
+    high, xy = low + torch.rand(count, 2) * 6, torch.randn(points, 2) * 12
+    away = torch.maximum(low - xy[:, None], xy[:, None] - high).amax(dim=2).amin(dim=1)
+    near = torch.from_numpy(near_rectangles(xy[:, 0], xy[:, 1], low, high))
+    assert near[away <= 0].all()
+    assert not near[away > 0.6].any()
+
+
+@given(seeds)
+def test_the_rectangle_around_a_box_holds_its_corners_and_touches_them(seed: int) -> None:
+    torch.manual_seed(seed)
+    boxes = random_boxes(5)
+    low, high = outlines(boxes)
+    torch.testing.assert_close(low, bev_corners(boxes).amin(dim=1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(high, bev_corners(boxes).amax(dim=1), atol=1e-5, rtol=0)
 
 
 def test_rows_are_selected_as_numpy_does_it() -> None:

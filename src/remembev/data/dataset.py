@@ -138,12 +138,12 @@ class NuScenesSeqDataset(Dataset[Clip]):
             last_from_frame = conjugated(similarity, last_from_frame)
             prev_from_frame = conjugated(similarity, prev_from_frame)
         clouds = [self._load_clouds(number, frame) for number, frame in zip(numbers, frames, strict=True)]
-        points, num_points = pad_clouds(clouds)
+        frames = [frame.cropped(self.cfg.POINT_CLOUD_RANGE) for frame in frames]
+        points, num_points = pad_clouds([[*c, frame.points] for c, frame in zip(clouds, frames, strict=True)])
         shuffle = self.cfg.DATA_PROCESSOR.SHUFFLE_POINTS
         if shuffle.train if self.training else shuffle.test:
             for cloud, count in zip(points, num_points.tolist(), strict=True):
                 cloud[:count] = shuffled(cloud[:count], fixed=not self.training)
-        frames = [frame.cropped(self.cfg.POINT_CLOUD_RANGE) for frame in frames]
         return {
             "points": points,
             "num_points": num_points,
@@ -154,13 +154,14 @@ class NuScenesSeqDataset(Dataset[Clip]):
         }
 
     def _load_clouds(self, number: int, frame: Frame) -> list[Tensor]:
-        """Points of a frame where the frame is by now, cropped, and then those that were pasted."""
-        within = self.cfg.POINT_CLOUD_RANGE
-        clouds = self.index.load_clouds(number, self.cfg.NUM_SWEEPS, frame.global_from_lidar, within)
-        if self.paster is None:
-            return clouds
-        pasted = frame.boxes[self.paster.is_pasted(frame)]
-        return [*(self.paster.cleared(cloud, pasted) for cloud in clouds), frame.cropped(within).points]
+        """Points of a frame where the frame is by now, cropped, and none where an object was pasted."""
+        return self.index.load_clouds(
+            number,
+            self.cfg.NUM_SWEEPS,
+            frame.global_from_lidar,
+            within=self.cfg.POINT_CLOUD_RANGE,
+            clear=None if self.paster is None else self.paster.clearance(frame),
+        )
 
     def _masks(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
         boxes = [frame.boxes for frame in frames]

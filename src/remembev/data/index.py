@@ -161,12 +161,19 @@ class NuScenesIndex:
         )
 
     def load_clouds(
-        self, number: int, num_sweeps: int, global_from_target: Tensor, within: Sequence[float] | None = None
+        self,
+        number: int,
+        num_sweeps: int,
+        global_from_target: Tensor,
+        *,
+        within: Sequence[float] | None = None,
+        clear: Tensor | None = None,
     ) -> list[Tensor]:
         """Points [N, 5] of a key frame, then of up to ``num_sweeps`` sweeps before it, a tensor each.
 
         All are in the coordinates whose pose is ``global_from_target`` [4, 4] float64, which may be scaled or mirrored;
-        only those ``within`` a range (x_min, y_min, z_min, x_max, y_max, z_max) of them are kept.
+        only those ``within`` a range (x_min, y_min, z_min, x_max, y_max, z_max) of them are kept, and none in the boxes
+        ``clear`` [M, ≥7].
         """
         tables = self._tables
         target_from_global = torch.linalg.inv(global_from_target)
@@ -176,7 +183,9 @@ class NuScenesIndex:
             target_from_cloud = target_from_global @ tables.global_from_cloud[cloud]
             age = int(tables.cloud_time[key] - tables.cloud_time[cloud]) * 1e-6
             points = read_points(self._path(cloud))
-            clouds.append(moved_cloud(points, target_from_cloud, age, without_ego=cloud != key, within=within))
+            clouds.append(
+                moved_cloud(points, target_from_cloud, age, without_ego=cloud != key, within=within, clear=clear)
+            )
             cloud = int(tables.cloud_previous[cloud])
         return clouds
 

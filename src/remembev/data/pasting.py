@@ -17,9 +17,8 @@ from torch import Tensor
 from remembev.config.schema import GTSamplingConfig
 from remembev.data.frame import Frame, centred_within
 from remembev.data.index import NuScenesIndex, labels_of
-from remembev.data.points import select_rows
-from remembev.data.tracks import TrackDatabase, TrackTables, in_box_frame, near_boxes
-from remembev.geometry import points_in_boxes, relative_pose, transform_boxes
+from remembev.data.tracks import TrackDatabase, TrackTables, in_box_frame
+from remembev.geometry import relative_pose, transform_boxes
 from remembev.geometry.overlap import intersection_bev
 
 _TRIES = 4
@@ -87,18 +86,11 @@ class TrackPaster:
             for t, frame in enumerate(frames)
         ]
 
-    def is_pasted(self, frame: Frame) -> Tensor:
-        """Which boxes of a frame were pasted: bool [M]."""
-        return frame.track_ids >= self.first_track_id
-
-    def cleared(self, points: Tensor, boxes: Tensor) -> Tensor:
-        """Points [N, 5] less those in pasted boxes [M, ≥7], which are widened by ``REMOVE_EXTRA_WIDTH``."""
-        widened = boxes[:, :7].clone()
-        widened[:, 3:6] += boxes.new_tensor(self.cfg.REMOVE_EXTRA_WIDTH)
-        near = near_boxes(points, widened, widened[:, 3:5].norm(dim=1) / 2).nonzero()[:, 0]
-        keep = torch.ones(len(points), dtype=torch.bool)
-        keep[near] = ~points_in_boxes(points[near], widened).any(dim=0)
-        return torch.from_numpy(select_rows(points.numpy(), keep.numpy()))
+    def clearance(self, frame: Frame) -> Tensor:
+        """Boxes [M, 9] that no other points may be in: the pasted ones, ``REMOVE_EXTRA_WIDTH`` wider."""
+        boxes = frame.boxes[frame.track_ids >= self.first_track_id]
+        boxes[:, 3:6] += boxes.new_tensor(self.cfg.REMOVE_EXTRA_WIDTH)
+        return boxes
 
     # ---------------------------------------------------------------------------------------------------------- drawing
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from remembev.data.index import NuScenesIndex
+from remembev.data.points import near_rectangles, outlines
 from remembev.data.tables import FORMAT as INDEX_FORMAT
 from remembev.errors import DataError
 from remembev.files import read_tensors, replacing
@@ -36,7 +37,6 @@ _CODES = {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.float
 _POINT_BYTES = 20
 _HEADER_BYTES = 4096
 _SCENES_PER_WORKER = 8
-_CELL = 1.0
 
 
 @dataclass(frozen=True)
@@ -146,18 +146,24 @@ def object_points(points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     A moving object was elsewhere when an earlier sweep saw it: the points [N, 5] of a sweep are sought where the box
     was at their age, by its velocity, and keep their place in relation to where it is now: behind it.
     """
-    oldest = float(points[:, 4].max()) if len(points) else 0.0
-    reach = boxes[:, 3:5].norm(dim=1) / 2 + boxes[:, 7:9].norm(dim=1) * oldest
-    points = points[near_boxes(points, boxes, reach)]
+    if not len(points) or not len(boxes):
+        return points[:0], torch.zeros(len(boxes), dtype=torch.int64)
+    low, high = outlines(boxes)
+    trail = boxes[:, 7:9] * points[:, 4].max()
+    low, high = torch.minimum(low, low - trail), torch.maximum(high, high - trail)
+    points = points[torch.from_numpy(near_rectangles(points[:, 0], points[:, 1], low, high))]
     points = points[points[:, 0].argsort(stable=True)]
     x = points[:, 0].contiguous()
-    first, last = torch.searchsorted(x, boxes[:, 0] - reach), torch.searchsorted(x, boxes[:, 0] + reach, right=True)
-    slabs = (points[start:stop] for start, stop in zip(first.tolist(), last.tolist(), strict=True))
-    cut = [
-        _cut_box(slab[(slab[:, 1] - box[1]).abs() <= radius], box)
-        for slab, box, radius in zip(slabs, boxes, reach, strict=True)
-    ]
-    return torch.cat([points[:0], *cut]), torch.tensor([len(piece) for piece in cut], dtype=torch.int64)
+    first, last = (
+        torch.searchsorted(x, low[:, 0].contiguous()),
+        torch.searchsorted(x, high[:, 0].contiguous(), right=True),
+    )
+    cut = []
+    for number, (start, stop) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        slab = points[start:stop]
+        beside = (slab[:, 1] >= low[number, 1]) & (slab[:, 1] <= high[number, 1])
+        cut.append(_cut_box(slab[beside], boxes[number]))
+    return torch.cat(cut), torch.tensor([len(piece) for piece in cut])
 
 
 def _cut_box(points: Tensor, box: Tensor) -> Tensor:
@@ -174,25 +180,6 @@ def in_box_frame(vectors: Tensor, yaw: Tensor) -> Tensor:
     cos, sin = yaw.cos(), yaw.sin()
     x, y = vectors[..., 0], vectors[..., 1]
     return torch.cat((torch.stack((x * cos + y * sin, y * cos - x * sin), dim=-1), vectors[..., 2:]), dim=-1)
-
-
-def near_boxes(points: Tensor, boxes: Tensor, reach: Tensor) -> Tensor:
-    """Which points [N, ≥2] may be within ``reach`` [M] metres of the centre of a box [M, ≥2] from above: bool [N].
-
-    A table of coarse cells says it, whatever the number of boxes; a point that is not may be said to be.
-    """
-    if not len(boxes):
-        return torch.zeros(len(points), dtype=torch.bool)
-    low, high = boxes[:, :2] - reach[:, None], boxes[:, :2] + reach[:, None]
-    origin = low.amin(dim=0) - 1.5 * _CELL  # the table's rim is empty: points beyond it are counted there
-    shape = ((high.amax(dim=0) - origin) / _CELL).long() + 2
-    table = torch.zeros(*shape.tolist(), dtype=torch.bool)
-    for (x0, y0), (x1, y1) in zip(
-        ((low - origin) / _CELL).long().tolist(), ((high - origin) / _CELL).long().tolist(), strict=True
-    ):
-        table[x0 : x1 + 1, y0 : y1 + 1] = True
-    column, row = (((points[:, axis] - origin[axis]) / _CELL).clamp(0, int(shape[axis]) - 1).long() for axis in (0, 1))
-    return table.view(-1)[column * int(shape[1]) + row]
 
 
 # -------------------------------------------------------------------------------------------------------------- writing
