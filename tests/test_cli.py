@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from tests.conftest import SMALL
 from tests.models.openpcdet_reference import random_weights
 
 from remembev.cli import main
-from remembev.config import load_config
+from remembev.config import Config, load_config
+from remembev.data.bench import LoaderSpeed, bench_loader
 from remembev.models import build_model, save_checkpoint
 
 
@@ -130,6 +132,29 @@ def test_the_benchmark_names_every_stage_of_a_step(
         times = {stage: found["median_ms"] for stage, found in way["stages"].items()}
         assert list(times) == [*first, "backbone", "memory", "head", "nms"]
         assert sum(times.values()) < 1.5 * way["median_ms"]
+
+
+def test_the_benchmark_of_the_loader_is_a_table_by_workers(
+    sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def one_worker(cfg: Config, data: Path) -> Iterator[LoaderSpeed]:
+        return bench_loader(cfg, data, [0], clips=2)
+
+    monkeypatch.setattr("remembev.data.bench.bench_loader", one_worker)
+    changes = [part for change in SMALL for part in ("--set", change)]
+    assert remembev(monkeypatch, "bench", "tiny", "--data", sim_root, "--loader", *changes, "--json") == 0
+    speed = json.loads(capsys.readouterr().out)[0]
+    assert speed["workers"] == 0
+    assert speed["frames_per_second"] > 0
+    assert remembev(monkeypatch, "bench", "tiny", "--data", sim_root, "--loader", *changes) == 0
+    assert "frames a second" in " ".join(capsys.readouterr().out.split())
+
+
+def test_benchmarks_of_their_own_are_not_mixed(
+    sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert remembev(monkeypatch, "bench", "tiny", "--data", sim_root, "--loader", "--training") == 2
+    assert "ask for one" in capsys.readouterr().err
 
 
 def test_the_benchmark_of_fresh_weights_is_a_table_with_floors(

@@ -317,6 +317,9 @@ def bench(
         bool,
         typer.Option("--training", help="Instead of stages: training steps by length of clip.", rich_help_panel=_TRAIN),
     ] = False,
+    loader: Annotated[
+        bool, typer.Option("--loader", help="Instead of stages: frames a second of training's loader, by workers.")
+    ] = False,
     lengths: Annotated[str, typer.Option(help="Frames of the clips.", rich_help_panel=_TRAIN)] = "2,4,8,16",
     chunk: Annotated[int, typer.Option(help="Frames of a chunk.", min=1, rich_help_panel=_TRAIN)] = 2,
     out: Annotated[
@@ -334,16 +337,20 @@ def bench(
 
     With --stream: whether time, memory or state grow, early against late in a stream over that scene to and fro.
     With --training: peak memory and time of a training step, for whole clips, with CHECKPOINT and with CHUNK.
+    With --loader: frames a second of training's clips, read and augmented, with 0, 1, 2 and 4 workers.
     """
-    if training and stream is not None:
-        raise typer.BadParameter("--stream and --training are two measurements: ask for one at a time")
-    if training:
+    if training + loader + (stream is not None) > 1:
+        raise typer.BadParameter("--stream, --training and --loader are measurements of their own: ask for one")
+    if training or loader:
         from remembev.models import load_checkpoint
 
         cfg = load_checkpoint(model).cfg if model.endswith(".safetensors") else load_config(model, overrides or ())
         if version is not None:
             data_config = cfg.DATA_CONFIG.model_copy(update={"VERSION": version})
             cfg = cfg.model_copy(update={"DATA_CONFIG": data_config})
+        if loader:
+            _bench_loader(cfg, data, model, as_json=as_json)
+            return
         _bench_training(cfg, data, _whole_numbers(lengths), chunk, out, model, device, as_json=as_json)
         return
     if stream is not None and out is None:
@@ -445,6 +452,23 @@ def _bench_training(
     for cost in costs:
         peak = "out of memory" if cost.peak_bytes is None else f"{cost.peak_bytes / 2**20:,.0f}"
         table.add_row(str(cost.length), cost.way, peak, "" if cost.seconds is None else f"{cost.seconds:.2f}")
+    console.print(table)
+
+
+def _bench_loader(cfg: Config, data: Path, model: str, *, as_json: bool) -> None:
+    from remembev.data.bench import WORKERS, bench_loader
+
+    speeds = bench_loader(cfg, data)
+    shown = track(speeds, "Loading", len(WORKERS), console=Console(stderr=True), transient=True, disable=as_json)
+    measured = list(shown)
+    if as_json:
+        print(json.dumps([asdict(speed) for speed in measured], indent=2))
+        return
+    table = Table(title=f"{model}: clips of {cfg.DATA_CONFIG.SEQ_LEN} frames as training takes them")
+    for heading in ("workers", "frames a second", "points a frame"):
+        table.add_column(heading, justify="right")
+    for speed in measured:
+        table.add_row(str(speed.workers), f"{speed.frames_per_second:.1f}", f"{speed.points_per_frame:,.0f}")
     console.print(table)
 
 
