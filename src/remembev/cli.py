@@ -198,14 +198,19 @@ def evaluate(
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Keep the memory from frame to frame.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     device: Device = "cpu",
+    devices: Annotated[
+        int, typer.Option(help="Processes that share the scenes: a GPU each with --device cuda.", min=1)
+    ] = 1,
 ) -> None:
     """Go through every scene in order, write a nuScenes submission and print its official score."""
     from remembev.evaluation import evaluate_checkpoint, score_table
 
     out = out or checkpoint.parent / ("eval" if memory else "eval-no-memory")
     evaluation = evaluate_checkpoint(
-        checkpoint, data, out, version=version, split=split, use_memory=memory, device=device
+        checkpoint, data, out, version=version, split=split, use_memory=memory, device=device, devices=devices
     )
+    if evaluation is None:  # one of torchrun's processes, of which the first reports
+        return
     if as_json:
         print(json.dumps(evaluation.to_json(), indent=2))
         return

@@ -7,21 +7,32 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError
 from remembev.evaluation.scoring import DetectionScore, score_submission
+from remembev.evaluation.sharing import (
+    DetectScene,
+    deal,
+    detect_in_pool,
+    gather,
+    joined,
+    longest_first,
+    share_devices,
+)
 from remembev.evaluation.submission import Results, submission_boxes, write_submission
 from remembev.export import open_detector
 from remembev.files import replacing
+from remembev.processes import launched
 from remembev.streaming import Detector, stream_scene
 
 SUBMISSION_FILE = "submission.json"
@@ -81,19 +92,10 @@ def evaluate(
 
     Raises DataError for a split that the data set doesn't have or that is empty.
     """
-    scenes = index.split_scenes(split)[:limit_scenes]
-    if not scenes:
-        raise DataError(f"{index.root} ({version}): the split {split!r} has no scene")
+    scenes = _scenes(index, version, split, limit_scenes)
     started = time.perf_counter()
     results = detect_scenes(detector, index, scenes, use_memory=use_memory, progress=progress)
-    seconds = time.perf_counter() - started
-    submission = out / SUBMISSION_FILE
-    write_submission(submission, results)
-    score = score_submission(submission, index.root, version, [index.scene_name(scene) for scene in scenes])
-    evaluation = Evaluation(score, use_memory, split, len(results), seconds)
-    with replacing(out / METRICS_FILE) as temporary:
-        temporary.write_text(json.dumps(evaluation.to_json(), indent=2) + "\n")
-    return evaluation
+    return _score(results, index, version, split, scenes, out, use_memory, time.perf_counter() - started)
 
 
 def evaluate_checkpoint(
@@ -105,23 +107,100 @@ def evaluate_checkpoint(
     split: str | None = None,
     use_memory: bool = True,
     device: str = "cpu",
+    devices: int = 1,
     limit_scenes: int | None = None,
     progress: bool = True,
-) -> Evaluation:
+) -> Evaluation | None:
     """``evaluate`` for a checkpoint or an exported file; version and split are those of its configuration unless given.
+
+    devices  processes that share the scenes, each with a GPU of its own where ``device`` is ``cuda``; under torchrun
+             the processes are torchrun's, and all but the first return None
 
     Raises CheckpointError or DataError for what can't be used.
     """
-    detector = open_detector(checkpoint, device)
-    data = detector.cfg.DATA_CONFIG
-    version = version or data.VERSION
-    return evaluate(
-        detector,
-        NuScenesIndex.open(data_root, version),
-        version,
-        split or data.DATA_SPLIT.test,
-        out,
-        use_memory=use_memory,
-        limit_scenes=limit_scenes,
-        progress=progress,
-    )
+    cfg = open_detector(checkpoint).cfg.DATA_CONFIG
+    version, split = version or cfg.VERSION, split or cfg.DATA_SPLIT.test
+    index = NuScenesIndex.open(data_root, version)
+    scenes = _scenes(index, version, split, limit_scenes)
+    make = partial(_CheckpointOnScenes, checkpoint, index, use_memory)
+    started = time.perf_counter()
+    among = launched(devices)
+    if among is None:
+        found = _detect(make, share_devices(device, devices), index, scenes, progress=progress)
+    else:
+        own = deal(scenes, index, among.everywhere)[among.rank]
+        own_device = f"cuda:{among.local_rank}" if device == "cuda" else device
+        with joined():
+            found = gather(_detect(make, [own_device], index, own, progress=progress and among.rank == 0))
+        if among.rank > 0:
+            return None
+    results = {token: boxes for scene in scenes for token, boxes in found[scene].items()}
+    return _score(results, index, version, split, scenes, out, use_memory, time.perf_counter() - started)
+
+
+@dataclass
+class _CheckpointOnScenes:
+    """A checkpoint or an exported file on a device, which detects on one scene after the other."""
+
+    checkpoint: Path
+    index: NuScenesIndex
+    use_memory: bool
+    device: str
+
+    def __post_init__(self) -> None:
+        self.detector = open_detector(self.checkpoint, self.device)
+
+    def __call__(self, scene: int) -> Results:
+        return detect_scenes(self.detector, self.index, [scene], use_memory=self.use_memory, progress=False)
+
+
+def _detect(
+    make: Callable[[str], DetectScene],
+    devices: Sequence[str],
+    index: NuScenesIndex,
+    scenes: Sequence[int],
+    *,
+    progress: bool,
+) -> dict[int, Results]:
+    """The results of each scene, detected here or, with several devices, in a process for each."""
+    if len(devices) > 1:
+        done = detect_in_pool(make, devices, longest_first(scenes, index))
+    else:
+        detect = make(devices[0])
+        done = ((scene, detect(scene)) for scene in scenes)
+    found = {}
+    with Progress(
+        *Progress.get_default_columns(), console=Console(stderr=True), transient=True, disable=not progress
+    ) as bar:
+        task = bar.add_task("Detecting", total=sum(len(index.scene_frames(scene)) for scene in scenes))
+        for scene, results in done:
+            found[scene] = results
+            bar.advance(task, len(index.scene_frames(scene)))
+    return found
+
+
+def _scenes(index: NuScenesIndex, version: str, split: str, limit: int | None) -> list[int]:
+    scenes = index.split_scenes(split)[:limit]
+    if not scenes:
+        raise DataError(f"{index.root} ({version}): the split {split!r} has no scene")
+    return scenes
+
+
+def _score(
+    results: Results,
+    index: NuScenesIndex,
+    version: str,
+    split: str,
+    scenes: Sequence[int],
+    out: Path,
+    use_memory: bool,
+    seconds: float,
+) -> Evaluation:
+    """Write the submission, score it, and write the score."""
+    submission = out / SUBMISSION_FILE
+    write_submission(submission, results)
+    score = score_submission(submission, index.root, version, [index.scene_name(scene) for scene in scenes])
+    evaluation = Evaluation(score, use_memory, split, len(results), seconds)
+    with replacing(out / METRICS_FILE) as temporary:
+        temporary.write_text(json.dumps(evaluation.to_json(), indent=2) + "\n")
+    return evaluation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from remembev.data.collate import Clip
 from remembev.errors import UserError
 from remembev.files import discard_leftovers, replacing
 from remembev.models import TemporalPointPillar, save_checkpoint, start_from
+from remembev.processes import launched
 from remembev.training.averaging import AveragedWeights
 from remembev.training.module import ClipModule
 from remembev.training.resuming import AtomicCheckpoints, Progress, SaveProgress, SeedSteps, restore_curves
@@ -159,7 +159,8 @@ def build_trainer(
     and an epoch that turned out shorter would go without.
     """
     plan = cfg.OPTIMIZATION
-    devices, nodes = _processes(devices)
+    among = launched(devices)
+    devices, nodes = (devices, 1) if among is None else (among.here, among.machines)
     # Events that a run which was killed has written after its checkpoint are hidden from the step on where it goes on.
     tensorboard = TensorBoardLogger(run.out, name="tensorboard", version="", purge_step=begun.step if begun else 0)
     log_every = min(_LOG_EVERY, plan.BATCHES_PER_EPOCH or _LOG_EVERY)
@@ -185,16 +186,6 @@ def build_trainer(
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
-
-
-def _processes(devices: int) -> tuple[int, int]:
-    """Processes on this machine, and machines: what was asked for, or what torchrun has started."""
-    if not (torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()):
-        return devices, 1
-    here, all_of_them = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-    if devices not in (1, here):
-        raise UserError(f"torchrun has started {here} processes on this machine, not {devices}: leave --devices out")
-    return here, all_of_them // here
 
 
 def _has_lone_frames(cfg: Config) -> bool:

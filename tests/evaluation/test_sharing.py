@@ -1,0 +1,125 @@
+"""Scenes shared out to processes give, byte for byte, what one process gives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.conftest import SMALL
+
+from remembev.config import load_config
+from remembev.errors import DataError, UserError
+from remembev.evaluation import evaluate_checkpoint
+from remembev.evaluation.sharing import deal, longest_first, share_devices
+from remembev.models import build_model, save_checkpoint
+
+pytest.importorskip("nuscenes")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fresh weights, with a threshold that lets boxes through."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_checkpoint(path, build_model(load_config("tiny", [*SMALL, "MODEL.POST_PROCESSING.SCORE_THRESH=0.005"])))
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(checkpoint: Path, sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an evaluation by one process."""
+    out = tmp_path_factory.mktemp("alone")
+    evaluate_checkpoint(checkpoint, sim_root, out, split="train", progress=False)
+    return out
+
+
+def assert_same(out: Path, alone: Path) -> None:
+    assert (out / "submission.json").read_bytes() == (alone / "submission.json").read_bytes()
+    assert b"detection_score" in (out / "submission.json").read_bytes()
+    scores, expected = ((folder / "metrics.json").read_text().splitlines() for folder in (out, alone))
+    assert [line for line in scores if "seconds" not in line] == [line for line in expected if "seconds" not in line]
+
+
+def test_processes_of_our_own_give_what_one_gives(
+    checkpoint: Path, sim_root: Path, alone: Path, tmp_path: Path
+) -> None:
+    evaluation = evaluate_checkpoint(checkpoint, sim_root, tmp_path, split="train", devices=2, progress=False)
+    assert evaluation is not None
+    assert_same(tmp_path, alone)
+
+
+def test_processes_of_torchrun_give_what_one_gives_and_the_first_writes_it(
+    checkpoint: Path, sim_root: Path, alone: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def work(rank: int) -> None:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+        evaluation = evaluate_checkpoint(checkpoint, sim_root, tmp_path / str(rank), split="train", progress=False)
+        assert (evaluation is None) == (rank == 1)
+
+    processes = [get_context("fork").Process(target=work, args=(rank,)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert_same(tmp_path / "0", alone)
+    assert not (tmp_path / "1").exists()
+
+
+def test_an_error_in_a_process_is_raised_with_its_message_and_nothing_is_written(
+    checkpoint: Path, sim_root: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(sim_root, tmp_path / "root", copy_function=os.link))
+    for points in (root / "samples" / "LIDAR_TOP").iterdir():
+        points.unlink()
+        points.touch()
+    with pytest.raises(DataError, match=r"\.pcd\.bin: the point file is empty"):
+        evaluate_checkpoint(checkpoint, root, tmp_path / "out", split="train", devices=2, progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_needs_no_lightning(checkpoint: Path, sim_root: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['lightning'] = None\n"
+        "from pathlib import Path\n"
+        "from remembev.evaluation import evaluate_checkpoint\n"
+        f"evaluate_checkpoint(Path({str(checkpoint)!r}), Path({str(sim_root)!r}), Path({str(tmp_path)!r}),"
+        " limit_scenes=1, progress=False)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "metrics.json").is_file()
+
+
+@given(st.lists(st.integers(1, 400), max_size=30), st.integers(1, 8))
+def test_scenes_are_dealt_out_whole_each_once_and_balanced_by_frames(frames: list[int], hands: int) -> None:
+    index, scenes = SimpleNamespace(scene_frames=lambda scene: range(frames[scene])), list(range(len(frames)))
+    dealt = deal(scenes, index, hands)
+    assert sorted(scene for share in dealt for scene in share) == scenes
+    loads = [sum(frames[scene] for scene in share) for share in dealt]
+    assert max(loads) - min(loads) <= max(frames, default=0)
+    assert [frames[scene] for scene in longest_first(scenes, index)] == sorted(frames, reverse=True)
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert share_devices("cuda", 3) == ["cuda:0", "cuda:1", "cuda:2"]
+    assert share_devices("cuda:2", 1) == ["cuda:2"]
+    assert share_devices("cpu", 4) == ["cpu"] * 4
+    with pytest.raises(UserError, match="4 processes need a GPU each: this machine has 3"):
+        share_devices("cuda", 4)
