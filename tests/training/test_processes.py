@@ -33,6 +33,10 @@ class Recorder(ClipModule):
 
     folder: Path
 
+    def on_train_start(self) -> None:
+        if self.global_rank == 0:
+            torch.save(self.lr_schedulers().total_steps, self.folder / "schedule")
+
     def training_step(self, batch_seq: dict[str, Any], batch_idx: int) -> torch.Tensor:
         with (self.folder / f"{self.global_rank}.txt").open("a") as file:
             file.write(f"{self.current_epoch} {batch_seq['sample_token'][0, 0]}\n")
@@ -68,6 +72,8 @@ def test_two_processes_share_the_clips_and_shuffle_them_anew_each_epoch(sim_root
         assert set(shares[0]) | set(shares[1]) == starts
     first, second = ([token for number, token in seen[0] if number == epoch] for epoch in ("0", "1"))
     assert first != second
+    steps = torch.load(tmp_path / "schedule")
+    assert steps == len(seen[0]) == 2 * ((len(starts) + 1) // 2)
 
 
 @pytest.mark.parametrize("frames", [3, 4])  # of 3 the last is a chunk alone: the weights that write stay idle

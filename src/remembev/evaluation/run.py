@@ -41,7 +41,7 @@ METRICS_FILE = "metrics.json"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A score and how it came about; ``seconds`` is the time that reading and detecting took, without the scoring."""
+    """A score and how it came about; ``seconds`` is the time that detecting took, reading included, scoring not."""
 
     score: DetectionScore
     with_memory: bool
