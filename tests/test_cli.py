@@ -163,7 +163,7 @@ def test_the_benchmark_of_fresh_weights_is_a_table_with_floors(
     changes = [part for override in SMALL for part in ("--set", override)]
     assert remembev(monkeypatch, "bench", "tiny", "--data", sim_root, "--frames", 2, *changes) == 0
     shown = capsys.readouterr().out
-    for word in ("plain", "float32", "floor", "bfloat16", "pillars", "times as fast", "reached meanwhile"):
+    for word in ("plain", "fp32", "floor", "bf16", "pillars", "times as fast", "reached meanwhile"):
         assert word in shown
 
 

@@ -48,9 +48,9 @@ def test_every_stage_of_every_way_has_a_time_and_a_floor(sim_root: Path) -> None
     torch.manual_seed(0)
     report = compare_steps(build_model(load_config("tiny", SMALL)), index, 0, frames=2)
     told = json.loads(json.dumps(report.to_json()))
-    assert list(told["ways"]) == [PLAIN, "float32", "bfloat16"]
+    assert list(told["ways"]) == [PLAIN, "fp32", "bf16"]
     assert list(told["ways"][PLAIN]["stages"]) == ["voxelise", "vfe", "scatter", "backbone", "memory", "head", "nms"]
-    for way in ("float32", "bfloat16"):
+    for way in ("fp32", "bf16"):
         assert list(told["ways"][way]["stages"]) == ["pillars", "backbone", "memory", "head", "nms"]
         assert told["ways"][way]["dense_share_of_convolution"] > 0
         for stage in told["ways"][way]["stages"].values():

@@ -33,7 +33,10 @@ _CANDIDATES = 300
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds of ``frames`` steps: medians of each stage, in the order they run, and of the whole step."""
+    """Seconds of ``frames`` steps: medians of each stage, in the order they run, and of the whole step.
+
+    A step that runs as one program has no stages.
+    """
 
     stages: dict[str, float]
     step: float
@@ -55,8 +58,10 @@ class StepReport:
         dtype = self.dtypes[way] if stage in _ROUNDED else torch.float32
         return self.work[way][stage].floor(self.rates, dtype)
 
-    def dense_share(self, way: str) -> float:
+    def dense_share(self, way: str) -> float | None:
         """Rate of the dense part, from points to the head's outputs, over that of a convolution."""
+        if not self.times[way].stages:
+            return None
         stages = [name for name in self.times[way].stages if name in DENSE]
         operations = sum(self.work[way][name].operations for name in stages)
         seconds = sum(self.times[way].stages[name] for name in stages)
@@ -64,7 +69,7 @@ class StepReport:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values: milliseconds, bytes and operations a second."""
-        dtypes = sorted(set(self.dtypes.values()), key=str)
+        dtypes = (torch.float32, torch.bfloat16)
         return {
             "bytes_per_s": self.rates.bandwidth,
             "matmul_per_s": {str(dtype): self.rates.matmul(dtype) for dtype in dtypes},
@@ -93,16 +98,27 @@ class StepReport:
 
 
 def compare_steps(
-    model: TemporalPointPillar, index: NuScenesIndex, scene: int, *, frames: int, device: str = "cpu"
+    model: TemporalPointPillar,
+    index: NuScenesIndex,
+    scene: int,
+    *,
+    frames: int,
+    device: str = "cpu",
+    programs: Mapping[str, StreamingDetector] | None = None,
 ) -> StepReport:
-    """One model in OpenPCDet's way, in float32 and in bfloat16, each on the same frames in turn."""
-    dtypes = {PLAIN: torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    """One model in OpenPCDet's way, in float32 and in bfloat16, each on the same frames in turn.
+
+    programs  more detectors of the same model that run as one program, such as exported files
+    """
+    dtypes = {PLAIN: torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
     engines: dict[str, ModelEngine] = {PLAIN: PlainEngine(model, device)}
     engines |= {way: ModelEngine(model, device, dtype) for way, dtype in dtypes.items() if way != PLAIN}
     detectors = {way: StreamingDetector(engine) for way, engine in engines.items()}
     rates = MachineRates(StageTimer(torch.device(device)), (torch.float32, torch.bfloat16))
-    times = time_steps(detectors, index, scene, frames=frames, now_and_then=rates.look)
-    return StepReport(times, {way: _work(one, index, scene) for way, one in detectors.items()}, dtypes, rates)
+    work = {way: _work(one, index, scene) for way, one in detectors.items()}
+    every = {**(programs or {}), **detectors}
+    times = time_steps(every, index, scene, frames=frames, now_and_then=rates.look)
+    return StepReport({way: times[way] for way in (*detectors, *(programs or {}))}, work, dtypes, rates)
 
 
 def time_steps(

@@ -16,11 +16,14 @@ def step_table(report: StepReport, title: str) -> Table:
     """Milliseconds of each stage in each way, with the floor and how many times that it is."""
     table = Table(title=title, caption=_machine(report), caption_justify="left")
     table.add_column("ms", no_wrap=True)
-    ways = [way for way in report.times if way != PLAIN]
-    table.add_column("plain", justify="right")
+    ways = [way for way, times in report.times.items() if way != PLAIN and times.stages]
+    programs = [way for way, times in report.times.items() if not times.stages]
+    table.add_column(PLAIN, justify="right")
     for way in ways:
         for heading in (way, "floor", "×"):
             table.add_column(heading, justify="right")
+    for way in programs:
+        table.add_column(way, justify="right")
     plain = _merged(report.times[PLAIN].stages)
     stages = list(report.times[ways[0]].stages)
     for name in stages:
@@ -31,7 +34,8 @@ def step_table(report: StepReport, title: str) -> Table:
             cells += [f"{1e3 * seconds:.2f}", f"{1e3 * floor:.2f}", times]
         table.add_row(name, *cells, end_section=name == stages[-1])
     for name, of_way in _summary(report).items():
-        table.add_row(name, of_way[PLAIN], *(cell for way in ways for cell in (of_way[way], "", "")))
+        spaced = (cell for way in ways for cell in (of_way[way], "", ""))
+        table.add_row(name, of_way[PLAIN], *spaced, *(of_way[way] for way in programs))
     return table
 
 
@@ -42,8 +46,12 @@ def _summary(report: StepReport) -> dict[str, dict[str, str]]:
         "step": {way: f"{1e3 * times.step:.2f}" for way, times in steps.items()},
         "99th perc.": {way: f"{1e3 * times.slowest:.2f}" for way, times in steps.items()},
         "times as fast": {way: f"{baseline / times.step:.2f}" for way, times in steps.items()},
-        "dense, % of conv.": {way: f"{100 * report.dense_share(way):.0f}" for way in steps},
+        "dense, % of conv.": {way: _percent(report.dense_share(way)) for way in steps},
     }
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f}"
 
 
 def _merged(stages: dict[str, float]) -> dict[str, float]:
@@ -58,7 +66,7 @@ def _merged(stages: dict[str, float]) -> dict[str, float]:
 def _machine(report: StepReport) -> str:
     rates = report.rates
     reached = [f"{rates.bandwidth / 1e9:.0f} GB/s"]
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         matmul, convolution = rates.matmul(dtype) / 1e9, rates.convolution(dtype) / 1e9
         reached.append(f"{name} {matmul:,.0f} G/s in matrix products, {convolution:,.0f} in convolutions")
     return f"reached meanwhile: {'; '.join(reached)}"

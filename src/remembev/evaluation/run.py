@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import Progress, track
 
@@ -107,12 +108,14 @@ def evaluate_checkpoint(
     split: str | None = None,
     use_memory: bool = True,
     device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
     devices: int = 1,
     limit_scenes: int | None = None,
     progress: bool = True,
 ) -> Evaluation | None:
     """``evaluate`` for a checkpoint or an exported file; version and split are those of its configuration unless given.
 
+    dtype    of backbone and head, float32 or bfloat16
     devices  processes that share the scenes, each with a GPU of its own where ``device`` is ``cuda``; under torchrun
              the processes are torchrun's, and all but the first return None
 
@@ -122,7 +125,7 @@ def evaluate_checkpoint(
     version, split = version or cfg.VERSION, split or cfg.DATA_SPLIT.test
     index = NuScenesIndex.open(data_root, version)
     scenes = _scenes(index, version, split, limit_scenes)
-    make = partial(_CheckpointOnScenes, checkpoint, index, use_memory)
+    make = partial(_CheckpointOnScenes, checkpoint, index, use_memory, dtype)
     started = time.perf_counter()
     among = launched(devices)
     if among is None:
@@ -145,10 +148,11 @@ class _CheckpointOnScenes:
     checkpoint: Path
     index: NuScenesIndex
     use_memory: bool
+    dtype: torch.dtype
     device: str
 
     def __post_init__(self) -> None:
-        self.detector = open_detector(self.checkpoint, self.device)
+        self.detector = open_detector(self.checkpoint, self.device, self.dtype)
 
     def __call__(self, scene: int) -> Results:
         return detect_scenes(self.detector, self.index, [scene], use_memory=self.use_memory, progress=False)

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from remembev.config import StreamingConfig
+from remembev.config import Config, StreamingConfig
 from remembev.errors import ExportError
 from remembev.export.aoti_file import AotiProgram, write_aoti
+from remembev.export.cuda_graph import CUDAGraphProgram
 from remembev.export.engine import ExportedEngine
 from remembev.export.interface import Interface
 from remembev.export.onnx_file import OnnxProgram, write_onnx
 from remembev.export.step import StreamingStep
 from remembev.files import replacing
-from remembev.models import load_checkpoint
+from remembev.models import TemporalPointPillar, load_checkpoint
 from remembev.streaming import StreamingDetector
 from remembev.streaming.engine import digest
 
@@ -54,7 +55,7 @@ def export_checkpoint(
     model = load_checkpoint(checkpoint)
     weights = digest(model.state_dict())
     step = StreamingStep(model.to(device))
-    example = step.example(max_points or _POINTS_OF_A_SWEEP * (model.cfg.DATA_CONFIG.NUM_SWEEPS + 1))
+    example = step.example(max_points or _most_points(model.cfg))
     with torch.no_grad():
         program = torch.export.export(step, example)
     interface = Interface.of(step, example, _outputs(program), weights)
@@ -76,11 +77,39 @@ def load_exported(path: Path, *, streaming: StreamingConfig | None = None) -> St
     return StreamingDetector(ExportedEngine(program, program.interface, name=str(path)), streaming=streaming)
 
 
-def open_detector(path: Path, device: str = "cpu") -> StreamingDetector:
-    """A detector that runs a checkpoint on ``device``, or an exported file, told by its ending: .onnx, .pt2."""
-    if path.suffix in _PROGRAM:
-        return load_exported(path)
-    return StreamingDetector.from_checkpoint(path, device)
+def capture_step(
+    model: TemporalPointPillar, dtype: torch.dtype = torch.float32, *, max_points: int | None = None
+) -> StreamingDetector:
+    """A detector on the GPU that replays the step of a model as one CUDA graph; ``max_points`` as in an export.
+
+    Raises ExportError for what can't be captured, or where there is no GPU.
+    """
+    if not torch.cuda.is_available():
+        raise ExportError("a CUDA graph needs a GPU: there is none here")
+    weights = digest(model.state_dict())
+    step = StreamingStep(model.to("cuda"), dtype)
+    example = step.example(max_points or _most_points(model.cfg))
+    with torch.no_grad():
+        interface = Interface.of(step, example, list(step(*example)), weights)
+    program = CUDAGraphProgram(step, example)
+    return StreamingDetector(ExportedEngine(program, interface, name="the captured step"))
+
+
+def open_detector(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> StreamingDetector:
+    """A detector that runs a checkpoint on ``device``, or an exported file, told by its ending: .onnx, .pt2.
+
+    dtype  see ``StreamingDetector.from_checkpoint``. Raises ExportError for an exported file that has another one
+    """
+    if path.suffix not in _PROGRAM:
+        return StreamingDetector.from_checkpoint(path, device, dtype=dtype)
+    if dtype != torch.float32:
+        raise ExportError(f"{path}: an exported step is in float32")
+    return load_exported(path)
+
+
+def _most_points(cfg: Config) -> int:
+    """Points that a frame of such a model has at most."""
+    return _POINTS_OF_A_SWEEP * (cfg.DATA_CONFIG.NUM_SWEEPS + 1)
 
 
 def _outputs(program: ExportedProgram) -> list[Tensor]:

@@ -27,13 +27,16 @@ class StreamingStep(nn.Module):
     how a time of day rounds. Whoever calls it keeps the time stamps.
     """
 
-    def __init__(self, model: TemporalPointPillar) -> None:
-        """The step of a copy of ``model``. Raises ExportError naming the key of what can't be exported."""
+    def __init__(self, model: TemporalPointPillar, dtype: torch.dtype = torch.float32) -> None:
+        """The step of a copy of ``model`` whose backbone and head work in ``dtype``.
+
+        Raises ExportError naming the key of what can't be exported.
+        """
         super().__init__()
         filters = model.cfg.MODEL.VFE.NUM_FILTERS
         if len(filters) > 1:
             raise ExportError(f"MODEL.VFE.NUM_FILTERS: {list(filters)}: an encoder of one layer can be exported")
-        self.model = fuse_for_inference(model)
+        self.model = fuse_for_inference(model, dtype)
         self.empty = self.model.memory.initial_state(1)
         self.state = {name: tensor for name, tensor in self.empty.named().items() if name != "timestamp"}
 

@@ -7,11 +7,12 @@ one without end.
 
 from remembev.streaming.detector import StreamingDetector
 from remembev.streaming.endless import Comparison, StreamCurve, measure_stream
-from remembev.streaming.engine import Engine, ModelEngine, Seen
+from remembev.streaming.engine import DTYPES, Engine, ModelEngine, Seen
 from remembev.streaming.scene import Detector, continue_scene, frame_record, stream_scene
 from remembev.streaming.state import Moment, StreamState
 
 __all__ = [
+    "DTYPES",
     "Comparison",
     "Detector",
     "Engine",

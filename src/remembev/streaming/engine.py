@@ -18,6 +18,9 @@ from remembev.config import Config
 from remembev.memory import Tensors, gate
 from remembev.models import Detections, TemporalPointPillar, fuse_for_inference
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""What backbone and head may work in, by the names that the configuration and the command line use."""
+
 _GOING_ON = 1
 """Frame number of every step: at 0 a model would start anew by itself, here the first state is given."""
 

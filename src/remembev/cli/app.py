@@ -1,0 +1,81 @@
+"""The application that the commands belong to, the options that they share, and how errors are told."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from remembev.errors import UserError
+
+app = typer.Typer(
+    name="remembev",
+    help="PointPillars with a memory: temporal LiDAR detection in bird's-eye view.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+
+_EXTRAS = {
+    "nuscenes": "nuscenes",
+    "pyquaternion": "nuscenes",
+    "lightning": "train",
+    "tensorboard": "train",
+    "trimesh": "simulate",
+    "embreex": "simulate",
+    "scipy": "simulate",
+    "matplotlib": "view",
+    "PIL": "view",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+}
+"""Packages that a core installation lacks, and the extra that brings them."""
+
+DataRoot = Annotated[
+    Path, typer.Option("--data", help="Root of a data set in the nuScenes format.", show_default=False)
+]
+Checkpoint = Annotated[
+    Path, typer.Argument(help="Weights that training wrote (.safetensors), or an exported file.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
+Precision = Annotated[
+    Literal["fp32", "bf16"], typer.Option(help="Of backbone and head; pillars, memory and boxes are in fp32 always.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change a key, such as --set OPTIMIZATION.LR=0.002; may be repeated.", show_default=False
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line: what is the user's to mend is said in a line, without a traceback."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+    )
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error).rpartition(f"{type(error).__name__}: ")[2])  # a loader's process sends its traceback along
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        _fail(f"this needs {error.name}: pip install 'remembev[{extra}]'")
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True).print("error:", style="bold red", end=" ")
+    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)

@@ -1,0 +1,145 @@
+"""What is done with weights: scored, streamed, exported."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from remembev.cli.app import Checkpoint, DataRoot, Device, Precision, app, console
+from remembev.errors import DataError, UserError
+from remembev.files import replacing
+
+
+@app.command(name="eval")
+def evaluate(
+    checkpoint: Checkpoint,
+    data: DataRoot,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of submission.json and metrics.json; beside CHECKPOINT if not given.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split; the configuration's test split if not given.")] = None,
+    version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Keep the memory from frame to frame.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+    devices: Annotated[
+        int, typer.Option(help="Processes that share the scenes: a GPU each with --device cuda.", min=1)
+    ] = 1,
+) -> None:
+    """Go through every scene in order, write a nuScenes submission and print its official score."""
+    from remembev.evaluation import evaluate_checkpoint, score_table
+    from remembev.streaming import DTYPES
+
+    out = out or checkpoint.parent / ("eval" if memory else "eval-no-memory")
+    evaluation = evaluate_checkpoint(
+        checkpoint,
+        data,
+        out,
+        version=version,
+        split=split,
+        use_memory=memory,
+        device=device,
+        dtype=DTYPES[precision],
+        devices=devices,
+    )
+    if evaluation is None:  # one of torchrun's processes, of which the first reports
+        return
+    if as_json:
+        print(json.dumps(evaluation.to_json(), indent=2))
+        return
+    console.print(score_table(evaluation.score))
+    console.print(f"{evaluation.frames} frames of {evaluation.split} in {evaluation.seconds:.0f} s; see [bold]{out}[/]")
+
+
+@app.command()
+def stream(
+    checkpoint: Checkpoint,
+    data: DataRoot,
+    scene: Annotated[
+        str | None, typer.Option(help="Name of a scene; the first of the test split if not given.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the boxes, a JSON object a frame and line.")] = None,
+    movie: Annotated[Path | None, typer.Option(help="Write a moving picture (GIF), seen from above.")] = None,
+    min_score: Annotated[float, typer.Option(help="Lowest score that is drawn in the moving picture.")] = 0.25,
+    frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1, show_default=False)] = None,
+    save_state: Annotated[
+        Path | None, typer.Option(help="Write the state of the scene after its last frame (.safetensors).")
+    ] = None,
+    load_state: Annotated[
+        Path | None, typer.Option(help="Go on where a state was saved, instead of at a scene's first frame.")
+    ] = None,
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+) -> None:
+    """Stream a scene frame by frame: boxes on the screen, in a file, in a moving picture."""
+    from remembev.data import NuScenesIndex
+    from remembev.export import open_detector
+    from remembev.streaming import DTYPES, continue_scene, frame_record, stream_scene
+
+    if scene is not None and load_state is not None:
+        raise UserError("a saved state says itself of which scene it is: leave --scene out")
+    detector = open_detector(checkpoint, device, DTYPES[precision])
+    index = NuScenesIndex.open(data, version or detector.cfg.DATA_CONFIG.VERSION)
+    if load_state is not None:
+        number = index.find_token(detector.load_state(load_state))
+    else:
+        number = index.find_scene(scene) if scene else index.split_scenes(detector.cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
+    names = detector.cfg.CLASS_NAMES
+    records: list[dict[str, Any]] = []
+    views: list[Any] = []
+    steps = stream_scene if load_state is None else continue_scene
+    for frame, detections in islice(steps(detector, index, number), frames):
+        records.append(frame_record(frame, detections, names))
+        found = Counter(names[label] for label in detections.labels.tolist())
+        seconds = frame.timestamp - records[0]["timestamp"]
+        console.print(
+            f"{seconds:6.2f} s  " + (", ".join(f"{n} {name}" for name, n in found.most_common()) or "nothing")
+        )
+        if movie is not None:
+            from remembev.viewing import frame_view
+
+            views.append(frame_view(detector, frame, detections, index.scene_name(number), seconds))
+    if not records:
+        raise DataError(
+            f"{data}: scene {index.scene_name(number)} has no frame after the one that {load_state} ends at"
+        )
+    if save_state is not None:
+        detector.save_state(save_state, index.scene_token(number))
+    if out is not None:
+        with replacing(out) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    if movie is not None:
+        from remembev.viewing import write_movie
+
+        write_movie(movie, views, min_score=min_score)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Weights that training wrote (model.safetensors).", show_default=False)
+    ],
+    form: Annotated[
+        Literal["onnx", "aoti"], typer.Option("--format", help="An ONNX file, or an AOTInductor package.")
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="File to write: .onnx or .pt2; beside CHECKPOINT if not given.")
+    ] = None,
+    max_points: Annotated[
+        int | None,
+        typer.Option(help="Points of a frame at most; 35,000 a sweep if not given.", min=1, show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device that an AOTInductor package is compiled for.")] = "cpu",
+) -> None:
+    """Write the streaming step, raw points to boxes, as a file that runs without Python."""
+    from remembev.export import export_checkpoint
+
+    written = export_checkpoint(checkpoint, form, out, max_points=max_points, device=device)
+    console.print(f"[bold]{written}[/]: {written.stat().st_size / 2**20:.1f} MiB")

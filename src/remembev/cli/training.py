@@ -1,0 +1,120 @@
+"""Where weights come from: import, training, comparisons of trainings, and the demo that does everything once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from remembev.cli.app import DataRoot, Overrides, app, console
+from remembev.config import config_to_yaml, load_config
+from remembev.errors import UserError
+from remembev.files import replacing
+
+
+@app.command(name="import-openpcdet")
+def import_openpcdet(
+    model: Annotated[Path, typer.Argument(help="Weights that OpenPCDet saved (.pth).", show_default=False)],
+    config: Annotated[
+        Path,
+        typer.Option(help="OpenPCDet's YAML file of that model, where its base files are found.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write (.safetensors); its YAML goes beside it.")],
+    overrides: Overrides = None,
+) -> None:
+    """Take over a multi-head PointPillars from OpenPCDet: the same numbers, and a memory to be trained from there."""
+    from remembev.config.openpcdet import load_openpcdet_config
+    from remembev.models import save_checkpoint
+    from remembev.models.openpcdet import import_openpcdet as import_weights
+    from remembev.models.openpcdet import published_layout
+
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out}: a checkpoint's name ends in .safetensors")
+    beside = out.with_suffix(".yaml")
+    if beside.resolve() == config.resolve():
+        raise UserError(f"{beside} is OpenPCDet's file, and where ours would go: give --out another name")
+    imported = import_weights(model, load_openpcdet_config(config, overrides or ()))
+    save_checkpoint(out, imported)
+    with replacing(beside) as temporary:
+        temporary.write_text(config_to_yaml(imported.cfg), encoding="utf-8")
+    tensors = len(published_layout(imported))
+    parameters = sum(weight.numel() for key, weight in imported.named_parameters() if not key.startswith("memory."))
+    console.print(f"{tensors} tensors, {parameters:,} parameters: [bold]{out}[/], [bold]{beside}[/]")
+
+
+@app.command()
+def train(
+    config: Annotated[
+        str, typer.Argument(help="A YAML file, or a shipped configuration: nuscenes, tiny.", show_default=False)
+    ],
+    data: DataRoot,
+    out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in OUT was stopped, if there is one.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of weights, clips and augmentation.")] = 0,
+    devices: Annotated[int, typer.Option(help="GPUs, or processes where there is none.", min=1)] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Loader processes; at most the configuration's.", show_default=False)
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from: its weights where the model has them by name.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a configuration: weights, curves (TensorBoard and CSV) and checkpoints go to OUT."""
+    cfg = load_config(config, overrides or ())
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from remembev.training import train as run_training
+
+    run = run_training(cfg, data, out, resume=resume, seed=seed, devices=devices, workers=workers, init=init)
+    rank_zero_only(console.print)(f"weights: [bold]{run.weights}[/]")
+
+
+@app.command()
+def ablate(
+    config: Annotated[
+        str, typer.Argument(help="A YAML file, or a shipped configuration: nuscenes, tiny.", show_default=False)
+    ],
+    data: DataRoot,
+    out: Annotated[Path, typer.Option(help="Folder of the runs and the table; what it holds is not done again.")],
+    seeds: Annotated[int, typer.Option(help="Trainings of each variant.", min=1)] = 3,
+    only: Annotated[str, typer.Option(help="Variants, such as gate,none; all if not given.", show_default=False)] = "",
+    workers: Annotated[int, typer.Option(help="Trainings at a time, one thread each.", min=1)] = 2,
+    overrides: Overrides = None,
+) -> None:
+    """Train and score variants of the memory over several seeds: what does each part of it bring?"""
+    cfg = load_config(config, overrides or ())
+    from remembev.ablation import run_ablation
+
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    failed = run_ablation(
+        cfg,
+        data,
+        out,
+        name=config,
+        overrides=overrides or (),
+        seeds=seeds,
+        only=names,
+        workers=workers,
+        console=console,
+    )
+    console.print(f"table: [bold]{out / 'ablation.md'}[/]")
+    if failed:
+        raise UserError("not done: " + ", ".join(f"seed {job.seed} {job.name} ({job.log})" for job in failed))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder of everything that is made.")] = Path("runs/demo"),
+    keyframe: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a real key frame (LIDAR_TOP.pcd.bin, frame.json) to stream over as well."),
+    ] = None,
+) -> None:
+    """Do everything once, in about ten minutes on two cores: simulate, train, score, stream, report."""
+    from remembev.demo import run_demo
+
+    run_demo(out, keyframe=keyframe, console=console)
