@@ -13,7 +13,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from remembev.ops.memory_read import read_memory, similarity
+from remembev.ops.memory_read import read_memory
 from remembev.ops.peak import peak, reset_peak
 
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -59,9 +59,14 @@ def dense_read(
 ) -> Tensor:
     """Values [B, C_v, Q] by similarities of all pairs, their top-k, a matrix of affinities and its product (XMem §3.3).
 
-    The plain formulation that ``read_memory`` is measured against.
+    Plain PyTorch from the formulas, which ``read_memory`` is measured against: −s (Σ e k² − 2 Σ e q k + Σ e q²) / √C_k
+    by its terms, of which two are matrix products.
     """
-    scores = similarity(query_key, selection, key, shrinkage).masked_fill_(~valid[:, None], -math.inf)
+    own = selection.transpose(1, 2) @ key.square()
+    cross = (selection * query_key).transpose(1, 2) @ key
+    energy = (selection * query_key.square()).sum(dim=1)[:, :, None]
+    scores = -(own - 2 * cross + energy) * shrinkage / math.sqrt(key.shape[1])
+    scores = scores.masked_fill(~valid[:, None], -math.inf)
     best, tokens = scores.topk(top_k, dim=2)
     affinity = torch.zeros_like(scores).scatter_(2, tokens, best.softmax(dim=2))
     return value @ affinity.transpose(1, 2)
