@@ -167,3 +167,9 @@ def test_a_layer_on_other_inputs_is_refused() -> None:
     weight, bias = random_layer(0, 10)
     with pytest.raises(ValueError, match=r"\[6, 10\]"):
         encode_pillars(*random_clouds(0, 1, 5), weight, bias, GRID, Z_RANGE, None, None)
+
+
+def test_a_map_in_bfloat16_is_the_map_rounded() -> None:
+    weight, bias = torch.randn(8, 11), torch.randn(8)
+    inputs = (*random_clouds(0, 1, 200), weight, bias, GRID, Z_RANGE, 4, None)
+    assert torch.equal(encode_pillars(*inputs, torch.bfloat16), encode_pillars(*inputs).bfloat16())

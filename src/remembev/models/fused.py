@@ -25,7 +25,7 @@ def fuse_for_inference(model: TemporalPointPillar, dtype: torch.dtype = torch.fl
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
     if isinstance(fused.vfe, PillarFeatureNet) and len(fused.vfe.pfn_layers) == 1:
-        fused.vfe = FusedPillarVFE(fused.vfe)
+        fused.vfe = FusedPillarVFE(fused.vfe, dtype)
     for part in (fused.backbone_2d, fused.dense_head):
         _fold_normalisation(part)
         for layer in part.modules():
@@ -40,8 +40,10 @@ class FusedPillarVFE(PillarEncoder):
     weight: Tensor  # [C, 11], or 12 with the distance
     bias: Tensor  # [C]
 
-    def __init__(self, encoder: PillarFeatureNet) -> None:
+    def __init__(self, encoder: PillarFeatureNet, dtype: torch.dtype = torch.float32) -> None:
+        """The same as ``encoder``, its map in ``dtype``."""
         super().__init__()
+        self.dtype = dtype
         (layer,) = encoder.pfn_layers
         assert isinstance(layer, PFNLayer)
         weight, bias = _folded(layer)
@@ -57,7 +59,8 @@ class FusedPillarVFE(PillarEncoder):
     def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
         """The BEV map [B, C, H, W] of points [B, N, 5], num_points [B] of them real."""
         with stage("pillars"):
-            return encode_pillars(points, num_points, self.weight, self.bias, self.grid, self.z_range, *self.limits)
+            where = self.grid, self.z_range
+            return encode_pillars(points, num_points, self.weight, self.bias, *where, *self.limits, self.dtype)
 
 
 def _folded(layer: PFNLayer) -> tuple[Tensor, Tensor]:

@@ -86,6 +86,7 @@ def encode_pillars(
     z_range: tuple[float, float],
     max_points: int | None,
     max_pillars: int | None,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """BEV map [B, C, H, W], channels last, of a pillar feature network of one layer (PointPillars §2.1) in eval mode.
 
@@ -94,6 +95,7 @@ def encode_pillars(
     max_points    a pillar's first so many points count, and a pillar of fewer takes the maximum with ReLU(bias) too,
                   the value of a padded row, as ``PillarVFE``'s; with None all points count, as ``DynPillarVFE``'s
     max_pillars   a sample's first so many pillars count
+    dtype         of the map; everything before it is in the points' own, which has to be float32 at least
 
     With d = xyz − centre the layer is (W_xyz + W_mean + W_centre) d + W_rest (intensity, age) of each point, and
     W_xyz centre − W_mean mean(d) + bias of its pillar, which commutes with the maximum. Both are small where the map is
@@ -109,22 +111,23 @@ def encode_pillars(
     cells, encode = len(points) * grid.height * grid.width, _encode_grouped
     if runs_triton(points):
         from remembev.ops.triton.pillars import encode_grouped_triton as encode
+    blank = points.new_zeros(cells + 1, len(bias), dtype=dtype)
     bev = encode(
-        points.flatten(0, 1), grouped, _centres(grouped.cell, grid, z_range), of_point, of_pillar, max_points, cells
+        blank, points.flatten(0, 1), grouped, _centres(grouped.cell, grid, z_range), of_point, of_pillar, max_points
     )
-    return bev.view(len(points), grid.height, grid.width, len(bias)).permute(0, 3, 1, 2)
+    return bev[:cells].view(len(points), grid.height, grid.width, len(bias)).permute(0, 3, 1, 2)
 
 
 def _encode_grouped(
+    bev: Tensor,  # [B·H·W + 1, C] zeros, the last row for what goes nowhere
     points: Tensor,  # [B·N, 5]
     grouped: GroupedPoints,
     centre: Tensor,  # [S + 1, 3]
     of_point: Tensor,  # [C, 5 or 6]
     of_pillar: Tensor,  # [C, 7]
     max_points: int | None,
-    cells: int,
 ) -> Tensor:
-    """Map [B·H·W, C]: weights of d, intensity, age and ‖xyz‖ of a point, of the centre, −mean(d) and 1 of a pillar."""
+    """The map filled: weights of d, intensity, age and ‖xyz‖ of a point, of the centre, −mean(d) and 1 of a pillar."""
     slot, count = grouped.slot, grouped.count[:, None]
     rows = points.index_select(0, grouped.order)
     offset = rows[:, :3] - centre.index_select(0, slot)
@@ -139,8 +142,7 @@ def _encode_grouped(
     features.addmm_(torch.cat((centre, -mean, torch.ones_like(mean[:, :1])), dim=1), of_pillar.T).relu_()
     if max_points is not None:
         features = torch.where(count < max_points, features.maximum(of_pillar[:, -1].relu()), features)
-    bev = points.new_zeros(cells + 1, len(of_point)).index_copy_(0, grouped.cell[:-1], features[:-1])
-    return bev[:cells]
+    return bev.index_copy_(0, grouped.cell[:-1], features[:-1].to(bev.dtype))
 
 
 def _centres(cell: Tensor, grid: BEVGrid, z_range: tuple[float, float]) -> Tensor:

@@ -87,17 +87,16 @@ def _encode_pillar(  # type: ignore[no-untyped-def]
 
 
 def encode_grouped_triton(
+    bev: Tensor,  # [B·H·W + 1, C] zeros, the last row for what goes nowhere
     points: Tensor,  # [B·N, 5]
     grouped: GroupedPoints,
     centre: Tensor,  # [S + 1, 3]
     of_point: Tensor,  # [C, 5 or 6]
     of_pillar: Tensor,  # [C, 7]
     max_points: int | None,
-    cells: int,
 ) -> Tensor:
-    """Map [B·H·W, C] of grouped points, as ``remembev.ops.pillars`` makes it in PyTorch."""
+    """The map filled with grouped points, as ``remembev.ops.pillars`` makes it in PyTorch."""
     channels = len(of_point)
-    bev = points.new_zeros(cells, channels)
     pillars = len(grouped.start) - 1
     if pillars == 0:
         return bev
