@@ -68,8 +68,17 @@ def write_frame(
     if cfg.LONG_TERM.MAX_TOKENS > 0:
         stay = cfg.min_frames - 1
         leaving = working.capacity - stay * frame.capacity
-        prototypes = consolidate(working.part(0, leaving), cfg.LONG_TERM, draw=draw, sigma=sigma)
-        long_term = insert(long_term, prototypes).where(full, long_term)
+        if _may_be(full):
+            prototypes = consolidate(working.part(0, leaving), cfg.LONG_TERM, draw=draw, sigma=sigma)
+            long_term = insert(long_term, prototypes).where(full, long_term)
         stays = torch.arange(working.capacity, device=full.device) >= leaving
         working = replace(working, valid=working.valid & (stays | ~full[:, None]))
     return long_term.join(working.append(frame)), torch.where(full, stay, frames_held) + 1
+
+
+def _may_be(flags: Tensor) -> bool:
+    """Whether any of the flags is set, where a look costs nothing; on a GPU and in compiled programs it may be.
+
+    What is done for nothing then is left out by ``where``.
+    """
+    return flags.device.type != "cpu" or torch.compiler.is_compiling() or bool(flags.any())
