@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from remembev.cli import main
 from remembev.config import Config, load_config
 from remembev.data.bench import LoaderSpeed, bench_loader
 from remembev.models import build_model, save_checkpoint
+from remembev.ops.bench import bench_memory_read
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +168,31 @@ def test_the_benchmark_of_fresh_weights_is_a_table_with_floors(
     shown = capsys.readouterr().out
     for word in ("plain", "fp32", "floor", "bf16", "pillars", "times as fast", "reached meanwhile"):
         assert word in shown
+
+
+def test_the_benchmark_of_the_read_has_the_models_sizes(
+    checkpoint: Path, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = partial(replace, tokens=200, queries=50)
+    monkeypatch.setattr("remembev.ops.bench.bench_memory_read", lambda size: bench_memory_read(small(size), repeats=1))
+    assert remembev(monkeypatch, "bench", checkpoint, "--data", sim_root, "--read", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["size"] == {"tokens": 200, "queries": 50, "key_dim": 8, "value_dim": 8, "top_k": 16}
+    assert found["dense"]["seconds"] > 0
+    assert found["kernel"]["seconds"] > 0
+
+
+def test_a_stream_in_bfloat16_rounds_scores(
+    checkpoint: Path, sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = []
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / f"{precision}.jsonl"
+        arguments = ("stream", checkpoint, "--data", sim_root, "--out", out, "--frames", 1, "--precision", precision)
+        assert remembev(monkeypatch, *arguments) == 0
+        scores.append([box["score"] for box in json.loads(out.read_text())["boxes"]])
+    assert scores[0] != scores[1]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
 
 
 def test_a_key_that_does_not_exist_is_named_with_the_one_that_is_meant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,9 @@ from tests.export.streams import SMALLEST, assert_same_boxes, forty_frames
 from remembev import Detections, build_model, load_config
 from remembev.cli import main
 from remembev.errors import ExportError
-from remembev.export import export_checkpoint, load_exported, open_detector
+from remembev.export import capture_step, export_checkpoint, load_exported, open_detector
 from remembev.export.interface import KEY, Interface
-from remembev.models import save_checkpoint
+from remembev.models import load_checkpoint, save_checkpoint
 
 
 def test_the_loop_of_the_documentation_runs_with_onnx_runtime_alone_and_finds_the_same(
@@ -156,3 +157,37 @@ def test_a_stream_of_a_data_set_runs_on_an_exported_file_as_on_its_checkpoint(
         shown.append(capsys.readouterr().out)
     assert shown[0] == shown[1]
     assert "car" in shown[0] or "pedestrian" in shown[0]
+
+
+def test_an_exported_file_is_timed_beside_its_checkpoint_and_no_other(
+    exported: Export, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, file = exported("agents", "onnx")
+    arguments = ["remembev", "bench", "--data", str(sim_root), "--version", "v1.0-sim", "--frames", "2", "--json"]
+    monkeypatch.setattr("sys.argv", [*arguments, str(checkpoint), "--exported", str(file)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    ways = json.loads(capsys.readouterr().out)["ways"]
+    assert list(ways) == ["plain", "fp32", "bf16", file.name]
+    assert ways[file.name]["median_ms"] > 0
+    assert ways[file.name]["stages"] == {}
+    other = checkpoint.with_name("other.safetensors")
+    save_checkpoint(other, build_model(load_checkpoint(checkpoint).cfg))
+    monkeypatch.setattr("sys.argv", [*arguments, str(other), "--exported", str(file)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "was exported from other weights" in capsys.readouterr().err
+
+
+def test_a_file_in_float32_is_not_run_in_another_precision(exported: Export) -> None:
+    _, file = exported("agents", "onnx")
+    with pytest.raises(ExportError, match="an exported step is in float32"):
+        open_detector(file, dtype=torch.bfloat16)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_step_is_captured_on_a_gpu_only() -> None:
+    with pytest.raises(ExportError, match="a CUDA graph needs a GPU"):
+        capture_step(build_model(load_config("tiny", SMALLEST)))

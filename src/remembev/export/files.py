@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -56,11 +57,12 @@ def export_checkpoint(
     weights = digest(model.state_dict())
     step = StreamingStep(model.to(device))
     example = step.example(max_points or _most_points(model.cfg))
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # torch's own, about its pytree
         program = torch.export.export(step, example)
-    interface = Interface.of(step, example, _outputs(program), weights)
-    with replacing(out) as temporary:
-        _WRITE[form](program, interface, temporary)
+        interface = Interface.of(step, example, _outputs(program), weights)
+        with replacing(out) as temporary:
+            _WRITE[form](program, interface, temporary)
     return out
 
 
