@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,19 @@ def sim_root(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     with FileLock(str(shared / "sim.lock")):
         simulate_dataset(root, SimulationSettings(scenes=4, seconds=4.0, azimuths=1080, val_share=0.5), workers=1)
     return root
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def join_torchrun(rank: int, port: int) -> None:
+    """Make this process one of two, as torchrun starts them."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from multiprocessing import get_context
@@ -15,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import SMALL
+from tests.conftest import SMALL, free_port, join_torchrun
 
 from remembev.config import load_config
 from remembev.errors import DataError, UserError
@@ -61,13 +60,10 @@ def test_processes_of_our_own_give_what_one_gives(
 def test_processes_of_torchrun_give_what_one_gives_and_the_first_writes_it(
     checkpoint: Path, sim_root: Path, alone: Path, tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     def work(rank: int) -> None:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+        join_torchrun(rank, port)
         evaluation = evaluate_checkpoint(checkpoint, sim_root, tmp_path / str(rank), split="train", progress=False)
         assert (evaluation is None) == (rank == 1)
 

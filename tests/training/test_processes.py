@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import SMALL
+from tests.conftest import SMALL, free_port, join_torchrun
 
 from remembev.config import load_config
 from remembev.data import build_seq_loader
@@ -116,13 +115,10 @@ CHANGES = [
 
 def start_two(root: Path, outs: tuple[Path, Path], prepare: Callable[[int], None] = lambda rank: None) -> list[Any]:
     """Two processes as torchrun starts them, each with a folder of its own to write to."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     def work(rank: int) -> None:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+        join_torchrun(rank, port)
         prepare(rank)
         train(load_config("tiny", [*SMALL, *CHANGES]), root, outs[rank], resume=True)
 

@@ -32,10 +32,6 @@ class Work:
         """Seconds under which it can't be done at these rates: the longer of computing and moving."""
         return max(self.operations / rates.peak(dtype), self.nbytes / rates.bandwidth)
 
-    def is_moving(self, rates: MachineRates, dtype: torch.dtype) -> bool:
-        """Whether the floor is that of moving bytes."""
-        return self.nbytes / rates.bandwidth > self.operations / rates.peak(dtype)
-
 
 def count_work(step: Callable[[], object], following: Callable[[], object]) -> dict[str, Work]:
     """The work of each stage of ``step``; ``following`` is the step after it, which reads what this one leaves."""
