@@ -46,7 +46,7 @@ def import_openpcdet(
 @app.command()
 def train(
     config: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped configuration: nuscenes, tiny.", show_default=False)
+        str, typer.Argument(help="A YAML file, or a shipped name such as nuscenes, small or tiny.", show_default=False)
     ],
     data: DataRoot,
     out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
@@ -76,7 +76,7 @@ def train(
 @app.command()
 def ablate(
     config: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped configuration: nuscenes, tiny.", show_default=False)
+        str, typer.Argument(help="A YAML file, or a shipped name such as nuscenes, small or tiny.", show_default=False)
     ],
     data: DataRoot,
     out: Annotated[Path, typer.Option(help="Folder of the runs and the table; what it holds is not done again.")],

@@ -4,56 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from remembev.config.base import BASE, over_bases, parse_mapping, read_mapping
 from remembev.config.schema import Config
 from remembev.errors import ConfigError
+
+_SHIPPED = Path(__file__).parent
 
 
 def shipped_configs() -> list[str]:
     """Names of the configurations in the package: ``load_config`` takes them in place of a path."""
-    return sorted(Path(entry.name).stem for entry in files("remembev.config").iterdir() if entry.name.endswith(".yaml"))
+    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration at a path, or the shipped one of that name, with ``KEY.PATH=value`` overrides applied.
 
+    A file may name another one as its ``_BASE_CONFIG_``, a shipped name or a path from its own folder, and then holds
+    what differs: sections are merged key by key, lists are replaced.
+
     Raises ConfigError naming the file and the key.
     """
-    path = Path(source)
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-    elif path.suffix == "" and str(source) in shipped_configs():
-        text = (files("remembev.config") / f"{source}.yaml").read_text(encoding="utf-8")
-    else:
+    path = _find(Path(), source)
+    if path is None:
         raise ConfigError(f"{source}: no such file, and no shipped configuration ({', '.join(shipped_configs())})")
-    return config_from_yaml(text, name=str(source), overrides=overrides)
+    return _validated(_read(path, ()), str(source), overrides)
 
 
 def config_from_yaml(text: str, *, name: str, overrides: Sequence[str] = ()) -> Config:
-    """The configuration written in ``text``; ``name`` stands in its errors."""
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: not valid YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{name}: a configuration is a mapping of keys, this holds {type(tree).__name__}")
+    """The whole configuration written in ``text``; ``name`` stands in its errors."""
+    return _validated(parse_mapping(text, name), name, overrides)
+
+
+def config_to_yaml(config: Config) -> str:
+    """The configuration as YAML: ``config_from_yaml`` reads it back equal."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _find(folder: Path, source: str | Path) -> Path | None:
+    """The file at a path from ``folder``, or the shipped one of that name."""
+    if (folder / source).is_file():
+        return folder / source
+    return _SHIPPED / f"{source}.yaml" if str(source) in shipped_configs() else None
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The keys of a file over those of its bases; ``above`` are the files whose base it is, nearest last."""
+    chain = (*above, path.resolve())
+    if path.resolve() in above:
+        raise ConfigError(f"{above[0]}: its {BASE} comes back to a file: {' → '.join(str(file) for file in chain)}")
+
+    def read_base(name: str, path: Path) -> dict[str, Any]:
+        base = _find(path.parent, name)
+        if base is None:
+            shipped = ", ".join(shipped_configs())
+            raise ConfigError(f"{path}: its {BASE} {name} is no file from {path.parent}, nor shipped ({shipped})")
+        return _read(base, chain)
+
+    return over_bases(read_mapping(path), path, read_base)
+
+
+def _validated(tree: dict[str, Any], name: str, overrides: Sequence[str]) -> Config:
     for override in overrides:
         _apply_override(tree, override)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{name}: {line}" for line in explain(error, Config))) from error
-
-
-def config_to_yaml(config: Config) -> str:
-    """The configuration as YAML: ``config_from_yaml`` reads it back equal."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

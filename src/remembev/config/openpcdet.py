@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from remembev.config.base import BASE, over_bases, read_mapping
 from remembev.config.load import config_from_yaml, explain, load_config
 from remembev.config.schema import Config, Interval, Section, ShuffleConfig
 from remembev.errors import ConfigError
@@ -21,8 +22,6 @@ IDENTITY_GATE_BIAS = 10.0
 """Occupancy logit of an imported detector's memory: its gate is σ(10) = 1 − 4.5e-5 everywhere."""
 GENTLE_OCC_WEIGHT = 0.1
 """Weight of the occupancy's loss from there: with 1 it shuts the gate before the detector's own loss can object."""
-
-_BASE = "_BASE_CONFIG_"
 
 
 def load_openpcdet_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -45,39 +44,15 @@ def read_openpcdet_yaml(path: Path) -> dict[str, Any]:
 
     A section's base is its own file's keys, taken as they are; sections are merged key by key, lists are replaced.
     """
-    return _merged(_read_mapping(path), path)
+    return over_bases(read_mapping(path), path, _read_base)
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping of keys, this holds {type(tree).__name__}")
-    return tree
-
-
-def _merged(own: dict[str, Any], path: Path, base: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A section's keys over those of ``base`` and, nearer, of the base file that it names."""
-    merged = dict(base or {})
-    if _BASE in own:
-        base_path = _find_base(str(own[_BASE]), path)
-        merged.update(_read_mapping(base_path))
-        if _BASE in merged:
-            raise ConfigError(f"{base_path}: a base with a {_BASE} of its own, which OpenPCDet does not follow")
-    for key, value in own.items():
-        if key == _BASE:
-            continue
-        below = merged.get(key)
-        if isinstance(value, dict):
-            if below is not None and not isinstance(below, dict):
-                raise ConfigError(f"{path}: {key} is a section here, and a {type(below).__name__} in its base")
-            value = _merged(value, path, below)
-        merged[key] = value
-    return merged
+def _read_base(name: str, path: Path) -> dict[str, Any]:
+    base_path = _find_base(name, path)
+    base = read_mapping(base_path)
+    if BASE in base:
+        raise ConfigError(f"{base_path}: a base with a {BASE} of its own, which OpenPCDet does not follow")
+    return base
 
 
 def _find_base(name: str, path: Path) -> Path:
@@ -87,7 +62,7 @@ def _find_base(name: str, path: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     searched = ", ".join(str(folder) for folder in folders)
-    raise ConfigError(f"{path}: its {_BASE} {name} is in none of {searched}: run this in OpenPCDet's folder tools")
+    raise ConfigError(f"{path}: its {BASE} {name} is in none of {searched}: run this in OpenPCDet's folder tools")
 
 
 # --------------------------------------------------------------------------------------------- what OpenPCDet's file is
