@@ -1,0 +1,78 @@
+"""Charts of a page: rows of panels with lines and the bands around them, as one SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from remembev.viewing import style
+
+Values = NDArray[np.float64]
+
+_FEW = 30
+"""A line of fewer points than this shows where they are."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a panel: x [N] and y [N], NaN where there is nothing."""
+
+    x: Values
+    y: Values
+    colour: str
+    name: str = ""
+    """Name in the panel's legend; without one it is not in it."""
+    band: tuple[Values, Values] | None = None
+    """Lower and upper edge [N] of what is shaded around it."""
+    behind: Values | None = None
+    """Values [N] drawn faintly behind it: what it is a smooth form of."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel of a chart."""
+
+    title: str
+    lines: Sequence[Line]
+    x_label: str = ""
+    x_ticks: Sequence[float] | None = None
+    top: float | None = None
+    """Upper end of the y axis, which then starts at 0."""
+
+
+def chart_svg(panels: Sequence[Panel], *, columns: int = 3, width: float = 10.5, row_height: float = 2.9) -> str:
+    """Panels in rows of so many columns as SVG; sizes in inches."""
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(width, row_height * rows), layout="constrained")
+    figure.patch.set_alpha(0)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(grid, panels, strict=False):
+        _draw_panel(axes, panel)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    for line in panel.lines:
+        if line.band is not None:
+            axes.fill_between(line.x, *line.band, color=line.colour, alpha=0.14, linewidth=0)
+        if line.behind is not None:
+            axes.plot(line.x, line.behind, color=line.colour, linewidth=0.7, alpha=0.25)
+        marker = "o" if len(line.x) < _FEW else None
+        axes.plot(line.x, line.y, color=line.colour, linewidth=1.6, marker=marker, markersize=3, label=line.name)
+    style.dress_chart(axes, panel.title, panel.x_label)
+    if panel.x_ticks is not None:
+        axes.set_xticks(panel.x_ticks)
+    if panel.top is not None:
+        axes.set_ylim(0, panel.top)
+    if sum(bool(line.name) for line in panel.lines) > 1:
+        axes.legend(frameon=False, fontsize=8, labelcolor=style.INK)
