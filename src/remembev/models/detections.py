@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_NOBODY_LOOKED = torch.ones(0, dtype=torch.bool)
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -16,6 +18,12 @@ class Detections:
     boxes: Tensor  # [K, 9] (x, y, z, l, w, h, yaw, vx, vy)
     scores: Tensor  # [K] in [0, 1]
     labels: Tensor  # [K] int64 into CLASS_NAMES
+    observed: Tensor = _NOBODY_LOOKED
+    """[K] bool: the current sweep has a point inside. A stream says so; until one has looked all boxes are observed."""
+
+    def __post_init__(self) -> None:
+        if self.observed is _NOBODY_LOOKED:
+            object.__setattr__(self, "observed", torch.ones_like(self.scores, dtype=torch.bool))
 
     @classmethod
     def empty(cls) -> Detections:
@@ -32,11 +40,11 @@ class Detections:
 
     def __getitem__(self, index: Tensor) -> Detections:
         """The detections that an index or a mask picks."""
-        return Detections(self.boxes[index], self.scores[index], self.labels[index])
+        return Detections(self.boxes[index], self.scores[index], self.labels[index], self.observed[index])
 
     def to(self, device: torch.device | str) -> Detections:
         """The same detections on another device."""
-        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+        return Detections(*(tensor.to(device) for tensor in (self.boxes, self.scores, self.labels, self.observed)))
 
 
 class PaddedDetections(NamedTuple):

@@ -20,6 +20,7 @@ from remembev.geometry import relative_pose, transform_boxes
 from remembev.models import Detections, TemporalPointPillar
 from remembev.models.checkpoint import load_checkpoint
 from remembev.streaming.engine import Engine, ModelEngine, Seen
+from remembev.streaming.observed import hold_points
 from remembev.streaming.policy import find_break, refuse_late
 from remembev.streaming.saved import load_state, save_state
 from remembev.streaming.state import Moment, StreamState
@@ -106,7 +107,8 @@ class StreamingDetector:
         timestamp    seconds; later than the scene's frame before
         scene_token  any name; a new one starts with an empty memory
         frame        the frame that boxes and velocities are given in; in the global one they are float64
-        returns      boxes [K, 9], scores [K], labels [K] on the CPU; velocities [K, 2] are the boxes' last two columns
+        returns      boxes [K, 9], scores [K], labels [K] on the CPU; velocities [K, 2] are the boxes' last two columns;
+                     observed [K] says whether the current sweep has a point inside, or the box is remembered
 
         A frame without a point in range gives no boxes and leaves the memory as it is. A frame that can't go on from
         the one before (``STREAMING`` in the configuration) starts the scene anew, with a warning, or is an error.
@@ -119,7 +121,7 @@ class StreamingDetector:
         if before is None or broken is not None:
             before = StreamState.start(self.engine.initial_state(), now)
         after, seen = self._detect(cloud, now, before)
-        detections = Detections.empty() if seen is None else seen.detections
+        detections = Detections.empty() if seen is None else _looked_at(seen.detections, cloud)
         if frame == "global":
             detections = _in_global(detections, now.pose[0])
         # Nothing has been changed so far, and nothing fails from here on.
@@ -215,5 +217,8 @@ def _moment(pose: ArrayLike | Tensor, timestamp: float) -> Moment:
 
 
 def _in_global(detections: Detections, global_from_lidar: Tensor) -> Detections:
-    boxes = transform_boxes(global_from_lidar, detections.boxes.double())
-    return Detections(boxes=boxes, scores=detections.scores, labels=detections.labels)
+    return replace(detections, boxes=transform_boxes(global_from_lidar, detections.boxes.double()))
+
+
+def _looked_at(detections: Detections, cloud: Tensor) -> Detections:
+    return replace(detections, observed=hold_points(detections.boxes, cloud.cpu()))

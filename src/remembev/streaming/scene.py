@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from remembev.config import Config
@@ -56,16 +57,28 @@ def continue_scene(detector: StreamingDetector, index: NuScenesIndex, scene: int
 
 def frame_record(frame: Frame, detections: Detections, class_names: Sequence[str]) -> dict[str, Any]:
     """A frame and its boxes (LiDAR frame, metres, radians, m/s) as plain values for JSON."""
-    rows = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
+    columns = (detections.boxes, detections.scores, detections.labels, detections.observed)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     return {
         "sample_token": frame.sample_token,
         "timestamp": frame.timestamp,
         "global_from_lidar": frame.global_from_lidar.tolist(),
         "boxes": [
-            {"label": class_names[label], "score": score, "box": box[:7], "velocity": box[7:]}
-            for box, score, label in rows
+            {"label": class_names[label], "score": score, "box": box[:7], "velocity": box[7:], "observed": observed}
+            for box, score, label, observed in rows
         ],
     }
+
+
+def read_record(record: Mapping[str, Any], class_names: Sequence[str]) -> Detections:
+    """The boxes of a ``frame_record``, bit for bit."""
+    boxes = record["boxes"]
+    return Detections(
+        torch.tensor([[*box["box"], *box["velocity"]] for box in boxes]).reshape(-1, 9),
+        torch.tensor([float(box["score"]) for box in boxes]),
+        torch.tensor([class_names.index(box["label"]) for box in boxes], dtype=torch.int64),
+        torch.tensor([box["observed"] for box in boxes], dtype=torch.bool),
+    )
 
 
 def _frames(cfg: Config, index: NuScenesIndex, scene: int) -> Iterator[Frame]:
