@@ -14,6 +14,7 @@ from torch import Tensor
 from remembev.config.schema import MemoryConfig
 from remembev.memory.consolidation import consolidate, insert
 from remembev.memory.state import TokenStore
+from remembev.memory.watching import note_read
 from remembev.ops.memory_read import Places, Readout, read_memory
 
 
@@ -43,6 +44,7 @@ def read_store(
             places=places,
             age=age,
         )
+    note_read(store, read)
     return read, replace(store, usage=store.usage + read.usage.detach(), life=store.life + store.valid)
 
 

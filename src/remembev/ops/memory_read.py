@@ -36,6 +36,8 @@ class Readout:
     value: Tensor  # [B, A, C_v, Q], zeros where an agent has no token among those read
     is_read: Tensor  # [B, A, Q] bool, whether the query read any token of the agent
     usage: Tensor  # [B, N], affinity each token received, summed over the queries
+    token: Tensor  # [B, Q, K] int64, the tokens that each query looked at
+    affinity: Tensor  # [B, Q, K], softmax over those of them that are valid
 
 
 def similarity(
@@ -227,4 +229,4 @@ def read_memory(
     bags = (nearest[:, None] + tokens * of_slot).view(-1, count)
     read = F.embedding_bag(bags, table, per_sample_weights=weights.reshape(bags.shape).to(table.dtype), mode="sum")
     read = read.view(batch, agents, queries, channels).transpose(2, 3)
-    return Readout(value=read, is_read=of_agent.any(dim=3), usage=usage)
+    return Readout(value=read, is_read=of_agent.any(dim=3), usage=usage, token=nearest, affinity=affinity)

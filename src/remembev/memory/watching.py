@@ -1,0 +1,46 @@
+"""What a read took from where, noted while somebody watches: for pictures and studies, in the one code path there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from remembev.memory.state import TokenStore
+from remembev.ops.memory_read import Readout
+
+
+@dataclass(frozen=True)
+class WatchedRead:
+    """One read of a store of N tokens by Q cells, row by row, each from its K most similar tokens."""
+
+    token: Tensor  # [B, Q, K] int64, places in the store
+    affinity: Tensor  # [B, Q, K], the softmax that weighted their values; 0 where nothing is stored
+    position: Tensor  # [B, 3, N] float64, metres in the LiDAR frame of the reading step
+    age: Tensor  # [B, N], seconds since the token was written
+    valid: Tensor  # [B, N] bool, False where nothing is stored
+
+
+_watched: ContextVar[list[WatchedRead] | None] = ContextVar("remembev_watched_reads", default=None)
+
+
+@contextmanager
+def watch_reads() -> Iterator[list[WatchedRead]]:
+    """Every read of a memory inside the block, in order, in a list that fills as they happen."""
+    reads: list[WatchedRead] = []
+    before = _watched.set(reads)
+    try:
+        yield reads
+    finally:
+        _watched.reset(before)
+
+
+def note_read(store: TokenStore, read: Readout) -> None:
+    """Tell whoever watches; costs nothing worth naming where nobody does."""
+    reads = _watched.get()
+    if reads is not None:
+        affinity = read.affinity.detach()
+        reads.append(WatchedRead(read.token, affinity, store.position, store.age, store.valid))

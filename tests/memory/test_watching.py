@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from remembev.memory import watch_reads
+
+from .small import features, planar, small_memory, stream
+
+
+def test_what_is_noted_is_what_was_read() -> None:
+    memory = small_memory().eval()
+    before = stream(memory, 6)[-1]
+    with watch_reads() as reads:
+        step = memory.forward_step(6, features(6), state=before.state)
+    (read,) = reads
+    value = before.state.tokens.value[0, 0].T
+    expected = (read.affinity[0, :, :, None] * value[read.token[0]]).sum(dim=1)
+    torch.testing.assert_close(step.readout[0].flatten(1).T, expected)
+    torch.testing.assert_close(read.affinity.sum(dim=2), torch.ones(1, 16))
+    used = torch.zeros(before.state.tokens.capacity).scatter_add(0, read.token.flatten(), read.affinity.flatten())
+    assert used.count_nonzero() > 16
+    assert not used[~read.valid[0]].any()
+
+
+def test_tokens_are_noted_where_and_how_old_they_are_when_they_are_read() -> None:
+    memory = small_memory().eval()
+    first = memory.forward_step(0, features(0), timestamp=torch.tensor([1.0], dtype=torch.float64))
+    with watch_reads() as reads:
+        memory.forward_step(
+            1,
+            features(1),
+            state=first.state,
+            prev_from_frame=planar(3.0, 0.0),
+            timestamp=torch.tensor([1.5], dtype=torch.float64),
+        )
+    stored, read = first.state.tokens, reads[0]
+    moved = read.position[:, :2] - stored.position[:, :2]
+    assert torch.equal(read.valid, stored.valid)
+    torch.testing.assert_close(moved[0, :, stored.valid[0]].T, torch.tensor([[-3.0, 0.0]]).expand(16, 2).double())
+    assert read.age[stored.valid].tolist() == pytest.approx([0.5] * 16)
+
+
+def test_reads_are_noted_inside_the_block_only() -> None:
+    memory = small_memory().eval()
+    with watch_reads() as reads:
+        state = memory.forward_step(0, features(0)).state
+        with watch_reads() as inner:
+            memory.forward_step(1, features(1), state=state)
+    memory.forward_step(1, features(1), state=state)
+    assert (len(reads), len(inner)) == (1, 1)
