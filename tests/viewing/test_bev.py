@@ -13,7 +13,9 @@ from PIL import Image
 from remembev.geometry import BEVGrid
 from remembev.models import Detections
 from remembev.viewing import style
-from remembev.viewing.bev import FrameView, save_frames
+from remembev.viewing.bev import save_frames
+from remembev.viewing.frame import FrameView
+from remembev.viewing.tracking import Track
 
 GRID = BEVGrid(-50.0, -50.0, 50.0, 50.0, 25, 25)
 CLASSES = ("car", "pedestrian")
@@ -61,6 +63,37 @@ def test_ground_truth_without_a_point_is_dashed_and_padding_is_not_drawn(tmp_pat
     bright = [(region(pixels, x, 30, 18).min(axis=-1) > 0.6).sum() for x in (-30, 0, 30)]
     assert bright[0] > 1.4 * bright[1] > 0
     assert bright[2] == 0
+
+
+def test_a_detection_without_a_point_is_dashed_and_not_filled(tmp_path: Path) -> None:
+    colour = style.class_colour("car")
+    seen, remembered = (
+        panel(replace(EMPTY, detections=CAR, observed=torch.tensor([observed])), tmp_path) for observed in (True, False)
+    )
+    drawn = [
+        (np.abs(region(pixels, 20, 30, 16) - to_rgb(colour)).max(axis=-1) < 0.2).sum() for pixels in (seen, remembered)
+    ]
+    assert drawn[0] > 1.3 * drawn[1] > 0
+    inside = region(remembered, 17, 28, 2)
+    assert np.allclose(inside, to_rgb(style.BACKGROUND), atol=0.02)
+    assert not np.allclose(region(seen, 17, 28, 2), inside, atol=0.1)
+
+
+def test_a_tail_lies_where_the_object_was_in_the_world_and_fades(tmp_path: Path) -> None:
+    driven = torch.eye(4, dtype=torch.float64)
+    driven[:2, 3] = torch.tensor([1000.0, 500.0])
+    path = torch.tensor([[1000.0 + x, 520.0, 0.0] for x in (-40, -20, 0, 20, 40)], dtype=torch.float64)
+    track = Track(1, 0, path, torch.zeros(2, dtype=torch.float64), 2.0)
+    pixels = panel(replace(EMPTY, tracks=[track], global_from_lidar=driven), tmp_path)
+    late, early = (region(pixels, x, 20, 4).max() for x in (30, -30))
+    assert late > early > region(pixels, 30, -20, 4).max()
+
+
+def test_the_label_of_a_ring_at_the_edge_stays_out_of_the_title(tmp_path: Path) -> None:
+    view = replace(EMPTY, grid=BEVGrid(-40.0, -40.0, 40.0, 40.0, 16, 16))
+    save_frames(tmp_path / "frame.png", [view], panel=500)
+    above_the_panel = np.asarray(Image.open(tmp_path / "frame.png").convert("RGB"))[:24] / 255
+    assert np.allclose(above_the_panel, to_rgb(style.BACKGROUND), atol=0.02)
 
 
 def test_the_gate_lies_where_its_cells_lie(tmp_path: Path) -> None:

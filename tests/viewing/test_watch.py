@@ -34,6 +34,20 @@ def test_a_scene_is_watched_from_its_first_frame_to_its_last(
     assert not torch.equal(views[0].gate, views[-1].gate)  # type: ignore[arg-type]
 
 
+def test_a_watched_frame_tells_what_its_cells_read_from_the_frames_before(
+    detector: StreamingDetector, sim_root: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("nuscenes")
+    index = NuScenesIndex.open(sim_root, "v1.0-sim", cache=tmp_path / "index.safetensors")
+    first, second = watch_scene(detector, index, 0, frames=2, progress=False)
+    for view, tokens in ((first, 0), (second, detector.cfg.memory_grid.height * detector.cfg.memory_grid.width)):
+        assert view.memory is not None
+        assert view.memory.read.valid.sum() == tokens
+        assert view.memory.read.affinity.sum() == pytest.approx(tokens, rel=1e-4)
+    assert second.memory is not None
+    assert second.memory.read.age[second.memory.read.valid].unique().tolist() == pytest.approx([0.5], abs=0.01)
+
+
 @pytest.mark.skipif(not KEYFRAME.is_dir(), reason=f"no real key frame at {KEYFRAME}")
 def test_a_real_key_frame_is_watched_with_its_annotations(detector: StreamingDetector) -> None:
     view = watch_keyframe(detector, KEYFRAME)

@@ -32,6 +32,8 @@ _EXTRAS = {
     "scipy": "simulate",
     "matplotlib": "view",
     "PIL": "view",
+    "rerun": "view",
+    "imageio_ffmpeg": "view",
     "onnx": "export",
     "onnx_ir": "export",
     "onnxscript": "export",

@@ -66,7 +66,7 @@ def stream(
     ] = None,
     version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the boxes, a JSON object a frame and line.")] = None,
-    movie: Annotated[Path | None, typer.Option(help="Write a moving picture (GIF), seen from above.")] = None,
+    movie: Annotated[Path | None, typer.Option(help="Write a moving picture (.gif or .mp4), seen from above.")] = None,
     min_score: Annotated[float, typer.Option(help="Lowest score that is drawn in the moving picture.")] = 0.25,
     frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1, show_default=False)] = None,
     save_state: Annotated[
@@ -93,7 +93,13 @@ def stream(
         number = index.find_scene(scene) if scene else index.split_scenes(detector.cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
     names = detector.cfg.CLASS_NAMES
     records: list[dict[str, Any]] = []
-    views: list[Any] = []
+    watcher, views = None, []
+    if movie is not None:
+        from remembev.viewing import Watcher
+        from remembev.viewing.movie import check_suffix
+
+        check_suffix(movie)
+        watcher = Watcher(detector, index.scene_name(number), min_score=min_score)
     steps = stream_scene if load_state is None else continue_scene
     for frame, detections in islice(steps(detector, index, number), frames):
         records.append(frame_record(frame, detections, names))
@@ -102,10 +108,8 @@ def stream(
         console.print(
             f"{seconds:6.2f} s  " + (", ".join(f"{n} {name}" for name, n in found.most_common()) or "nothing")
         )
-        if movie is not None:
-            from remembev.viewing import frame_view
-
-            views.append(frame_view(detector, frame, detections, index.scene_name(number), seconds))
+        if watcher is not None:
+            views.append(watcher.view(frame, detections))
     if not records:
         raise DataError(
             f"{data}: scene {index.scene_name(number)} has no frame after the one that {load_state} ends at"

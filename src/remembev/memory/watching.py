@@ -1,4 +1,4 @@
-"""What a read took from where, noted while somebody watches: for pictures and studies, in the one code path there is."""
+"""What a read took from where, noted while somebody watches, in the one code path there is."""
 
 from __future__ import annotations
 

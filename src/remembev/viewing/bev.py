@@ -1,12 +1,11 @@
-"""One frame from above: points, gate, ground truth and detections on matplotlib axes, forward up.
+"""One frame from above: points, gate, ground truth, detections and their tracks on matplotlib axes, forward up.
 
-A ``FrameView`` says what there is to see; what it leaves out is not drawn. Nothing here uses pyplot or global state.
+Nothing here uses pyplot or global state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from remembev.files import replacing
-from remembev.geometry import BEVGrid, bev_corners
+from remembev.geometry import BEVGrid, bev_corners, invert_pose, transform_points
 from remembev.models import Detections
 from remembev.viewing import style
+from remembev.viewing.frame import FrameView
 
 HEIGHT_RANGE = (-2.2, 2.0)
 """Heights in the LiDAR frame, metres, between which points go from dim to bright."""
@@ -32,47 +32,40 @@ HEIGHT_RANGE = (-2.2, 2.0)
 FILL_OPACITY = 0.3
 """How much of a detection's colour fills its box."""
 
+WITHOUT_A_POINT: Any = (0, (2.2, 1.6))
+"""Line style of boxes without a point inside: hidden objects, remembered detections."""
+
+_RINGS = (20, 40, 60, 80)
 _SCALE_BAR_METRES = 10.0
+_TAIL = 12
+"""Latest positions of a track that are drawn."""
 _POINT_PIXELS = 640
 _EGO_OUTLINE = np.array([(-0.95, -2.4), (0.95, -2.4), (0.95, 1.6), (0.0, 2.6), (-0.95, 1.6)])
 
 
-@dataclass(frozen=True)
-class FrameView:
-    """What is to be seen of a frame, all in its LiDAR frame; None is not drawn.
-
-    grid                area to show, and the area that ``gate`` covers
-    seconds             time since the start of the scene
-    points              [N, ≥3]
-    gt_boxes, gt_labels, gt_num_points   [M, 9], [M], [M]; the label -1 pads
-    detections          boxes, scores and labels
-    gate                [H, W] in 0..1
-    """
-
-    grid: BEVGrid
-    class_names: Sequence[str]
-    title: str = ""
-    seconds: float | None = None
-    points: Tensor | None = None
-    gt_boxes: Tensor | None = None
-    gt_labels: Tensor | None = None
-    gt_num_points: Tensor | None = None
-    detections: Detections | None = None
-    gate: Tensor | None = None
+LEGEND: dict[str, Any] = {
+    "frameon": False,
+    "labelcolor": style.QUIET_TEXT,
+    "handlelength": 1.8,
+    "columnspacing": 1.4,
+    "borderaxespad": 0.3,
+}
 
 
-def draw_frame(axes: Axes, view: FrameView, *, min_score: float = 0.25) -> None:
+def draw_frame(axes: Axes, view: FrameView, *, min_score: float = 0.25, gate_opacity: float = 1.0) -> None:
     """Draw a view on cleared axes; detections below ``min_score`` are left out."""
     _draw_furniture(axes, view)
     if view.gate is not None:
-        _draw_gate(axes, view.gate, view.grid)
+        _draw_gate(axes, view.gate, view.grid, gate_opacity)
     if view.points is not None:
         image = _point_image(view.points, view.grid, round(min(axes.bbox.width, _POINT_PIXELS)))
         axes.imshow(image, extent=_extent(view.grid), origin="lower", interpolation="nearest", zorder=2)
     if view.gt_boxes is not None:
         _draw_ground_truth(axes, view)
+    if view.global_from_lidar is not None:
+        _draw_tails(axes, view, view.global_from_lidar)
     if view.detections is not None:
-        _draw_detections(axes, view.detections, view.class_names, min_score)
+        _draw_detections(axes, view, view.detections, min_score)
 
 
 def save_frames(path: Path, views: Sequence[FrameView], *, panel: int = 950, min_score: float = 0.25) -> None:
@@ -92,26 +85,24 @@ def save_frames(path: Path, views: Sequence[FrameView], *, panel: int = 950, min
 
 
 def draw_legend(figure: Figure, class_names: Sequence[str]) -> None:
-    """Key to the colours along the bottom edge of a figure."""
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=style.GROUND_TRUTH, linewidth=1, label="ground truth"),
-        Line2D([], [], color=style.GROUND_TRUTH, linewidth=1, linestyle=(0, (2, 2)), label="… without a point"),
+    """Key to the lines and colours along the bottom edge of a figure."""
+    handles = legend_handles(class_names)
+    figure.legend(handles=handles, loc="lower center", ncols=(len(handles) + 1) // 2, fontsize=7.5, **LEGEND)
+
+
+def legend_handles(class_names: Sequence[str]) -> list[Line2D | Patch]:
+    """What lines and colours mean: how sure a box is to be there now, then the classes."""
+    lines: list[Line2D | Patch] = [
+        Line2D([], [], color=style.TEXT, linewidth=1.6, label="detected"),
+        Line2D([], [], color=style.TEXT, linewidth=1.6, linestyle=WITHOUT_A_POINT, label="… without a point"),
+        Line2D([], [], color=style.GROUND_TRUTH, linewidth=0.8, label="ground truth"),
+        Line2D([], [], color=style.GROUND_TRUTH, linewidth=0.8, linestyle=WITHOUT_A_POINT, label="… without a point"),
     ]
     for name in class_names:
         colour = style.class_colour(name)
         face = to_rgba(colour, FILL_OPACITY)
-        handles.append(Patch(facecolor=face, edgecolor=colour, linewidth=1, label=name.replace("_", " ")))
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncols=(len(handles) + 1) // 2,
-        frameon=False,
-        labelcolor=style.QUIET_TEXT,
-        fontsize=7.5,
-        handlelength=1.4,
-        columnspacing=1.4,
-        borderaxespad=0.3,
-    )
+        lines.append(Patch(facecolor=face, edgecolor=colour, linewidth=1, label=name.replace("_", " ")))
+    return lines
 
 
 def _extent(grid: BEVGrid) -> tuple[float, float, float, float]:
@@ -126,9 +117,9 @@ def _draw_furniture(axes: Axes, view: FrameView) -> None:
     axes.set_facecolor(style.BACKGROUND)
     for spine in axes.spines.values():
         spine.set_color(style.FURNITURE)
-    for radius in (20, 40):
+    for radius in (radius for radius in _RINGS if radius <= grid.y_max):
         axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=style.FURNITURE, linewidth=0.7, zorder=1.5))
-        axes.text(0.6, radius + 0.6, f"{radius} m", color=style.QUIET_TEXT, fontsize=6, zorder=6)
+        axes.text(0.6, radius - 0.6, f"{radius} m", color=style.QUIET_TEXT, fontsize=6, va="top", zorder=6)
     axes.add_patch(Polygon(_EGO_OUTLINE, facecolor=style.TEXT, edgecolor=style.BACKGROUND, linewidth=0.6, zorder=6))
     right, bottom = grid.x_max - 4, grid.y_min + 4
     axes.plot((right - _SCALE_BAR_METRES, right), (bottom, bottom), color=style.TEXT, linewidth=1.5, zorder=6)
@@ -140,9 +131,9 @@ def _draw_furniture(axes: Axes, view: FrameView) -> None:
         axes.set_title(f"{view.seconds:4.1f} s", loc="right", color=style.QUIET_TEXT, fontsize=9, pad=5)
 
 
-def _draw_gate(axes: Axes, gate: Tensor, grid: BEVGrid) -> None:
+def _draw_gate(axes: Axes, gate: Tensor, grid: BEVGrid, opacity: float) -> None:
     """The gate as a heat map on the fixed scale 0..1, and the key to that scale."""
-    heat: dict[str, Any] = {"cmap": style.GATE_COLOURS, "vmin": 0, "vmax": 1, "origin": "lower"}
+    heat: dict[str, Any] = {"cmap": style.GATE_COLOURS, "vmin": 0, "vmax": 1, "origin": "lower", "alpha": opacity}
     axes.imshow(gate.numpy(force=True), extent=_extent(grid), interpolation="bilinear", zorder=1, **heat)
     left, bottom = grid.x_min + 4, grid.y_min + 4
     axes.imshow(np.linspace(0, 1, 64)[None], extent=(left, left + 16, bottom - 0.5, bottom + 0.5), zorder=6, **heat)
@@ -169,25 +160,43 @@ def _draw_ground_truth(axes: Axes, view: FrameView) -> None:
     real = torch.ones(len(view.gt_boxes), dtype=torch.bool) if view.gt_labels is None else view.gt_labels >= 0
     boxes = view.gt_boxes[real].cpu()
     hidden = torch.zeros(len(boxes), dtype=torch.bool) if view.gt_num_points is None else view.gt_num_points[real] == 0
-    for chosen, line_style in ((~hidden, "solid"), (hidden, (0, (2, 2)))):
+    for chosen, line_style in ((~hidden, "solid"), (hidden, WITHOUT_A_POINT)):
         outlines = [*_outlines(boxes[chosen]), *_headings(boxes[chosen])]
         axes.add_collection(
-            LineCollection(outlines, colors=style.GROUND_TRUTH, linewidths=0.9, linestyles=line_style, zorder=3),
+            LineCollection(outlines, colors=style.GROUND_TRUTH, linewidths=0.7, linestyles=line_style, zorder=3),
             autolim=False,
         )
 
 
-def _draw_detections(axes: Axes, detections: Detections, class_names: Sequence[str], min_score: float) -> None:
+def _draw_tails(axes: Axes, view: FrameView, global_from_lidar: Tensor) -> None:
+    """Where tracked objects were, in the frame's coordinates: the longer ago, the fainter."""
+    lidar_from_global = invert_pose(global_from_lidar)
+    for track in view.tracks:
+        path = transform_points(lidar_from_global, track.path[-_TAIL:])[:, :2]
+        pieces = list(torch.stack((path[:-1], path[1:]), dim=1).numpy())
+        colour = style.class_colour(view.class_names[track.label])
+        fading = [to_rgba(colour, strength) for strength in np.linspace(0.15, 0.9, _TAIL)[_TAIL - len(pieces) :]]
+        axes.add_collection(LineCollection(pieces, colors=fading, linewidths=1.6, zorder=3.5), autolim=False)
+
+
+def _draw_detections(axes: Axes, view: FrameView, detections: Detections, min_score: float) -> None:
+    """Boxes in the colours of their classes; those without a point inside dashed and unfilled."""
     chosen = detections.scores >= min_score
+    observed = (torch.ones_like(chosen) if view.observed is None else view.observed)[chosen].tolist()
     boxes, scores = detections.boxes[chosen].cpu(), detections.scores[chosen].tolist()
-    names = [class_names[label] for label in detections.labels[chosen].tolist()]
+    names = [view.class_names[label] for label in detections.labels[chosen].tolist()]
     strength = [min(1.0, 0.55 + 0.6 * score) for score in scores]
     edges = [to_rgba(style.class_colour(name), alpha) for name, alpha in zip(names, strength, strict=True)]
-    faces = [to_rgba(style.class_colour(name), FILL_OPACITY) for name in names]
-    axes.add_collection(
-        PolyCollection(_outlines(boxes), facecolors=faces, edgecolors=edges, linewidths=1.3, zorder=4), autolim=False
-    )
-    axes.add_collection(LineCollection(_headings(boxes), colors=edges, linewidths=1.3, zorder=4), autolim=False)
+    faces = [to_rgba(style.class_colour(name), FILL_OPACITY * seen) for name, seen in zip(names, observed, strict=True)]
+    lines: dict[str, Any] = {
+        "linewidths": 1.3,
+        "linestyles": ["solid" if seen else WITHOUT_A_POINT for seen in observed],
+        "zorder": 4,
+    }
+    if not names:
+        return
+    axes.add_collection(PolyCollection(_outlines(boxes), facecolors=faces, edgecolors=edges, **lines), autolim=False)
+    axes.add_collection(LineCollection(_headings(boxes), colors=edges, **lines), autolim=False)
     moving = boxes[:, 7:9].norm(dim=-1) > 0.5
     arrows = boxes[moving].numpy()
     if len(arrows):

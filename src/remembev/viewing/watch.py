@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +17,75 @@ from torch import Tensor
 
 from remembev.data import Frame, NuScenesIndex
 from remembev.errors import DataError
+from remembev.geometry import points_in_boxes
+from remembev.memory import WatchedRead, watch_reads
 from remembev.models import Detections
 from remembev.streaming import StreamingDetector, stream_scene
-from remembev.viewing.bev import FrameView
+from remembev.viewing.frame import FrameView, MemoryView
+from remembev.viewing.tracking import Tracker
+
+
+class Watcher:
+    """Keeps of each step of a detector what is to be seen of it.
+
+    title      of the views: the scene's name
+    min_score  lowest score of detections that are followed in tracks
+    """
+
+    def __init__(self, detector: StreamingDetector, title: str, *, min_score: float = 0.25) -> None:
+        self.detector = detector
+        self.title = title
+        self.min_score = min_score
+        self.tracker = Tracker(detector.cfg.CLASS_NAMES)
+        self._start: float | None = None
+
+    def view(self, frame: Frame, detections: Detections, reads: Sequence[WatchedRead] = ()) -> FrameView:
+        """What is to be seen of a frame right after the detector's step on it, and of what that read."""
+        self._start = frame.timestamp if self._start is None else self._start
+        self.tracker.step(detections[detections.scores >= self.min_score], frame.global_from_lidar, frame.timestamp)
+        return FrameView(
+            grid=self.detector.cfg.feature_grid,
+            class_names=self.detector.cfg.CLASS_NAMES,
+            title=self.title,
+            seconds=frame.timestamp - self._start,
+            points=frame.points,
+            gt_boxes=frame.boxes,
+            gt_labels=frame.labels,
+            gt_num_points=frame.num_points,
+            detections=detections,
+            observed=points_in_boxes(frame.points, detections.boxes).any(dim=1),
+            gate=self.detector.gate,
+            occupancy=self.detector.occupancy,
+            global_from_lidar=frame.global_from_lidar,
+            tracks=[one for one in self.tracker.tracks if one.seconds == frame.timestamp],
+            memory=self._memory(reads),
+        )
+
+    def _memory(self, reads: Sequence[WatchedRead]) -> MemoryView | None:
+        cfg = self.detector.cfg
+        return MemoryView(cfg.memory_grid, reads[-1], cfg.MODEL.MEMORY.LONG_TERM.MAX_TOKENS) if reads else None
 
 
 def watch_scene(
-    detector: StreamingDetector, index: NuScenesIndex, scene: int, *, progress: bool = True
+    detector: StreamingDetector,
+    index: NuScenesIndex,
+    scene: int,
+    *,
+    frames: int | None = None,
+    min_score: float = 0.25,
+    progress: bool = True,
 ) -> list[FrameView]:
-    """Stream a scene from an empty memory and keep what is to be seen of each key frame."""
-    steps = stream_scene(detector, index, scene)
-    total = len(index.scene_frames(scene))
-    bar = track(steps, "Streaming", total, console=Console(stderr=True), transient=True, disable=not progress)
-    name = index.scene_name(scene)
+    """Stream a scene, or its first ``frames``, from an empty memory and keep what is to be seen of each key frame."""
+    watcher = Watcher(detector, index.scene_name(scene), min_score=min_score)
+    total = min(frames or sys.maxsize, len(index.scene_frames(scene)))
+    steps = islice(stream_scene(detector, index, scene), total)
+    bar = track(range(total), "Streaming", console=Console(stderr=True), transient=True, disable=not progress)
     views: list[FrameView] = []
-    start: float | None = None
-    for frame, detections in bar:
-        start = frame.timestamp if start is None else start
-        views.append(frame_view(detector, frame, detections, name, frame.timestamp - start))
+    for _ in bar:
+        with watch_reads() as reads:
+            frame, detections = next(steps)
+        views.append(watcher.view(frame, detections, reads))
     return views
-
-
-def frame_view(
-    detector: StreamingDetector, frame: Frame, detections: Detections, title: str, seconds: float
-) -> FrameView:
-    """What is to be seen of a frame right after the detector's step on it; ``seconds`` since the scene began."""
-    return FrameView(
-        grid=detector.cfg.feature_grid,
-        class_names=detector.cfg.CLASS_NAMES,
-        title=title,
-        seconds=seconds,
-        points=frame.points,
-        gt_boxes=frame.boxes,
-        gt_labels=frame.labels,
-        gt_num_points=frame.num_points,
-        detections=detections,
-        gate=detector.gate,
-    )
 
 
 def watch_keyframe(detector: StreamingDetector, folder: Path) -> FrameView:
