@@ -68,7 +68,8 @@ def test_ground_truth_without_a_point_is_dashed_and_padding_is_not_drawn(tmp_pat
 def test_a_detection_without_a_point_is_dashed_and_not_filled(tmp_path: Path) -> None:
     colour = style.class_colour("car")
     seen, remembered = (
-        panel(replace(EMPTY, detections=CAR, observed=torch.tensor([observed])), tmp_path) for observed in (True, False)
+        panel(replace(EMPTY, detections=replace(CAR, observed=torch.tensor([observed]))), tmp_path)
+        for observed in (True, False)
     )
     drawn = [
         (np.abs(region(pixels, 20, 30, 16) - to_rgb(colour)).max(axis=-1) < 0.2).sum() for pixels in (seen, remembered)

@@ -181,10 +181,9 @@ def _draw_tails(axes: Axes, view: FrameView, global_from_lidar: Tensor) -> None:
 
 def _draw_detections(axes: Axes, view: FrameView, detections: Detections, min_score: float) -> None:
     """Boxes in the colours of their classes; those without a point inside dashed and unfilled."""
-    chosen = detections.scores >= min_score
-    observed = (torch.ones_like(chosen) if view.observed is None else view.observed)[chosen].tolist()
-    boxes, scores = detections.boxes[chosen].cpu(), detections.scores[chosen].tolist()
-    names = [view.class_names[label] for label in detections.labels[chosen].tolist()]
+    shown = detections[detections.scores >= min_score].to("cpu")
+    boxes, scores, observed = shown.boxes, shown.scores.tolist(), shown.observed.tolist()
+    names = [view.class_names[label] for label in shown.labels.tolist()]
     strength = [min(1.0, 0.55 + 0.6 * score) for score in scores]
     edges = [to_rgba(style.class_colour(name), alpha) for name, alpha in zip(names, strength, strict=True)]
     faces = [to_rgba(style.class_colour(name), FILL_OPACITY * seen) for name, seen in zip(names, observed, strict=True)]

@@ -30,8 +30,7 @@ class FrameView:
     seconds             time since the start of the scene
     points              [N, ≥3]
     gt_boxes, gt_labels, gt_num_points   [M, 9], [M], [M]; the label -1 pads
-    detections          boxes, scores and labels
-    observed            [K] bool, whether there is a point in the box of a detection; without it there is in all
+    detections          boxes, scores and labels, and which are observed
     gate, occupancy     [H, W], [H_m, W_m] in 0..1
     global_from_lidar   [4, 4] float64
     tracks              of the objects that are detected in this frame
@@ -47,7 +46,6 @@ class FrameView:
     gt_labels: Tensor | None = None
     gt_num_points: Tensor | None = None
     detections: Detections | None = None
-    observed: Tensor | None = None
     gate: Tensor | None = None
     occupancy: Tensor | None = None
     global_from_lidar: Tensor | None = None

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from remembev.data import Frame, NuScenesIndex
 from remembev.errors import DataError
-from remembev.geometry import points_in_boxes
 from remembev.memory import WatchedRead, watch_reads
 from remembev.models import Detections
 from remembev.streaming import StreamingDetector, stream_scene
@@ -53,7 +52,6 @@ class Watcher:
             gt_labels=frame.labels,
             gt_num_points=frame.num_points,
             detections=detections,
-            observed=points_in_boxes(frame.points, detections.boxes).any(dim=1),
             gate=self.detector.gate,
             occupancy=self.detector.occupancy,
             global_from_lidar=frame.global_from_lidar,
