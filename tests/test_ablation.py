@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.conftest import SMALL
 
-from remembev.ablation import DETECTOR, REFERENCE, VARIANTS, Job, Variant, run_ablation
+from remembev.ablation import DETECTOR, REFERENCE, VARIANTS, Variant, run_ablation, training
 from remembev.cli import main
 from remembev.config import Config, config_to_yaml, load_config
 from remembev.errors import UserError
@@ -78,10 +78,9 @@ def folder(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of one seed: the detector and ``none`` are done, ``gate`` was stopped, ``conv_gru`` can't be written."""
     out, cfg = tmp_path_factory.mktemp("ablation"), load_config("tiny", QUICK)
     for name in (DETECTOR, "none"):
-        Job(0, name, BY_NAME["none"].of(cfg), sim_root, out).work()
-    stopped = Job(0, "gate", cfg, sim_root, out).run
-    stopped.resume_from.parent.mkdir(parents=True)
-    stopped.resume_from.write_text("half a checkpoint")
+        training(0, name, BY_NAME["none"].of(cfg), sim_root, out).work()
+    stopped = training(0, "gate", cfg, sim_root, out).run
+    stopped.out.mkdir(parents=True)
     stopped.config.write_text(config_to_yaml(cfg))
     (out / "seed-0" / "conv_gru").write_text("a file where a folder should be")
     return out
@@ -101,7 +100,7 @@ def test_what_is_missing_is_done_and_what_fails_is_named_and_stops_nothing_else(
     assert "not done: seed 0 conv_gru" in message
     log = folder / "seed-0" / "conv_gru.log"
     assert str(log) in message
-    assert "NotADirectoryError" in log.read_text()
+    assert "FileExistsError" in log.read_text()
 
     assert {path: path.stat().st_mtime_ns for path in done} == done
     runs = {name: json.loads((folder / "seed-0" / name / "result.json").read_text()) for name in ("none", "gate")}

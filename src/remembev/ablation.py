@@ -1,26 +1,20 @@
 """``remembev ablate``: what each part of the memory brings, over several seeds, as a run that can be stopped at will.
 
 For every seed one single-frame detector is trained; every variant goes on from its weights, with the same clips in the
-same order, so that variants of one seed are compared in pairs. Each training is a process of its own and leaves a
-``result.json``; the report is made of those, and made again after each.
+same order, so that variants of one seed are compared in pairs. The report is made of the results, and made again after
+each.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import multiprocessing as mp
 import os
-import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import median
-from threading import Thread
 
 import torch
 from rich.console import Console
@@ -31,10 +25,9 @@ from remembev.data import NuScenesIndex
 from remembev.errors import UserError
 from remembev.evaluation import evaluate
 from remembev.evaluation.occupancy import score_out_of_sight, sightings
-from remembev.files import replacing
+from remembev.jobs import Training, check_runs, run_jobs
 from remembev.models import Detections, load_checkpoint
 from remembev.streaming import StreamingDetector
-from remembev.training import TrainingRun, train
 from remembev.viewing.ablation import Ablation, write_ablation
 
 DETECTOR = "detector"
@@ -95,60 +88,11 @@ VARIANTS = (
 )
 
 
-@dataclass(frozen=True)
-class Job:
-    """One training of one seed: of the detector that all variants go on from, or of a variant, which is scored too."""
-
-    seed: int
-    name: str
-    cfg: Config
-    data: Path
-    out: Path
-
-    @property
-    def run(self) -> TrainingRun:
-        """Its training."""
-        return TrainingRun(self.out / f"seed-{self.seed}" / self.name)
-
-    @property
-    def common_start(self) -> TrainingRun | None:
-        """The training that it goes on from."""
-        return None if self.name == DETECTOR else TrainingRun(self.run.out.with_name(DETECTOR))
-
-    @property
-    def result(self) -> Path:
-        """What it leaves when it is done."""
-        return self.run.out / "result.json"
-
-    @property
-    def log(self) -> Path:
-        """What it prints."""
-        return self.run.out.with_suffix(".log")
-
-    @property
-    def done(self) -> bool:
-        """Whether its result is there."""
-        return self.result.is_file()
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can start."""
-        return self.common_start is None or self.common_start.finished
-
-    def work(self) -> None:
-        """Train and score, as far as that is not done yet, and write the result.
-
-        A training that was stopped begins anew: resumed, it would see other clips than the others of its seed.
-        """
-        init = self.common_start.weights if self.common_start else None
-        if not self.run.finished:
-            if self.run.out.exists():
-                shutil.rmtree(self.run.out)
-            train(self.cfg, self.data, self.run.out, seed=self.seed, workers=0, init=init)
-        torch.manual_seed(self.seed)
-        result = {} if init is None else measure_run(self.run, self.data)
-        with replacing(self.result) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+def training(seed: int, name: str, cfg: Config, data: Path, out: Path) -> Training:
+    """The training of a variant, or of the detector that all variants of a seed go on from."""
+    if name == DETECTOR:
+        return Training(seed, name, cfg, data, out)
+    return Training(seed, name, cfg, data, out, start=DETECTOR, measure=measure_variant)
 
 
 class Watched:
@@ -180,8 +124,9 @@ class Watched:
         self.detector.reset(scene_token)
 
 
-def measure_run(run: TrainingRun, data: Path) -> dict[str, float | None]:
+def measure_variant(trained: Training) -> dict[str, float | None]:
     """Everything that is measured of a trained variant on the test split, in one pass; None for what it has not."""
+    run, data = trained.run, trained.data
     model = load_checkpoint(run.weights)
     watched = Watched(StreamingDetector(model))
     cfg, parts = watched.cfg, watched.cfg.DATA_CONFIG
@@ -214,7 +159,7 @@ def run_ablation(
     only: Sequence[str] = (),
     workers: int = 2,
     console: Console | None = None,
-) -> list[Job]:
+) -> list[Training]:
     """Train and measure every variant for every seed, as far as ``out`` does not hold it, and report after each.
 
     name, overrides  how the configuration was given, for the report
@@ -230,13 +175,13 @@ def run_ablation(
         raise UserError(f"no variant {', '.join(sorted(unknown))}; there are {known}")
     index = NuScenesIndex.open(data, cfg.DATA_CONFIG.VERSION)
     configs = {DETECTOR: VARIANTS[0].of(cfg), **{variant.name: variant.of(cfg) for variant in VARIANTS}}
-    _check_runs(out, configs)
+    check_runs(out, configs)
     names = [DETECTOR, *(variant.name for variant in VARIANTS if not only or variant.name in only)]
-    jobs = [Job(seed, name, configs[name], data, out) for seed in range(seeds) for name in names]
+    jobs = [training(seed, name, configs[name], data, out) for seed in range(seeds) for name in names]
     settings = {"configuration": " ".join([name, *overrides]), **_settings(cfg, data, index)}
     console = console or Console()
 
-    def report(job: Job | None = None, seconds: float = 0.0) -> None:
+    def report(job: Training | None = None, seconds: float = 0.0) -> None:
         if job is not None:
             console.print(f"seed {job.seed} {job.name}: {_outcome(job)} ({seconds:.0f} s)")
         write_ablation(out, _ablation(cfg, out, f"Ablation of {name}", settings))
@@ -245,67 +190,10 @@ def run_ablation(
     return run_jobs(jobs, workers, report)
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, ended: Callable[[Job, float], None]) -> list[Job]:
-    """Do the jobs that aren't done, the first that can start first, so many at once; those left over failed.
-
-    ``ended`` is called after each with its seconds. Processes that run when this is interrupted are ended.
-    """
-    context = mp.get_context("spawn")
-    waiting = [job for job in jobs if not job.done]
-    running: dict[int, tuple[BaseProcess, Job, float]] = {}
-    failed: list[Job] = []
-    try:
-        while True:
-            while len(running) < workers and (job := next((job for job in waiting if job.ready), None)):
-                waiting.remove(job)
-                process = context.Process(target=_work, args=(job,))
-                process.start()
-                running[process.sentinel] = (process, job, time.monotonic())
-            if not running:
-                return failed + waiting
-            for sentinel in wait(list(running)):
-                assert isinstance(sentinel, int)
-                ended_process, job, started = running.pop(sentinel)
-                ended_process.join()
-                if ended_process.exitcode or not job.done:
-                    failed.append(job)
-                ended(job, time.monotonic() - started)
-    finally:
-        for left, _, _ in running.values():
-            left.terminate()
-
-
-def _work(job: Job) -> None:
-    """Do a job in a process of its own: one thread, its output in its log, its end where its parent ends."""
-    Thread(target=_end_with_parent, daemon=True).start()
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("a", encoding="utf-8") as log:
-        os.dup2(log.fileno(), sys.stdout.fileno())
-        os.dup2(log.fileno(), sys.stderr.fileno())
-    torch.set_num_threads(1)
-    job.work()
-
-
-def _end_with_parent() -> None:
-    parent = mp.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _check_runs(out: Path, configs: dict[str, Config]) -> None:
-    """Whether all runs that a folder holds are of these configurations, by name."""
-    for file in sorted(out.glob("seed-*/*/config.yaml")):
-        cfg = configs.get(file.parent.name)
-        if cfg is None or file.read_text(encoding="utf-8") != config_to_yaml(cfg):
-            raise UserError(f"{file} is of another configuration: go on with the same one, or give another folder")
-
-
-def _outcome(job: Job) -> str:
-    if not job.done:
+def _outcome(job: Training) -> str:
+    if job.result is None:
         return f"failed, see {job.log}"
-    result = json.loads(job.result.read_text(encoding="utf-8"))
-    return f"mAP {result['mean_ap']:.4f}, NDS {result['nds']:.4f}" if result else "trained"
+    return f"mAP {job.result['mean_ap']:.4f}, NDS {job.result['nds']:.4f}" if job.measure else "trained"
 
 
 def _ablation(cfg: Config, out: Path, title: str, settings: dict[str, str]) -> Ablation:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from remembev.cli.app import DataRoot, Overrides, app, console
 from remembev.config import config_to_yaml, load_config
 from remembev.errors import UserError
 from remembev.files import replacing
+
+if TYPE_CHECKING:
+    from remembev.jobs import Job
 
 
 @app.command(name="import-openpcdet")
@@ -74,6 +78,41 @@ def train(
 
 
 @app.command()
+def compare(
+    configs: Annotated[
+        list[str],
+        typer.Argument(help="YAML files or shipped configurations; the others are compared with the first."),
+    ],
+    data: DataRoot,
+    out: Annotated[Path, typer.Option(help="Folder of the runs and the report; what it holds is not done again.")],
+    seeds: Annotated[int, typer.Option(help="Trainings of each configuration.", min=1)] = 3,
+    start_epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of the start, on single frames; as many as after it if not given.", min=1),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split to score on; the configurations' if not given.")] = None,
+    workers: Annotated[int, typer.Option(help="Trainings at a time, one thread each.", min=1)] = 2,
+    overrides: Overrides = None,
+) -> None:
+    """Train configurations in the same way over several seeds, score all, and report: which is better?"""
+    from remembev.comparison import run_comparison
+
+    failed = run_comparison(
+        configs,
+        data,
+        out,
+        overrides=overrides or (),
+        seeds=seeds,
+        start_epochs=start_epochs,
+        split=split,
+        workers=workers,
+        console=console,
+    )
+    console.print(f"table: [bold]{out / 'compare.md'}[/]")
+    _raise_for(failed)
+
+
+@app.command()
 def ablate(
     config: Annotated[
         str, typer.Argument(help="A YAML file, or a shipped name such as nuscenes, small or tiny.", show_default=False)
@@ -102,8 +141,7 @@ def ablate(
         console=console,
     )
     console.print(f"table: [bold]{out / 'ablation.md'}[/]")
-    if failed:
-        raise UserError("not done: " + ", ".join(f"seed {job.seed} {job.name} ({job.log})" for job in failed))
+    _raise_for(failed)
 
 
 @app.command()
@@ -118,3 +156,8 @@ def demo(
     from remembev.demo import run_demo
 
     run_demo(out, keyframe=keyframe, console=console)
+
+
+def _raise_for(failed: Sequence[Job]) -> None:
+    if failed:
+        raise UserError("not done: " + ", ".join(f"{job.title} ({job.log})" for job in failed))

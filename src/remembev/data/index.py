@@ -71,6 +71,11 @@ class NuScenesIndex:
         return int(self._tables.box_track.max()) + 1 if len(self._tables.box_track) else 0
 
     @property
+    def has_sweeps(self) -> bool:
+        """Whether there are sweeps between the key frames."""
+        return len(self._tables.cloud_time) > len(self._tables.frame_time)
+
+    @property
     def splits(self) -> list[str]:
         """Names of the splits: the official ones of an official version, and those of the root's ``splits.json``."""
         return [name.decode() for name in self._tables.split_name]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from remembev.files import replacing
+from remembev.seeds import Spread, markdown_table, paired
 
 Run = Mapping[str, float | None]
 """What was measured of one run, by the name of the metric; None where a run has no such thing."""
@@ -69,9 +70,7 @@ class Ablation:
 
     def differences(self, variant: str, metric: Metric) -> dict[int, float]:
         """The same less the reference of the same seed, for the seeds that have both."""
-        reference = self.values(self.reference, metric)
-        values = self.values(variant, metric)
-        return {seed: value - reference[seed] for seed, value in values.items() if seed in reference}
+        return paired(self.values(variant, metric), self.values(self.reference, metric))
 
 
 def write_ablation(out: Path, ablation: Ablation) -> None:
@@ -99,8 +98,8 @@ def as_json(ablation: Ablation) -> dict[str, Any]:
                 "runs": {str(seed): dict(run) for seed, run in sorted(ablation.runs.get(name, {}).items())},
                 "summary": {
                     metric.name: {
-                        "value": _spread(list(ablation.values(name, metric).values())),
-                        "difference": _spread(list(ablation.differences(name, metric).values())),
+                        "value": asdict(Spread.of(ablation.values(name, metric))),
+                        "difference": asdict(Spread.of(ablation.differences(name, metric))),
                     }
                     for metric in METRICS
                 },
@@ -117,13 +116,13 @@ def as_markdown(ablation: Ablation, *, picture: str) -> str:
     scores = [
         [
             name,
-            *(_cell(ablation.values(name, metric), metric.digits) for metric in METRICS),
+            *(Spread.of(ablation.values(name, metric)).text(metric.digits) for metric in METRICS),
             str(len(ablation.runs[name])),
         ]
         for name in shown
     ]
     differences = [
-        [name, *(_cell(ablation.differences(name, metric), metric.digits, sign=True) for metric in compared)]
+        [name, *(_difference(ablation.differences(name, metric), metric.digits) for metric in compared)]
         for name in shown
         if name != ablation.reference
     ]
@@ -133,13 +132,13 @@ def as_markdown(ablation: Ablation, *, picture: str) -> str:
             f"# {ablation.title}",
             "\n".join(f"- {name}: {text}" for name, text in ablation.settings.items()),
             "## Scores\n\nMean ± standard deviation over the seeds.",
-            _table(["variant", *(metric.label for metric in METRICS), "seeds"], scores),
+            markdown_table(["variant", *(metric.label for metric in METRICS), "seeds"], scores),
             f"## Differences to `{ablation.reference}`\n\nPaired by seed: mean ± standard deviation (number of seeds).",
-            _table(["variant", *(metric.label for metric in compared)], differences),
+            markdown_table(["variant", *(metric.label for metric in compared)], differences),
             f"![Differences to {ablation.reference}, a dot a seed]({picture})",
             "## What is measured\n\n" + "\n".join(f"- {metric.label}: {metric.what}" for metric in METRICS),
             "## Variants",
-            _table(["variant", "what it is", "changes"], variants),
+            markdown_table(["variant", "what it is", "changes"], variants),
         )
     ) + "\n"  # fmt: skip
 
@@ -176,25 +175,7 @@ def _draw_panel(axes: Axes, metric: Metric, differences: Sequence[Sequence[float
         spine.set_visible(False)
 
 
-def _spread(values: Sequence[float]) -> dict[str, float | int | None]:
-    return {
-        "mean": mean(values) if values else None,
-        "sd": stdev(values) if len(values) > 1 else None,
-        "n": len(values),
-    }
-
-
-def _cell(values: Mapping[int, float], digits: int, *, sign: bool = False) -> str:
-    """Mean ± standard deviation, and for differences the number of seeds; ``-`` without a value."""
-    if not values:
-        return "-"
-    numbers = list(values.values())
-    text = f"{mean(numbers):{'+' if sign else ''}.{digits}f}"
-    if len(numbers) > 1 and digits:
-        text += f" ± {stdev(numbers):.{digits}f}"
-    return f"{text} ({len(numbers)})" if sign else text
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _difference(values: Mapping[int, float], digits: int) -> str:
+    """Mean ± standard deviation of differences, and of how many seeds."""
+    spread = Spread.of(values)
+    return f"{spread.text(digits, sign=True)} ({spread.n})" if spread.n else "-"
