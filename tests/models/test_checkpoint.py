@@ -24,6 +24,40 @@ def test_a_model_comes_back_with_its_weights_and_configuration(small_cfg: Config
         assert torch.equal(again.state_dict()[name], weight), name
 
 
+def test_a_checkpoint_kept_in_float16_is_smaller_and_loads_in_float32(small_cfg: Config, tmp_path: Path) -> None:
+    model = build_model(small_cfg)
+    statistics = {name: buffer for name, buffer in model.named_buffers() if name.endswith("running_var")}
+    for buffer in statistics.values():
+        buffer.fill_(1e6)  # larger than float16 goes
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_checkpoint(whole, model)
+    save_checkpoint(half, model, torch.float16)
+    assert half.stat().st_size < 0.7 * whole.stat().st_size
+    again = load_checkpoint(half)
+    for name, weight in model.named_parameters():
+        assert torch.equal(again.get_parameter(name), weight.half().float()), name
+    for name, buffer in statistics.items():
+        assert torch.equal(again.get_buffer(name), buffer), name
+
+
+def test_shipped_weights_are_found_by_name_and_a_file_goes_before_them(
+    small_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("remembev.models.checkpoint.SHIPPED", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    model = build_model(small_cfg)
+    save_checkpoint(tmp_path / "shipped" / "compact.safetensors", model)
+    assert torch.equal(next(load_checkpoint("compact").parameters()), next(model.parameters()))
+    other = build_model(small_cfg)
+    start_from(other, "compact")
+    assert torch.equal(next(other.parameters()), next(model.parameters()))
+    with pytest.raises(CheckpointError, match=r"compcat: no such file, and no shipped weights \(compact\)"):
+        load_checkpoint("compcat")
+    Path("compact").write_text("a file of the user's")
+    with pytest.raises(CheckpointError, match="compact: not a checkpoint"):
+        load_checkpoint("compact")
+
+
 def test_weights_of_another_shape_are_named_and_change_nothing(small_cfg: Config) -> None:
     model = build_model(small_cfg)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}

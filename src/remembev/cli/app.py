@@ -45,7 +45,11 @@ DataRoot = Annotated[
     Path, typer.Option("--data", help="Root of a data set in the nuScenes format.", show_default=False)
 ]
 Checkpoint = Annotated[
-    Path, typer.Argument(help="Weights that training wrote (.safetensors), or an exported file.", show_default=False)
+    Path,
+    typer.Argument(
+        help="Weights that training wrote (.safetensors), an exported file, or the name of weights in the package.",
+        show_default=False,
+    ),
 ]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Precision = Annotated[

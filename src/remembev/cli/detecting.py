@@ -20,7 +20,8 @@ def evaluate(
     checkpoint: Checkpoint,
     data: DataRoot,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of submission.json and metrics.json; beside CHECKPOINT if not given.")
+        Path | None,
+        typer.Option(help="Folder of submission.json and metrics.json; beside CHECKPOINT if not given."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split; the configuration's test split if not given.")] = None,
     version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
@@ -128,13 +129,15 @@ def stream(
 @app.command()
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(help="Weights that training wrote (model.safetensors).", show_default=False)
+        Path,
+        typer.Argument(help="Weights that training wrote, or the name of weights in the package.", show_default=False),
     ],
     form: Annotated[
         Literal["onnx", "aoti"], typer.Option("--format", help="An ONNX file, or an AOTInductor package.")
     ] = "onnx",
     out: Annotated[
-        Path | None, typer.Option(help="File to write: .onnx or .pt2; beside CHECKPOINT if not given.")
+        Path | None,
+        typer.Option(help="File to write: .onnx or .pt2; beside CHECKPOINT if not given."),
     ] = None,
     max_points: Annotated[
         int | None,

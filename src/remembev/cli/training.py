@@ -63,7 +63,7 @@ def train(
         int | None, typer.Option(help="Loader processes; at most the configuration's.", show_default=False)
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="Checkpoint to start from: its weights where the model has them by name.")
+        Path | None, typer.Option(help="Checkpoint, or shipped weights, to start from where the model has them.")
     ] = None,
     overrides: Overrides = None,
 ) -> None:

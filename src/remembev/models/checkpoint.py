@@ -14,22 +14,45 @@ from remembev.errors import CheckpointError
 from remembev.files import read_tensors, replacing
 from remembev.models.temporal import TemporalPointPillar, build_model
 
+SHIPPED = Path(__file__).parents[1] / "weights"
+"""The folder of the checkpoints that come with the package."""
+
 _CONFIG = "remembev_config"
 
 
-def save_checkpoint(path: str | Path, model: TemporalPointPillar) -> None:
-    """Write the weights of a model and its configuration; a file that is there is replaced whole."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+def shipped_weights() -> list[str]:
+    """Names of the checkpoints in the package: ``load_checkpoint`` takes them in place of a path."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def find_checkpoint(source: str | Path) -> Path:
+    """The checkpoint at a path, or the shipped one of that name. Raises CheckpointError for neither."""
+    if Path(source).is_file():
+        return Path(source)
+    if str(source) in shipped_weights():
+        return SHIPPED / f"{source}.safetensors"
+    raise CheckpointError(f"{source}: no such file, and no shipped weights ({', '.join(shipped_weights()) or 'none'})")
+
+
+def save_checkpoint(path: str | Path, model: TemporalPointPillar, dtype: torch.dtype = torch.float32) -> None:
+    """Write the weights of a model and its configuration; a file that is there is replaced whole.
+
+    dtype  that the parameters are kept in, float16 for a file of half the size; statistics stay as they are
+    """
+    parameters = {name: parameter.to(dtype) for name, parameter in model.named_parameters()}
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in {**model.state_dict(), **parameters}.items()
+    }
     with replacing(Path(path)) as temporary:
         save_file(weights, temporary, metadata={_CONFIG: config_to_yaml(model.cfg)})
 
 
 def load_checkpoint(path: str | Path) -> TemporalPointPillar:
-    """The model of a checkpoint, in eval mode on the CPU.
+    """The model of a checkpoint, or of the shipped weights of that name, in eval mode on the CPU, in float32.
 
     Raises CheckpointError naming the file, and the weights that are missing, left over or of another shape.
     """
-    weights, config = _read(Path(path))
+    weights, config = _read(path)
     model = build_model(config_from_yaml(config, name=str(path)))
     load_weights(model, weights, name=str(path))
     return model.eval()
@@ -40,7 +63,7 @@ def start_from(model: nn.Module, path: str | Path) -> None:
 
     Raises CheckpointError, with nothing changed, naming the weights of another shape, or if there are none in common.
     """
-    weights, _ = _read(Path(path))
+    weights, _ = _read(path)
     own = model.state_dict()
     shared = {key: weight for key, weight in weights.items() if key in own}
     if not shared:
@@ -69,9 +92,9 @@ def check_fit(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, 
         raise CheckpointError(f"{name}: does not fit the model: {shown}")
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+def _read(path: str | Path) -> tuple[dict[str, Tensor], str]:
     """The weights in a checkpoint, and the configuration as YAML."""
-    weights, metadata = read_tensors(path, "checkpoint", CheckpointError)
+    weights, metadata = read_tensors(find_checkpoint(path), "checkpoint", CheckpointError)
     if _CONFIG not in metadata:
         raise CheckpointError(f"{path}: holds weights but no configuration: not written by RememBEV")
     return weights, metadata[_CONFIG]

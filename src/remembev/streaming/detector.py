@@ -63,7 +63,7 @@ class StreamingDetector:
         dtype: torch.dtype = torch.float32,
         streaming: StreamingConfig | None = None,
     ) -> StreamingDetector:
-        """A detector with the weights and the configuration of a checkpoint.
+        """A detector with the weights and the configuration of a checkpoint, or of the shipped weights of that name.
 
         dtype  of the convolutions of backbone and head: float32, or bfloat16, which is about twice as fast
         """
