@@ -1,0 +1,95 @@
+"""A simulated street as a stream: its key frames as a data set would hold them, made one by one, without a folder."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from remembev.data import Frame
+from remembev.data.points import moved_cloud
+from remembev.geometry import invert_pose, relative_pose, transform_boxes
+from remembev.simulate import scene
+from remembev.simulate.scene import SceneSimulation
+from remembev.simulate.visibility import visibility_level
+from remembev.simulate.writer import ANNOTATED_WITHIN
+
+CLASS_OF = {
+    "vehicle.car": "car",
+    "vehicle.truck": "truck",
+    "vehicle.construction": "construction_vehicle",
+    "vehicle.bus.rigid": "bus",
+    "vehicle.trailer": "trailer",
+    "movable_object.barrier": "barrier",
+    "vehicle.motorcycle": "motorcycle",
+    "vehicle.bicycle": "bicycle",
+    "human.pedestrian.adult": "pedestrian",
+    "human.pedestrian.child": "pedestrian",
+    "human.pedestrian.construction_worker": "pedestrian",
+    "movable_object.trafficcone": "traffic_cone",
+}
+"""Detection class of each category that is simulated, as the devkit has it."""
+
+
+def simulated_frames(
+    simulation: SceneSimulation, class_names: Sequence[str], num_sweeps: int = 0, *, token: str = "simulated"
+) -> Iterator[Frame]:
+    """The key frames of a simulated scene in order, each with up to ``num_sweeps`` sweeps before it.
+
+    They are those that ``NuScenesIndex.load_frame`` gives of the scene once it is written, but for two things that take
+    a look ahead: objects come in with the first point on them, and velocities are those since the last key frame.
+    Times are seconds from the scene's start.
+    """
+    labels = torch.tensor([_label(actor.category, class_names) for actor in simulation.actors])
+    turns: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=num_sweeps + 1)
+    met = torch.zeros(len(labels), dtype=torch.bool)
+    before: scene.Frame | None = None
+    for turn in simulation.frames(sweeps=num_sweeps > 0):
+        pose = torch.from_numpy(turn.global_from_ego @ scene.EGO_FROM_LIDAR)
+        turns.appendleft((torch.from_numpy(turn.points), pose, turn.time))
+        if turn.objects is None:
+            continue
+        num_points = torch.from_numpy(turn.objects.num_points)
+        met |= num_points > 0
+        kept = met & (labels >= 0) & torch.from_numpy(turn.objects.distance < ANNOTATED_WITHIN)
+        yield Frame(
+            points=_stacked(turns),
+            global_from_lidar=pose,
+            timestamp=turn.time,
+            scene_token=token,
+            sample_token=f"{token}/{turn.time:.6f}",
+            boxes=transform_boxes(invert_pose(pose), _with_velocities(turn, before))[kept].float(),
+            labels=labels[kept],
+            track_ids=torch.nonzero(kept)[:, 0],
+            num_points=num_points[kept],
+            visibility=torch.tensor([visibility_level(share) for share in turn.objects.share.tolist()])[kept],
+        )
+        before = turn
+
+
+def _label(category: str, class_names: Sequence[str]) -> int:
+    name = CLASS_OF[category]
+    return list(class_names).index(name) if name in class_names else -1
+
+
+def _with_velocities(turn: scene.Frame, before: scene.Frame | None) -> Tensor:
+    """Global boxes [A, 9] float64 of a key frame, standing still in a scene's first one."""
+    assert turn.objects is not None
+    boxes = turn.objects.boxes
+    velocities = np.zeros((len(boxes), 2))
+    if before is not None and before.objects is not None:
+        velocities = (boxes - before.objects.boxes)[:, :2] / (turn.time - before.time)
+    return torch.from_numpy(np.concatenate((boxes, velocities), axis=1))
+
+
+def _stacked(turns: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
+    """Points [N, 5] of the latest turn and of those before it, in its coordinates, with their ages."""
+    _, here, now = turns[0]
+    clouds = [
+        moved_cloud(points.clone(), relative_pose(here, pose), now - time, without_ego=number > 0)
+        for number, (points, pose, time) in enumerate(turns)
+    ]
+    return torch.cat(clouds)
