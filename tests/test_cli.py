@@ -77,6 +77,33 @@ def test_a_stream_writes_its_boxes_and_a_moving_picture(
     assert movie.read_bytes().startswith(b"GIF")
 
 
+def test_the_demo_streams_a_street_with_shipped_weights_and_leaves_a_moving_picture(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("remembev.models.checkpoint.SHIPPED", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    assert remembev(monkeypatch, "stream", "--demo") == 1
+    assert "small: no such file, and no shipped weights (none)" in error(capsys)
+    (tmp_path / "shipped").mkdir()
+    shutil.copy(checkpoint, tmp_path / "shipped" / "small.safetensors")
+    assert remembev(monkeypatch, "stream", "--demo", "--frames", 2) == 0
+    assert "0.50 s" in capsys.readouterr().out
+    assert (tmp_path / "remembev-demo.gif").read_bytes().startswith(b"GIF")
+    assert remembev(monkeypatch, "stream", "--demo", "--data", tmp_path) == 1
+    assert "--demo brings its scene along" in error(capsys)
+    assert remembev(monkeypatch, "stream", checkpoint) == 2
+    assert "or --demo" in capsys.readouterr().err
+
+
+def test_a_live_stream_is_drawn_in_the_terminal(
+    checkpoint: Path, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert remembev(monkeypatch, "stream", checkpoint, "--data", sim_root, "--live", "--frames", 2) == 0
+    shown = capsys.readouterr().out
+    assert "sim-0002" in shown
+    assert "gate lets through" in shown
+
+
 def test_a_stream_stopped_and_gone_on_with_writes_the_boxes_of_one_that_never_stopped(
     checkpoint: Path,
     sim_root: Path,

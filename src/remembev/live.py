@@ -34,6 +34,11 @@ CLASS_OF = {
 """Detection class of each category that is simulated, as the devkit has it."""
 
 
+def demo_scene() -> SceneSimulation:
+    """The street that ``remembev stream --demo`` drives along."""
+    return SceneSimulation(seed=0, index=18, seconds=20.0, azimuths=1085)
+
+
 def simulated_frames(
     simulation: SceneSimulation, class_names: Sequence[str], num_sweeps: int = 0, *, token: str = "simulated"
 ) -> Iterator[Frame]:

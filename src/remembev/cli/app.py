@@ -41,16 +41,13 @@ _EXTRAS = {
 }
 """Packages that a core installation lacks, and the extra that brings them."""
 
-DataRoot = Annotated[
-    Path, typer.Option("--data", help="Root of a data set in the nuScenes format.", show_default=False)
-]
-Checkpoint = Annotated[
-    Path,
-    typer.Argument(
-        help="Weights that training wrote (.safetensors), an exported file, or the name of weights in the package.",
-        show_default=False,
-    ),
-]
+DATA = typer.Option("--data", help="Root of a data set in the nuScenes format.", show_default=False)
+DataRoot = Annotated[Path, DATA]
+CHECKPOINT = typer.Argument(
+    help="Weights that training wrote (.safetensors), an exported file, or the name of weights in the package.",
+    show_default=False,
+)
+Checkpoint = Annotated[Path, CHECKPOINT]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Precision = Annotated[
     Literal["fp32", "bf16"], typer.Option(help="Of backbone and head; pillars, memory and boxes are in fp32 always.")

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.live import Live
 
-from remembev.cli.app import Checkpoint, DataRoot, Device, Precision, app, console
+from remembev.cli.app import CHECKPOINT, DATA, Checkpoint, DataRoot, Device, Precision, app, console
 from remembev.errors import DataError, UserError
 from remembev.files import replacing
+
+if TYPE_CHECKING:
+    from remembev.data import Frame
+    from remembev.models import Detections
+    from remembev.streaming import StreamingDetector
+
+_DEMO_WEIGHTS = "small"
+_DEMO_MOVIE = Path("remembev-demo.gif")
 
 
 @app.command(name="eval")
@@ -60,8 +72,14 @@ def evaluate(
 
 @app.command()
 def stream(
-    checkpoint: Checkpoint,
-    data: DataRoot,
+    checkpoint: Annotated[Path | None, CHECKPOINT] = None,
+    data: Annotated[Path | None, DATA] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="A simulated street, made on the way: no data set, nothing to train.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Draw the scene from above in the terminal; --demo does if it is one.")
+    ] = False,
     scene: Annotated[
         str | None, typer.Option(help="Name of a scene; the first of the test split if not given.")
     ] = None,
@@ -80,50 +98,94 @@ def stream(
     precision: Precision = "fp32",
 ) -> None:
     """Stream a scene frame by frame: boxes on the screen, in a file, in a moving picture."""
-    from remembev.data import NuScenesIndex
     from remembev.export import open_detector
-    from remembev.streaming import DTYPES, continue_scene, frame_record, stream_scene
+    from remembev.streaming import DTYPES, frame_record
 
+    if demo:
+        if any(given is not None for given in (data, scene, version, load_state)):
+            raise UserError("--demo brings its scene along: leave --data, --scene, --version and --load-state out")
+        checkpoint, movie, live = checkpoint or Path(_DEMO_WEIGHTS), movie or _DEMO_MOVIE, live or console.is_terminal
+    if checkpoint is None or (data is None and not demo):
+        raise typer.BadParameter("give CHECKPOINT and --data, or --demo")
     if scene is not None and load_state is not None:
         raise UserError("a saved state says itself of which scene it is: leave --scene out")
     detector = open_detector(checkpoint, device, DTYPES[precision])
-    index = NuScenesIndex.open(data, version or detector.cfg.DATA_CONFIG.VERSION)
-    if load_state is not None:
-        number = index.find_token(detector.load_state(load_state))
-    else:
-        number = index.find_scene(scene) if scene else index.split_scenes(detector.cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
+    source = _demo(detector) if data is None else _scene_of(detector, data, version, scene, load_state)
     names = detector.cfg.CLASS_NAMES
     records: list[dict[str, Any]] = []
     watcher, views = None, []
-    if movie is not None:
+    if live or movie is not None:
         from remembev.viewing import Watcher
         from remembev.viewing.movie import check_suffix
+        from remembev.viewing.terminal import terminal_frame
 
-        check_suffix(movie)
-        watcher = Watcher(detector, index.scene_name(number), min_score=min_score)
-    steps = stream_scene if load_state is None else continue_scene
-    for frame, detections in islice(steps(detector, index, number), frames):
-        records.append(frame_record(frame, detections, names))
-        found = Counter(names[label] for label in detections.labels.tolist())
-        seconds = frame.timestamp - records[0]["timestamp"]
-        console.print(
-            f"{seconds:6.2f} s  " + (", ".join(f"{n} {name}" for name, n in found.most_common()) or "nothing")
-        )
-        if watcher is not None:
-            views.append(watcher.view(frame, detections))
+        if movie is not None:
+            check_suffix(movie)
+        watcher = Watcher(detector, source.name, min_score=min_score)
+    with Live(console=console, auto_refresh=False) if live else nullcontext() as screen:
+        for frame, detections in islice(source.steps, frames):
+            records.append(frame_record(frame, detections, names))
+            if watcher is not None:
+                views.append(watcher.view(frame, detections))
+            if screen is not None:
+                state = detector.state(source.token)
+                screen.update(terminal_frame(views[-1], state, console.size, min_score=min_score), refresh=True)
+                continue
+            found = Counter(names[label] for label in detections.labels.tolist())
+            shown = ", ".join(f"{n} {name}" for name, n in found.most_common()) or "nothing"
+            console.print(f"{frame.timestamp - records[0]['timestamp']:6.2f} s  {shown}")
     if not records:
-        raise DataError(
-            f"{data}: scene {index.scene_name(number)} has no frame after the one that {load_state} ends at"
-        )
+        raise DataError(f"{data}: scene {source.name} has no frame after the one that {load_state} ends at")
     if save_state is not None:
-        detector.save_state(save_state, index.scene_token(number))
+        detector.save_state(save_state, source.token)
     if out is not None:
         with replacing(out) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     if movie is not None:
         from remembev.viewing import write_movie
 
-        write_movie(movie, views, min_score=min_score)
+        with console.status(f"drawing {movie}"):
+            write_movie(movie, views, min_score=min_score)
+        console.print(f"moving picture: [bold]{movie}[/]")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A scene that is streamed: its frames, each with what is detected on it."""
+
+    name: str
+    token: str
+    steps: Iterator[tuple[Frame, Detections]]
+
+
+def _scene_of(
+    detector: StreamingDetector, data: Path, version: str | None, scene: str | None, load_state: Path | None
+) -> _Source:
+    """A scene of a data set, or the rest of one that was saved."""
+    from remembev.data import NuScenesIndex
+    from remembev.streaming import continue_scene, stream_scene
+
+    index = NuScenesIndex.open(data, version or detector.cfg.DATA_CONFIG.VERSION)
+    if load_state is not None:
+        number = index.find_token(detector.load_state(load_state))
+    else:
+        number = index.find_scene(scene) if scene else index.split_scenes(detector.cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
+    steps = (stream_scene if load_state is None else continue_scene)(detector, index, number)
+    return _Source(index.scene_name(number), index.scene_token(number), steps)
+
+
+def _demo(detector: StreamingDetector) -> _Source:
+    """The demo's street, simulated as it is driven along."""
+    from remembev.live import demo_scene, simulated_frames
+
+    with console.status("building a street"):
+        street = demo_scene()
+    name, cfg = "a simulated street", detector.cfg
+    steps = (
+        (frame, detector.step(frame.points, frame.global_from_lidar, frame.timestamp, frame.scene_token))
+        for frame in simulated_frames(street, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS, token=name)
+    )
+    return _Source(name, name, steps)
 
 
 @app.command()

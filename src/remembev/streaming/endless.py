@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 
 from remembev.data import Frame, NuScenesIndex
 from remembev.files import replacing
-from remembev.memory import MemoryState
 from remembev.ops import StageTimer
 from remembev.streaming.detector import StreamingDetector
-from remembev.streaming.state import StreamState
 
 STEP = np.dtype(
     [
@@ -81,7 +79,7 @@ def measure_stream(detector: StreamingDetector, index: NuScenesIndex, scene: int
             again()
             control_s = clock.now() - start
         state = detector.state(SCENE)
-        yield wall, cpu, control_s, resident_bytes(), state.nbytes, _tokens(state)
+        yield wall, cpu, control_s, resident_bytes(), state.nbytes, state.tokens
 
 
 @dataclass(frozen=True)
@@ -159,8 +157,3 @@ def resident_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _tokens(state: StreamState) -> int:
-    """Tokens that are held, 0 for a memory without."""
-    return int(state.memory.tokens.count()) if isinstance(state.memory, MemoryState) else 0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from remembev.memory import Tensors
+from remembev.memory import MemoryState, Tensors
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,8 @@ class StreamState(Tensors):
         """Bytes that the state holds on to; tensors that share their storage count once, parts count whole."""
         storages = [tensor.untyped_storage() for tensor in self.named().values()]
         return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are held, 0 for a memory without."""
+        return int(self.memory.tokens.count()) if isinstance(self.memory, MemoryState) else 0
