@@ -1,8 +1,18 @@
-"""What scores say beside one another, in sentences made from the numbers: also when memory loses."""
+"""What scores say beside one another, in sentences made from the numbers: also when memory loses.
+
+Two models over several seeds are held against the spread: the standard deviation of their differences in pairs of the
+same seed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
 from remembev.evaluation.scoring import DetectionScore
+from remembev.seeds import Spread, paired
 
 _NOTICEABLE = 0.0005
 """Differences below this vanish in the decimals shown (0.05 points)."""
@@ -44,6 +54,98 @@ def class_sentence(with_memory: DetectionScore, without: DetectionScore) -> str:
         said.append(f"the velocity error {'falls' if new < old else 'rises'} from {old:.2f} to {new:.2f} m/s")
     sentence = "; ".join(said) or "no class and no velocity is any different"
     return sentence[0].upper() + sentence[1:] + "."
+
+
+class Verdict(Enum):
+    """How a mean difference stands to the spread of the differences over the seeds."""
+
+    BETTER = "better by more than the spread"
+    WITHIN = "within the spread"
+    WORSE = "worse by more than the spread"
+    ONE_SEED = "one seed, no spread to judge by"
+    OPEN = "not measured yet"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A measure of two models by seed, more is better.
+
+    claimed  whether the first is said to be better; if not, only that it is not worse
+    """
+
+    label: str
+    first: Mapping[int, float]
+    second: Mapping[int, float]
+    claimed: bool = True
+    digits: int = 3
+
+    @cached_property
+    def differences(self) -> dict[int, float]:
+        """The first less the second, by seed."""
+        return paired(self.first, self.second)
+
+    @property
+    def spread(self) -> Spread:
+        """Mean and spread of the differences."""
+        return Spread.of(self.differences)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the differences say."""
+        mean, sd = self.spread.mean, self.spread.sd
+        if mean is None:
+            return Verdict.OPEN
+        if sd is None:
+            return Verdict.ONE_SEED
+        return Verdict.BETTER if mean > sd else Verdict.WORSE if mean < -sd else Verdict.WITHIN
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether what is said of the first is so; None where it can't be told."""
+        if self.verdict in (Verdict.OPEN, Verdict.ONE_SEED):
+            return None
+        return self.verdict is Verdict.BETTER or (not self.claimed and self.verdict is Verdict.WITHIN)
+
+    @property
+    def answer(self) -> str:
+        """The verdict in plain words."""
+        if self.holds is None:
+            return self.verdict.value
+        if self.verdict is Verdict.WITHIN and not self.claimed:
+            return "yes: costs nothing beyond the spread"
+        return f"{'yes' if self.holds else 'no'}: {self.verdict.value}"
+
+
+def claim_sentence(first: str, second: str, findings: Sequence[Finding]) -> str:
+    """On what the first model beats the second by more than the spread, on what it doesn't, and what it costs."""
+    claimed = [finding for finding in findings if finding.claimed]
+    said = []
+    for verdict, words in (
+        (Verdict.BETTER, f"{first} beats {second} by more than the spread over seeds on"),
+        (Verdict.WITHIN, "No difference beyond the spread on"),
+        (Verdict.WORSE, f"{first} is worse than {second} by more than the spread on"),
+        (Verdict.ONE_SEED, "One seed only, so no spread to judge by, on"),
+        (Verdict.OPEN, "Not measured yet:"),
+    ):
+        labels = [finding.label for finding in claimed if finding.verdict is verdict]
+        if labels:
+            said.append(f"{words} {listed(labels)}.")
+    costs = [finding for finding in findings if not finding.claimed and finding.holds is not None]
+    lost = [f"{finding.label} ({_change(finding)})" for finding in costs if not finding.holds]
+    if lost:
+        said.append(f"It costs more than the spread on {listed(lost)}.")
+    elif costs:
+        said.append(f"It costs nothing beyond the spread on {listed([finding.label for finding in costs])}.")
+    return " ".join(said)
+
+
+def _change(finding: Finding) -> str:
+    return finding.spread.text(finding.digits, sign=True).replace("-", "−")
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a sentence has them: a, b and c."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _points(difference: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from statistics import mean, stdev
 from string import Template
 
 from remembev.errors import DataError
@@ -78,3 +79,28 @@ def embedded_svg(svg: str, description: str) -> str:
 def signed(value: float, digits: int = 3) -> str:
     """A difference with its sign, a true minus."""
     return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def details(title: str, body: str) -> str:
+    """A part of the page (HTML) that is closed at first."""
+    return f"<details><summary>{escape(title)}</summary>{body}</details>"
+
+
+def dots(values: Sequence[float], limit: float, colour: str) -> str:
+    """Values as dots on a line from -limit to limit, with a mark at 0 and a shade of mean ± standard deviation."""
+    width, height, middle = 150, 18, 75
+
+    def place(value: float) -> float:
+        return round(middle + (middle - 5) * max(-1.0, min(1.0, value / limit if limit else 0.0)), 1)
+
+    shade = ""
+    if len(values) > 1:
+        low, high = (place(mean(values) + sign * stdev(values)) for sign in (-1, 1))
+        shade = f'<rect x="{low}" y="4" width="{high - low:.1f}" height="10" rx="3" fill="{colour}" opacity=".18"/>'
+    marks = "".join(
+        f'<circle cx="{place(value)}" cy="{height // 2}" r="3.2" fill="{colour}" opacity=".85"/>' for value in values
+    )
+    line = f'<path d="M0 {height // 2}H{width}M{middle} 1V{height - 1}" stroke="#c4ccd6" fill="none"/>'
+    return (
+        f'<svg class="dots" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{line}{shade}{marks}</svg>'
+    )

@@ -10,6 +10,8 @@ FURNITURE = "#263041"
 TEXT = "#d7dde8"
 QUIET_TEXT = "#8b96a8"
 GROUND_TRUTH = "#f4f6fa"
+FOUND = "#7ae582"
+"""Words for what a detector has found."""
 FALLBACK = "#9aa5b8"
 """Colour of a class that has none of its own."""
 

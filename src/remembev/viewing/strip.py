@@ -1,0 +1,161 @@
+"""An object that goes out of sight, as a strip: crops from above, a row for each of two detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from remembev.data import Frame, NuScenesIndex
+from remembev.geometry import bev_corners, relative_pose, transform_boxes
+from remembev.viewing import style
+from remembev.viewing.bev import FILL_OPACITY, HEIGHT_RANGE
+from remembev.viewing.episodes import Episode, Found, match
+
+Colour = str | tuple[float, float, float, float]
+
+_COLUMNS = 7
+_PANEL, _GAP, _LABEL, _FOOT = 1.6, 0.06, 0.3, 0.5
+"""Inches: a crop, what is between two, the names at the left, the times below."""
+_MARGIN_M = 7.0
+_HALF_M = (9.0, 22.0)
+"""Least and most of half a crop's side."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One of the two detectors of a strip: its boxes, and the score that they have to be above."""
+
+    name: str
+    colour: str
+    found: Found
+    threshold: float
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """A key frame in the coordinates of the strip: those of the frame in which the object was last seen."""
+
+    seconds: float
+    frame: Frame
+    from_lidar: Tensor  # [4, 4] float64: takes LiDAR coordinates of the frame into those of the strip
+    target: Tensor  # [M] bool: the object of the strip, nothing where it is not annotated
+
+    @property
+    def num_points(self) -> int | None:
+        """LiDAR points on the object, None where it is not annotated."""
+        return int(self.frame.num_points[self.target].sum()) if self.target.any() else None
+
+
+def draw_strip(
+    index: NuScenesIndex, episode: Episode, class_names: Sequence[str], rivals: tuple[Rival, Rival]
+) -> Figure:
+    """A row of crops from above for each of two detectors, around the place where the object goes out of sight.
+
+    White: ground truth, dashed without a point. Boxes: solid where points are inside, dashed where remembered. A dotted
+    line goes from the sensor to the object.
+    """
+    start = index.load_annotations(episode.last_seen)
+    shots = [_shot(index.load_frame(number, class_names), start, episode) for number in shown_frames(index, episode)]
+    path = torch.cat([shot.frame.boxes[shot.target, :2] for shot in shots])
+    low, high = path.amin(dim=0), path.amax(dim=0)
+    half = min(max(float((high - low).amax()) / 2 + _MARGIN_M, _HALF_M[0]), _HALF_M[1])
+    x, y = ((low + high) / 2).tolist()
+    size = _LABEL + len(shots) * (_PANEL + _GAP), 2 * (_PANEL + _GAP) + _FOOT
+    figure = Figure(figsize=size, dpi=140, facecolor=style.BACKGROUND)
+    for row, rival in enumerate(rivals):
+        bottom = _FOOT + (1 - row) * (_PANEL + _GAP)
+        figure.text(
+            0.5 * _LABEL / size[0], (bottom + _PANEL / 2) / size[1], rival.name, rotation=90, ha="center", va="center",
+            fontsize=8, color=rival.colour, fontweight="bold",
+        )  # fmt: skip
+        for column, shot in enumerate(shots):
+            left = _LABEL + column * (_PANEL + _GAP)
+            axes = figure.add_axes((left / size[0], bottom / size[1], _PANEL / size[0], _PANEL / size[1]))
+            axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), xticks=[], yticks=[])
+            _draw_street(axes, shot)
+            _draw_found(axes, shot, rival, class_names)
+            if row == len(rivals) - 1:
+                _write_time(axes, shot)
+    return figure
+
+
+def shown_frames(index: NuScenesIndex, episode: Episode) -> list[int]:
+    """Key frames of a strip: the last with a point, those without, evenly chosen, and the one after them."""
+    hidden, room = episode.frames, _COLUMNS - 2
+    if len(hidden) > room:
+        hidden = tuple(hidden[round(place * (len(hidden) - 1) / (room - 1))] for place in range(room))
+    after = hidden[-1] + 1
+    return [episode.last_seen, *hidden, *([after] if after in index.scene_frames(episode.scene) else [])]
+
+
+def _shot(frame: Frame, start: Frame, episode: Episode) -> _Shot:
+    """A frame in the coordinates of another."""
+    start_from_frame = relative_pose(start.global_from_lidar, frame.global_from_lidar)
+    target = frame.track_ids == episode.track
+    return _Shot(frame.timestamp - start.timestamp, frame.moved(start_from_frame), start_from_frame, target)
+
+
+def _draw_street(axes: Axes, shot: _Shot) -> None:
+    """Points, ground truth, and the line of sight to the object."""
+    axes.set_facecolor(style.BACKGROUND)
+    for spine in axes.spines.values():
+        spine.set_color(style.FURNITURE)
+    low, high = HEIGHT_RANGE
+    x, y, z = shot.frame.points[:, :3].T.numpy()
+    shade = np.clip((z - low) / (high - low), 0, 1)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    near = (left < x) & (x < right) & (bottom < y) & (y < top)
+    axes.scatter(x[near], y[near], s=28 / (right - left), c=style.HEIGHT_COLOURS(shade[near]), linewidths=0, zorder=1)
+    boxes, target = shot.frame.boxes, shot.target
+    _outline(axes, boxes[~target], to_rgba(style.GROUND_TRUTH, 0.35), width=0.6)
+    _outline(axes, boxes[target], style.GROUND_TRUTH, width=1.3, dashed=shot.num_points == 0)
+    for centre in boxes[target, :2]:
+        sight = torch.stack((shot.from_lidar[:2, 3], centre)).T.tolist()
+        axes.plot(*sight, color=style.QUIET_TEXT, linewidth=0.6, linestyle=(0, (1, 3)), zorder=2)
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def _draw_found(axes: Axes, shot: _Shot, rival: Rival, class_names: Sequence[str]) -> None:
+    """The boxes of one detector above its threshold, and the score of the one on the object."""
+    found = rival.found[shot.frame.sample_token]
+    found = found[found.scores > rival.threshold]
+    found = replace(found, boxes=transform_boxes(shot.from_lidar, found.boxes.double()).float())
+    for label, name in enumerate(class_names):
+        for observed in (True, False):
+            chosen = (found.labels == label) & (found.observed == observed)
+            colour = style.class_colour(name)
+            _outline(axes, found.boxes[chosen], colour, width=1.1, dashed=not observed, fill=FILL_OPACITY)
+    if shot.num_points is not None:
+        taken = match(found, shot.frame)
+        on_target = (taken >= 0) & shot.target[taken]
+        said = f"{float(found.scores[on_target].sum()):.2f}" if on_target.any() else "no box"
+        colour = style.FOUND if on_target.any() else style.QUIET_TEXT
+        axes.text(0.04, 0.96, said, va="top", fontsize=6.5, color=colour, transform=axes.transAxes, zorder=6)
+
+
+def _outline(
+    axes: Axes, boxes: Tensor, colour: Colour, *, width: float, dashed: bool = False, fill: float = 0.0
+) -> None:
+    """Boxes seen from above."""
+    corners = list(bev_corners(boxes).numpy())
+    lines: dict[str, Any] = {"linewidths": width, "linestyles": (0, (2, 1.6)) if dashed else "solid"}
+    face = to_rgba(colour, fill)
+    axes.add_collection(PolyCollection(corners, facecolors=face, edgecolors=colour, zorder=3 + (fill > 0), **lines))
+
+
+def _write_time(axes: Axes, shot: _Shot) -> None:
+    """Seconds since the object was last seen, and its points."""
+    count = shot.num_points
+    points = "not annotated" if count is None else f"{count or 'no'} point{'s' * (count != 1)}"
+    below: dict[str, Any] = {"ha": "center", "va": "top", "transform": axes.transAxes}
+    axes.text(0.5, -0.05, f"{shot.seconds:+.1f} s".replace("-", "−"), color=style.TEXT, fontsize=8, **below)
+    axes.text(0.5, -0.17, points, color=style.QUIET_TEXT, fontsize=7, **below)
