@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,9 +41,10 @@ class Panel:
     title: str
     lines: Sequence[Line]
     x_label: str = ""
-    x_ticks: Sequence[float] | None = None
-    top: float | None = None
-    """Upper end of the y axis, which then starts at 0."""
+    x_ticks: Mapping[float, str] | None = None
+    """Where the x axis has ticks, and what is written there."""
+    y_from: float | None = None
+    """Lower end of the y axis."""
 
 
 def chart_svg(panels: Sequence[Panel], *, columns: int = 3, width: float = 10.5, row_height: float = 2.9) -> str:
@@ -71,8 +72,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.plot(line.x, line.y, color=line.colour, linewidth=1.6, marker=marker, markersize=3, label=line.name)
     style.dress_chart(axes, panel.title, panel.x_label)
     if panel.x_ticks is not None:
-        axes.set_xticks(panel.x_ticks)
-    if panel.top is not None:
-        axes.set_ylim(0, panel.top)
+        axes.set_xticks(list(panel.x_ticks), list(panel.x_ticks.values()))
+    axes.set_ylim(bottom=panel.y_from)
     if sum(bool(line.name) for line in panel.lines) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor=style.INK)

@@ -52,7 +52,7 @@ def write_comparison(out: Path) -> Path:
         settings=facts("settings", contest.settings),
         configs=sections.configurations(contest),
     )
-    tiles = {title: _tally(findings) for title, _, _, findings in claims}
+    tiles = {f"claims hold for {title}": _tally(findings) for title, _, _, findings in claims}
     tiles["runs are scored"] = f"{len(contest.done)} of {len(contest.peers) * len(contest.seeds)}"
     path = out / REPORT_FILE
     write_page(path, title="Does memory pay?", lead=_LEAD, tiles=tiles, body=body)
@@ -93,7 +93,7 @@ def _claim(contest: Contest, title: str, one: str, other: str, findings: Sequenc
         f"<tr><td>{escape(finding.label)}</td>{sections.cell(Spread.of(finding.second))}"
         f"{sections.cell(Spread.of(finding.first))}{sections.cell(finding.spread, sign=True)}"
         f"<td>{dots(list(finding.differences.values()), limit, contest.colour(one))}</td>"
-        f'<td class="{_tone(finding)} words">{escape(finding.answer)}</td></tr>'
+        f'<td class="{_tone(finding)}">{escape(finding.answer)}</td></tr>'
         for finding in findings
     ]
     peers = [sections.name(contest, peer) for peer in (other, one)]
@@ -104,7 +104,7 @@ def _claim(contest: Contest, title: str, one: str, other: str, findings: Sequenc
     )
     return (
         f"<h3>{escape(title[0].upper() + title[1:])}</h3><p><strong>{escape(claim_sentence(one, other, findings))}"
-        f"</strong></p>{table(heads, rows, caption)}"
+        f'</strong></p><div class="words">{table(heads, rows, caption)}</div>'
     )
 
 
@@ -114,8 +114,8 @@ def _tone(finding: Finding) -> str:
 
 def _no_claim() -> str:
     return (
-        '<p class="quiet">There is no pair of peers to tell by: it takes one with a memory and one without, told by their '
-        "configurations, that have begun to train.</p>"
+        '<p class="quiet">There is no pair of peers to tell by: it takes one with a memory and one without that have '
+        "begun to train; their configurations tell which is which.</p>"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ HIDDEN_FROM_S = 1.0
 HIDDEN_UP_TO_S = 4.0
 """Seconds without a point up to which the boxes near it count."""
 FOUND_WITHIN_S = 2.0
-"""Before it goes out of sight both detectors have to find it, in some key frame of so many seconds, points on it."""
+"""Both detectors have to find it in some key frame so many seconds at most before its last point."""
 _JITTER_S = 0.05
 """Key frames come every half second, more or less."""
 KEPT_SHARE = 0.5
@@ -42,13 +42,16 @@ Found = Mapping[str, Detections]
 class Episode:
     """An object that was seen and then has no point for at least ``HIDDEN_FROM_S``.
 
-    frames  numbers of the key frames without a point, up to ``HIDDEN_UP_TO_S`` after the last with one
-    found   whether each of the two detectors has a box on it, in each of those
+    both_found  number of the latest key frame in which both detectors find it, with points on it
+    last_seen   number of the last key frame with a point on it
+    frames      numbers of the key frames without a point, up to ``HIDDEN_UP_TO_S`` after the last with one
+    found       whether each of the two detectors has a box on it, in each of those
     """
 
     scene: int
     track: int
     label: int
+    both_found: int
     last_seen: int
     frames: tuple[int, ...]
     found: tuple[tuple[bool, ...], tuple[bool, ...]]
@@ -120,80 +123,84 @@ def search(
     detections  by sample token, of every key frame of the scenes. Raises DataError if one is missing.
     """
     frames = {
-        scene: [index.load_annotations(number, class_names) for number in index.scene_frames(scene)] for scene in scenes
+        number: index.load_annotations(number, class_names) for scene in scenes for number in index.scene_frames(scene)
     }
-    both = [_Matched.of(found, frames, false_boxes) for found in detections]
+    both = _Matched.of(detections[0], frames, false_boxes), _Matched.of(detections[1], frames, false_boxes)
     episodes = [
-        Episode(scene, track, label, start + seen, tuple(start + row for row in hidden), (found[0], found[1]))
+        episode
         for scene in scenes
-        for start in [index.scene_frames(scene).start]
-        for track, label, seen, hidden, found in _episodes(frames[scene], point_cloud_range, both)
+        for track, seen in _tracks(index.scene_frames(scene), frames, point_cloud_range).items()
+        for episode in _episodes(scene, track, seen, frames, both)
     ]
     return Search(episodes, (both[0].threshold, both[1].threshold))
 
 
 @dataclass(frozen=True)
 class _Matched:
-    """A detector's boxes on the objects of every frame, by sample token: the track ids that a box is on."""
+    """The objects that a detector's boxes are on, as track ids, by the number of the key frame."""
 
-    tracks: Mapping[str, set[int]]
+    tracks: Mapping[int, set[int]]
     threshold: float
 
     @classmethod
-    def of(cls, found: Found, scenes: Mapping[int, Sequence[Frame]], false_boxes: float) -> _Matched:
-        frames = [frame for scene in scenes.values() for frame in scene]
-        missing = [frame.sample_token for frame in frames if frame.sample_token not in found]
+    def of(cls, found: Found, frames: Mapping[int, Frame], false_boxes: float) -> _Matched:
+        missing = [frame.sample_token for frame in frames.values() if frame.sample_token not in found]
         if missing:
             raise DataError(f"detections of {len(missing)} key frames are missing, for instance of {missing[0]}")
-        taken = {frame.sample_token: match(found[frame.sample_token], frame) for frame in frames}
-        false = torch.cat([found[token].scores[on < 0] for token, on in taken.items()])
+        taken = {number: match(found[frame.sample_token], frame) for number, frame in frames.items()}
+        scores = {number: found[frame.sample_token].scores for number, frame in frames.items()}
+        false = torch.cat([scores[number][on < 0] for number, on in taken.items()])
         threshold = score_allowing(false, int(false_boxes * len(frames)))
         tracks = {
-            frame.sample_token: set(frame.track_ids[on[(on >= 0) & (found[token].scores > threshold)]].tolist())
-            for frame in frames
-            for token, on in [(frame.sample_token, taken[frame.sample_token])]
+            number: set(frames[number].track_ids[on[(on >= 0) & (scores[number] > threshold)]].tolist())
+            for number, on in taken.items()
         }
         return cls(tracks, threshold)
 
-    def has(self, frame: Frame, track: int) -> bool:
-        return track in self.tracks[frame.sample_token]
+    def has(self, number: int, track: int) -> bool:
+        return track in self.tracks[number]
+
+
+@dataclass(frozen=True)
+class _Track:
+    """An object's label, and its LiDAR points by the number of the key frame, where it is in range."""
+
+    label: int
+    points: dict[int, int]
+
+
+def _tracks(numbers: Iterable[int], frames: Mapping[int, Frame], limits: Sequence[float]) -> dict[int, _Track]:
+    """The objects of a scene by their track ids."""
+    tracks: dict[int, _Track] = {}
+    for number in numbers:
+        frame = frames[number]
+        inside = centred_within(frame.boxes, limits).tolist()
+        objects = zip(frame.track_ids.tolist(), frame.labels.tolist(), frame.num_points.tolist(), inside, strict=True)
+        for track, label, points, is_inside in objects:
+            if is_inside:
+                tracks.setdefault(track, _Track(label, {})).points[number] = points
+    return tracks
 
 
 def _episodes(
-    frames: Sequence[Frame], point_cloud_range: Sequence[float], both: Sequence[_Matched]
-) -> Iterator[tuple[int, int, int, list[int], list[tuple[bool, ...]]]]:
-    """Track, label, place of the last frame with a point, places of those without, and who finds it in them."""
-    for track, (label, points) in _tracks(frames, point_cloud_range).items():
-        for seen, hidden in _gaps(points):
-            times = {row: frames[row].timestamp - frames[seen].timestamp for row in [*points, *hidden]}
-            if times[hidden[-1]] < HIDDEN_FROM_S - _JITTER_S:
-                continue
-            before = [row for row in points if -FOUND_WITHIN_S - _JITTER_S <= times[row] <= 0 < points[row]]
-            if all(any(one.has(frames[row], track) for row in before) for one in both):
-                counted = [row for row in hidden if times[row] <= HIDDEN_UP_TO_S + _JITTER_S]
-                found = [tuple(one.has(frames[row], track) for row in counted) for one in both]
-                yield track, label, seen, counted, found
-
-
-def _tracks(frames: Sequence[Frame], point_cloud_range: Sequence[float]) -> dict[int, tuple[int, dict[int, int]]]:
-    """Label of every track, and its LiDAR points by the place of the frame, where it is in range."""
-    tracks: dict[int, tuple[int, dict[int, int]]] = {}
-    for row, frame in enumerate(frames):
-        inside = centred_within(frame.boxes, point_cloud_range).tolist()
-        objects = zip(frame.track_ids.tolist(), frame.labels.tolist(), frame.num_points.tolist(), inside, strict=True)
-        for track, label, points, within in objects:
-            if within:
-                tracks.setdefault(track, (label, {}))[1][row] = points
-    return tracks
+    scene: int, track: int, seen: _Track, frames: Mapping[int, Frame], both: tuple[_Matched, _Matched]
+) -> Iterator[Episode]:
+    """The episodes of one object."""
+    for last, hidden in _gaps(seen.points):
+        since = {number: frames[number].timestamp - frames[last].timestamp for number in seen.points}
+        recent = [number for number in seen.points if -FOUND_WITHIN_S - _JITTER_S <= since[number] <= 0]
+        met = [number for number in recent if seen.points[number] and all(one.has(number, track) for one in both)]
+        if since[hidden[-1]] >= HIDDEN_FROM_S - _JITTER_S and met:
+            counted = tuple(number for number in hidden if since[number] <= HIDDEN_UP_TO_S + _JITTER_S)
+            first, second = (tuple(one.has(number, track) for number in counted) for one in both)
+            yield Episode(scene, track, seen.label, met[-1], last, counted, (first, second))
 
 
 def _gaps(points: Mapping[int, int]) -> Iterator[tuple[int, list[int]]]:
     """Runs of consecutive frames without a point right after one with: that one, and the run."""
-    for seen in points:
-        hidden = []
-        row = seen + 1
-        while points[seen] and points.get(row) == 0:
-            hidden.append(row)
-            row += 1
-        if hidden:
-            yield seen, hidden
+    for last in points:
+        end = last + 1
+        while points[last] and points.get(end) == 0:
+            end += 1
+        if end > last + 1:
+            yield last, list(range(last + 1, end))

@@ -93,8 +93,8 @@ def _rule(contest: Contest, peers: tuple[str, str], false_boxes: float) -> str:
     return (
         f"<p>Objects that {first} and {second} both find while they are seen (within {FOUND_WITHIN_S:g} s before), and "
         f"that then have no LiDAR point for {HIDDEN_FROM_S:g} s or longer. A model keeps such an object if it has a "
-        f"box on it in at least {KEPT_SHARE:.0%} of the key frames without a point, of the first {HIDDEN_UP_TO_S:g} s. Both "
-        f"models’ boxes are cut off where {false_boxes:g} false boxes a frame are left.</p>"
+        f"box on it in at least {KEPT_SHARE:.0%} of the key frames without a point, of the first {HIDDEN_UP_TO_S:g} s. "
+        f"Both models’ boxes are cut off where {false_boxes:g} false boxes a frame are left.</p>"
     )
 
 
@@ -114,10 +114,11 @@ def _counts(contest: Contest, peers: tuple[str, str], searched: list[_Searched])
     ]
     memory, single = (sum(one.found.count(*kept) for one in searched) for kept in ((False, True), (True, False)))
     seeds = f"{len(searched)} seed{'s' * (len(searched) > 1)}"
-    none = "" if memory else " So there is no strip to show of the memory keeping what the single frame loses."
+    objects = sum(len(one.found.episodes) for one in searched)
+    none = "" if memory else " There is no case of the memory alone keeping an object, so there is no strip to show."
     return (
-        f"<p><strong>{escape(peers[1])} keeps what {escape(peers[0])} loses {_times(memory)}; the opposite happens "
-        f"{_times(single)} ({seeds}).{none}</strong></p>"
+        f"<p><strong>Of {objects} such objects ({seeds}), {escape(peers[1])} alone keeps {memory}, {escape(peers[0])} "
+        f"alone {single}.{none}</strong></p>"
         f"{table(('', 'objects that go<br>out of sight', *kinds), rows)}"
     )
 
@@ -137,15 +138,12 @@ def _strip(
     caption = (
         f"{index.scene_name(episode.scene)}, seed {one.seed}: a {kind} that both have found goes out of sight "
         f"{last_seen - start:.1f} s into the scene. Of the {frames} key frames without a point on it that follow, "
-        f"{peers[1]} (below) has a box on it in {sum(episode.found[1])}, {peers[0]} (above) in {sum(episode.found[0])}. "
-        "White: ground truth, dashed where no point is on it; boxes solid where they are observed, dashed where they "
-        "are remembered; dotted: the line of sight. In the corner: the score of the box on the object."
+        f"{peers[1]} (below) has a box on it in {sum(episode.found[1])}, {peers[0]} (above) in "
+        f"{sum(episode.found[0])}. "
+        "White: ground truth, dashed where no point is on it; boxes solid where they are observed, dashed where "
+        "they are remembered; dotted: the line of sight. In the corner: the score of the box on the object."
     )
     return captioned(embedded("image/png", picture.getvalue(), caption), caption)
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _note(text: str) -> str:

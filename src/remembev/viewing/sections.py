@@ -21,6 +21,7 @@ Metrics = Mapping[str, Any]
 _BAND = "Line: mean over the seeds. Band: from the lowest to the highest seed."
 _SPREAD = "Mean ± standard deviation over the seeds; the best mean is bold."
 _ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
+_SHARES = {0.0: "0", 0.5: "0.5", 1.0: "1"}
 _VISIBILITY = {"1": "0–40 %", "2": "40–60 %", "3": "60–80 %", "4": "80–100 %"}
 _LOSSES = {
     "boxes: classes": "train/cls_loss",
@@ -49,7 +50,7 @@ def precision_recall(contest: Contest) -> str:
     panels = []
     for one, curve in classes.items():
         read = _reading("precision_recall", one, "precision")
-        panels.append(Panel(_plain(one), _lines(contest, curve["recall"], read), "recall", top=1.02))
+        panels.append(Panel(_plain(one), _lines(contest, curve["recall"], read), "recall", _SHARES, y_from=0))
     return _chart(contest, panels, f"Precision over recall at 2 m, a panel a class. {_BAND}", columns=5, row_height=2.0)
 
 
@@ -93,6 +94,7 @@ def permanence(contest: Contest) -> str:
     if not found:
         return _nothing("permanence")
     windows, allowed = found["windows_s"], found["false_boxes"]
+    ticks = {window: f"{window:g}" for window in windows}
     tables, panels = [], []
     for column, false_boxes in enumerate(allowed):
         at = f"{false_boxes:g} false box{'es' * (false_boxes != 1)} a frame"
@@ -102,7 +104,7 @@ def permanence(contest: Contest) -> str:
         ]
         tables.append(_by_measure(contest, f"seen in the last … at {at}", measures))
         read = _reading("permanence", "recall", slice(None), column)
-        panels.append(Panel(at, _lines(contest, windows, read), "seen in the last … s", x_ticks=windows))
+        panels.append(Panel(at, _lines(contest, windows, read), "seen in the last … s", ticks, y_from=0))
     caption = f"Recall of objects that have no point now, by how long ago they were seen at most. {_BAND}"
     middle = len(allowed) // 2
     others = "".join(tables[:middle] + tables[middle + 1 :])
@@ -118,9 +120,11 @@ def age(contest: Contest) -> str:
     found = contest.example("age")
     if not found:
         return _nothing("the age of the stream")
-    middles = [(row["from_frame"] + row["to_frame"]) / 2 for row in found]
+    ticks = {float(place): _span(row["from_frame"], row["to_frame"]) for place, row in enumerate(found)}
     panels = [
-        Panel(title, _lines(contest, middles, _reading("age", slice(None), key)), "key frame of the stream")
+        Panel(
+            title, _lines(contest, list(ticks), _reading("age", slice(None), key)), "key frame of the stream", ticks, 0
+        )
         for title, key in (("mAP", "mean_ap"), ("NDS", "nds"), ("recall", "recall"))
     ]
     return _chart(contest, panels, f"From the first frame of a stream, when nothing is remembered yet. {_BAND}")
@@ -131,11 +135,11 @@ def flicker(contest: Contest) -> str:
     found = contest.example("flicker")
     if not found:
         return _nothing("flicker")
-    numbers = [key for key, value in found.items() if isinstance(value, int | float)]
     measures = [
-        scored(_plain(key), "flicker", key, better="lower" if key == "lost_per_track" else None, digits=digits)
-        for key in numbers
-        for digits in [3 if isinstance(found[key], float) else 0]
+        scored("lost and found again, times a track", "flicker", "lost_per_track", better="lower"),
+        scored("found again after … s", "flicker", "mean_gap_s", better="lower", digits=2),
+        scored("found, share of a track", "flicker", "found_share"),
+        scored("tracks", "flicker", "tracks", better=None, digits=0),
     ]
     return _by_peer(contest, measures)
 
@@ -144,12 +148,12 @@ def velocity(contest: Contest) -> str:
     """The error of velocities, by class."""
     found = contest.example("velocity_error") or {}
     measures = [scored(_plain(one), "velocity_error", one, better="lower", digits=2) for one in found]
-    return _by_measure(contest, "velocity error, m/s", measures) or _nothing("velocity error")
+    return _by_measure(contest, "velocity error, m/s", measures) or _nothing("velocities")
 
 
 def costs(contest: Contest) -> str:
     """Parameters, and the time of a frame."""
-    return _by_peer(contest, COSTS)
+    return _by_peer(contest, COSTS, "Mean ± standard deviation over the seeds.")
 
 
 def training(contest: Contest) -> str:
@@ -170,11 +174,11 @@ def configurations(contest: Contest) -> str:
     """In what the peers' configurations differ, and each as a whole."""
     changed = contest.standings.comparison["differences"]
     rows = [
-        f'<tr><td>{name(contest, peer)}</td><td class="words">{"<br>".join(escape(one) for one in keys)}</td></tr>'
+        f"<tr><td>{name(contest, peer)}</td><td>{'<br>'.join(escape(one) for one in keys)}</td></tr>"
         for peer, keys in changed.items()
     ]
     first = contest.peers[0]
-    return table(("", f"differs from {name(contest, first)} in"), rows) + "".join(
+    return f'<div class="words">{table(("", f"differs from {name(contest, first)} in"), rows)}</div>' + "".join(
         details(f"configuration of {peer}", f"<pre>{escape(text)}</pre>") for peer, text in contest.configs.items()
     )
 
@@ -192,7 +196,7 @@ def cell(spread: Spread, digits: int = 3, *, sign: bool = False, best: bool = Fa
     if spread.mean is None:
         return "<td>–</td>"
     value = signed(spread.mean, digits) if sign else f"{spread.mean:,.{digits}f}"
-    around = "" if spread.sd is None or not digits else f"<small> ± {spread.sd:.{digits}f}</small>"
+    around = "" if spread.sd is None or not digits else f" <small>± {spread.sd:.{digits}f}</small>"
     return f"<td>{f'<b>{value}</b>' if best else value}{around}</td>"
 
 
@@ -233,9 +237,13 @@ def _by_measure(contest: Contest, head: str, measures: Sequence[Measure], captio
 
 def _since(row: Metrics) -> str:
     start, end = row["from_s"], row["to_s"]
-    if not start:
-        return "now"
-    return f"more than {start:g} s ago" if end is None else f"{start:g} to {end:g} s ago"
+    if end is None:
+        return "longer ago, or never"
+    return f"{start:g} to {end:g} s ago" if end else "now"
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}–{last}"
 
 
 def _objects(row: Metrics) -> str:

@@ -89,12 +89,15 @@ def draw_strip(
 
 
 def shown_frames(index: NuScenesIndex, episode: Episode) -> list[int]:
-    """Key frames of a strip: the last with a point, those without, evenly chosen, and the one after them."""
+    """Key frames of a strip: one in which both find the object, those without a point, evenly chosen, and what follows.
+
+    One that follows at the least, if the scene goes on.
+    """
     hidden, room = episode.frames, _COLUMNS - 2
     if len(hidden) > room:
         hidden = tuple(hidden[round(place * (len(hidden) - 1) / (room - 1))] for place in range(room))
-    after = hidden[-1] + 1
-    return [episode.last_seen, *hidden, *([after] if after in index.scene_frames(episode.scene) else [])]
+    after = range(hidden[-1] + 1, index.scene_frames(episode.scene).stop)
+    return [episode.both_found, *hidden, *after[: _COLUMNS - 1 - len(hidden)]]
 
 
 def _shot(frame: Frame, start: Frame, episode: Episode) -> _Shot:
