@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.viewing.pages import Page
 
 from remembev.errors import DataError
 from remembev.evaluation import DetectionScore
@@ -46,28 +46,6 @@ def report(tmp_path: Path) -> Report:
         keyframe=pictures["keyframe.png"],
         keyframe_licence="CC BY-NC-SA 4.0",
     )
-
-
-class Page(HTMLParser):
-    """Open tags, sources and text of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.sources: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.sources += [value or "" for key, value in attrs if key in ("src", "href")]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_a_report_is_one_well_formed_file_that_fetches_nothing(report: Report, tmp_path: Path) -> None:
