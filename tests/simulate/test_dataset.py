@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nuscenes import NuScenes
 from nuscenes.utils.geometry_utils import points_in_box
 
 from remembev.errors import ConfigError, DataError
-from remembev.simulate import SimulationSettings, dataset, simulate_dataset
+from remembev.simulate import SETS, SimulationSettings, dataset, simulate_dataset
 
 SMALL = SimulationSettings(scenes=2, seed=3, seconds=2.0, azimuths=180, val_share=0.5)
 TINY = replace(SMALL, scenes=1, seconds=1.0, val_share=0.0)
@@ -145,6 +147,42 @@ def test_sweeps_are_twenty_a_second_around_the_same_key_frames(tmp_path: Path) -
     assert len(list((tmp_path / "True/sweeps/LIDAR_TOP").iterdir())) == 18
 
 
+def test_sets_are_dealt_in_turn_and_each_has_a_validation_split(tmp_path: Path) -> None:
+    names = ("doors", "far")
+    settings = replace(TINY, scenes=4, val_share=0.25, sets=names)
+    simulate_dataset(tmp_path, settings, workers=1)
+    tables = tmp_path / "v1.0-sim"
+    scenes = {s["name"]: s["description"] for s in json.loads((tables / "scene.json").read_text())}
+    splits = json.loads((tables / "splits.json").read_text())
+    assert [splits["val_doors"], splits["val_far"]] == [["sim-0002"], ["sim-0003"]]
+    assert [scenes[name].split(":")[0] for name in splits["train"] + splits["val"]] == [*names, *names]
+    simulate_dataset(tmp_path, settings, workers=1)  # recognised as complete
+    with pytest.raises(DataError, match="sets"):
+        simulate_dataset(tmp_path, replace(settings, sets=("doors",)), workers=1)
+
+
+@given(
+    sets=st.lists(st.sampled_from(list(SETS)), min_size=2, unique=True),
+    scenes=st.integers(12, 400),
+    share=st.floats(0.05, 0.9),
+)
+def test_every_set_is_in_both_splits_evenly(sets: list[str], scenes: int, share: float) -> None:
+    settings = SimulationSettings(scenes=scenes, val_share=share, sets=tuple(sets))
+    splits = settings.splits()
+    parts = [splits[f"val_{name}"] for name in sets]
+    assert sorted(name for part in parts for name in part) == splits["val"]
+    number = {f"sim-{i:04d}": settings.scene_set(i) for i in range(scenes)}
+    for names in (splits["train"], splits["val"]):
+        counts = [sum(number[n] == name for n in names) for name in sets]
+        assert min(counts) >= 1
+        assert max(counts) - min(counts) <= 1
+
+
+def test_ordinary_streets_have_the_splits_and_settings_they_had_before_there_were_sets() -> None:
+    assert set(SMALL.splits()) == {"train", "val", "sim_train", "sim_val"}
+    assert "sets" not in SMALL.identity()
+
+
 def test_a_complete_data_set_is_left_alone(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "_simulate_scene", lambda *_: pytest.fail("simulated again"))
     simulate_dataset(small_root, SMALL, workers=1)
@@ -186,11 +224,26 @@ def test_a_foreign_folder_or_file_is_not_touched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("scenes", 0), ("seed", -1), ("seconds", 0.1), ("azimuths", 5), ("val_share", 1.0), ("version", "a/b")],
+    [
+        ("scenes", 0),
+        ("seed", -1),
+        ("seconds", 0.1),
+        ("azimuths", 5),
+        ("val_share", 1.0),
+        ("version", "a/b"),
+        ("sets", ()),
+        ("sets", ("doors", "doors")),
+        ("sets", ("mars",)),
+    ],
 )
 def test_a_bad_setting_is_named(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=field):
         SimulationSettings(**{field: value})
+
+
+def test_too_few_scenes_for_every_set_in_both_splits_are_reported() -> None:
+    with pytest.raises(ConfigError, match="scenes"):
+        SimulationSettings(scenes=5, sets=("doors", "far", "crowd"))
 
 
 def test_no_workers_are_too_few(tmp_path: Path) -> None:

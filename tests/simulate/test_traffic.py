@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from remembev.simulate.streets import Path, Signal
-from remembev.simulate.traffic import STEP, Gate, Mover, clashes, drive
+from remembev.simulate.streets import Gate, Path, Signal
+from remembev.simulate.traffic import STEP, Mover, clashes, drive
 
 STRAIGHT = Path.through(np.stack([np.arange(0.0, 401.0), np.zeros(401)], 1))
 ALL_RED = Signal(green=0.0, clearance=5.0, start=0.0)
@@ -41,6 +42,14 @@ def test_a_pedestrian_waits_for_a_gap_and_then_walks() -> None:
     assert alone[-1] > 20
     assert with_car[-1] > 9.0
     assert with_car[-1] < alone[-1] - 2.0
+
+
+def test_a_pause_is_a_standstill_at_its_station_for_its_seconds() -> None:
+    walker = Mover(STRAIGHT, 0.1, 1.2, 0.35, 0.35, 0.7, on_foot=True, pauses=((12.0, 5.0), (18.0, 1e3)))
+    station = _drive(walker, seconds=40.0)[:, 0]
+    standing = np.abs(station - 12.0) < 0.35
+    assert 5.0 <= standing.sum() * STEP < 7.0
+    assert station[-1] == pytest.approx(18.0, abs=0.3)
 
 
 def test_a_taken_place_is_refused() -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon
 
+from remembev.simulate.sets import SETS, build_world
 from remembev.simulate.shapes import KINDS
-from remembev.simulate.world import Actor, World, build_world, poses_at
+from remembev.simulate.world import Actor, World, poses_at
 
 DETECTION_CATEGORIES = {
     "vehicle.car", "vehicle.truck", "vehicle.bus.rigid", "vehicle.trailer", "vehicle.construction",
@@ -19,6 +20,12 @@ def worlds() -> list[World]:
     return [build_world(10.0, np.random.default_rng([5, i])) for i in range(3)]
 
 
+@pytest.fixture(scope="module")
+def hiding() -> list[World]:
+    """A world of each set in which things hide."""
+    return [build_world(10.0, np.random.default_rng(5), name) for name in SETS if name != "street"]
+
+
 def _footprint(actor: Actor, time: float) -> Polygon:
     x, y, _, yaw = poses_at(actor.poses, time)
     a, b = actor.size[0] / 2, actor.size[1] / 2
@@ -30,8 +37,8 @@ def test_all_ten_detection_classes_occur(worlds: list[World]) -> None:
     assert DETECTION_CATEGORIES <= {a.category for w in worlds for a in w.actors}
 
 
-def test_nothing_stands_or_drives_inside_anything_else(worlds: list[World]) -> None:
-    for world in worlds:
+def test_nothing_stands_or_drives_inside_anything_else(worlds: list[World], hiding: list[World]) -> None:
+    for world in worlds + hiding:
         for time in (0.0, 4.0, 8.0):
             prints = [_footprint(a, time) for a in world.actors]
             for i, a in enumerate(prints):
@@ -45,6 +52,11 @@ def test_the_ego_car_drives_a_car_s_speeds(worlds: list[World]) -> None:
         speed = np.hypot(*np.diff(world.ego[:, :2], axis=0).T) / 0.1
         assert speed.max() < 14.0
         assert np.abs(np.diff(speed)).max() / 0.1 < 9.0
+
+
+def test_nobody_jumps(worlds: list[World], hiding: list[World]) -> None:
+    for actor in (a for w in worlds + hiding for a in w.actors if a.moves):
+        assert np.hypot(*np.diff(actor.poses[:, :2], axis=0).T).max() < 0.1 * 14.5
 
 
 def test_every_mesh_is_inside_its_box(worlds: list[World]) -> None:

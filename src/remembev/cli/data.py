@@ -20,12 +20,21 @@ def simulate(
         bool, typer.Option("--sweeps/--no-sweeps", help="Also write the sweeps between key frames.")
     ] = False,
     azimuths: Annotated[int, typer.Option(help="Directions of a turn of the LiDAR.")] = 1085,
+    sets: Annotated[
+        str,
+        typer.Option(
+            help="Kinds of scene, dealt in turn: street (ordinary), doors, overtaking, crossings, far, crowd; or all."
+        ),
+    ] = "street",
     workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.", show_default=False)] = None,
 ) -> None:
     """Simulate streets seen by a LiDAR and write them in the nuScenes format."""
-    from remembev.simulate import SimulationSettings, simulate_dataset
+    from remembev.simulate import SETS, SimulationSettings, simulate_dataset
 
-    settings = SimulationSettings(scenes=scenes, seed=seed, seconds=seconds, sweeps=sweeps, azimuths=azimuths)
+    names = tuple(SETS) if sets == "all" else tuple(name.strip() for name in sets.split(","))
+    settings = SimulationSettings(
+        scenes=scenes, seed=seed, seconds=seconds, sweeps=sweeps, azimuths=azimuths, sets=names
+    )
     simulate_dataset(out, settings, workers=workers)
     console.print(f"[bold]{out}[/]: version {settings.version}, {scenes} scenes")
 

@@ -5,5 +5,6 @@ a data set, and can't tell it from a real one.
 """
 
 from remembev.simulate.dataset import SimulationSettings, simulate_dataset
+from remembev.simulate.sets import SETS
 
-__all__ = ["SimulationSettings", "simulate_dataset"]
+__all__ = ["SETS", "SimulationSettings", "simulate_dataset"]

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.progress import track
 
 from remembev.errors import ConfigError, DataError
 from remembev.files import replacing
 from remembev.simulate.scene import SceneSimulation
+from remembev.simulate.sets import ORDINARY, SETS
 from remembev.simulate.writer import (
     CHANNEL,
     MASK_FILE,
@@ -50,9 +52,13 @@ class SimulationSettings:
     azimuths: int = 1085  # columns of a turn
     val_share: float = 0.25  # share of the scenes, the last ones, that are the split `val`
     version: str = "v1.0-sim"
+    sets: tuple[str, ...] = (ORDINARY,)  # kinds of scene (sets/), dealt in turn
 
     def __post_init__(self) -> None:
-        self._need("scenes", 1 <= self.scenes <= 10_000, "between 1 and 10000")
+        self._need("sets", bool(self.sets) and len(set(self.sets)) == len(self.sets), "different names, one at least")
+        self._need("sets", set(self.sets) <= set(SETS), f"among {', '.join(SETS)}")
+        fewest = 1 if len(self.sets) == 1 else 2 * len(self.sets)  # every set in both splits
+        self._need("scenes", fewest <= self.scenes <= 10_000, f"between {fewest} and 10000")
         self._need("seed", self.seed >= 0, "0 or more")
         self._need("seconds", 0.5 <= self.seconds <= 120.0, "between 0.5 and 120")
         self._need("azimuths", 90 <= self.azimuths <= 4096, "between 90 and 4096")
@@ -64,16 +70,30 @@ class SimulationSettings:
         if not good:
             raise ConfigError(f"{field} of a simulation is {getattr(self, field)!r}; it has to be {wanted}")
 
+    def scene_set(self, index: int) -> str:
+        """The set of scene `index`."""
+        return self.sets[index % len(self.sets)]
+
     def splits(self) -> dict[str, list[str]]:
-        """Scene names of the splits.
+        """Scene names of the splits; the validation scenes of each set are a split too, such as `val_doors`.
 
         The devkit ties the names train and val to the released data; by the names sim_train and sim_val it scores
         these splits as custom ones.
         """
+        held_out = min(max(len(self.sets), round(self.scenes * self.val_share)), self.scenes - len(self.sets))
+        first = self.scenes - (held_out if self.val_share > 0 else 0)
         names = [scene_name(i) for i in range(self.scenes)]
-        held_out = min(max(1, round(self.scenes * self.val_share)), self.scenes - 1) if self.val_share > 0 else 0
-        train, val = names[: self.scenes - held_out], names[self.scenes - held_out :]
-        return {"train": train, "val": val, "sim_train": train, "sim_val": val}
+        train, val = names[:first], names[first:]
+        splits = {"train": train, "val": val, "sim_train": train, "sim_val": val}
+        if self.sets != (ORDINARY,):
+            for name in self.sets:
+                splits[f"val_{name}"] = [names[i] for i in range(first, self.scenes) if self.scene_set(i) == name]
+        return splits
+
+    def identity(self) -> dict[str, Any]:
+        """What a folder keeps of them; without the sets where those are ordinary streets, as before there were any."""
+        fields = {"simulator": SIMULATOR, **asdict(self), "sets": list(self.sets)}
+        return {k: v for k, v in fields.items() if k != "sets" or self.sets != (ORDINARY,)}
 
 
 def simulate_dataset(out: Path, settings: SimulationSettings, *, workers: int | None = None) -> None:
@@ -105,7 +125,7 @@ def simulate_dataset(out: Path, settings: SimulationSettings, *, workers: int | 
 
 def _claim(out: Path, settings: SimulationSettings) -> None:
     """Make `out` the folder of these settings, or fail if it belongs to anything else."""
-    wanted = {"simulator": SIMULATOR, **asdict(settings)}
+    wanted = settings.identity()
     path = out / SETTINGS_FILE
     if path.is_file():
         try:
@@ -113,7 +133,8 @@ def _claim(out: Path, settings: SimulationSettings) -> None:
         except ValueError as error:
             raise DataError(f"{path} is not readable as JSON; remove {out} and simulate again") from error
         if found != wanted:
-            differ = ", ".join(k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k])
+            found = found if isinstance(found, dict) else {}
+            differ = ", ".join(k for k in {**wanted, **found} if found.get(k) != wanted.get(k))
             raise DataError(
                 f"{out} holds a simulation with other settings ({differ}); remove it or choose another folder"
             )
@@ -148,8 +169,10 @@ def _simulate_scenes(out: Path, settings: SimulationSettings, indices: list[int]
 
 
 def _simulate_scene(out: Path, settings: SimulationSettings, index: int) -> None:
-    simulation = SceneSimulation(settings.seed, index, settings.seconds, settings.azimuths)
-    tables: Tables = write_scene(out, settings.seed, index, simulation, sweeps=settings.sweeps)
+    name = settings.scene_set(index)
+    simulation = SceneSimulation(settings.seed, index, settings.seconds, settings.azimuths, name)
+    description = SETS[name].description
+    tables: Tables = write_scene(out, settings.seed, index, simulation, description=description, sweeps=settings.sweeps)
     with replacing(_scene_file(out, index)) as temporary:
         temporary.write_text(json.dumps(tables))
 

@@ -1,6 +1,6 @@
 """One scene, from its world to what a recording holds: points of every turn, and what each object looked like.
 
-Everything is drawn from (seed, scene index), so a scene is the same whoever simulates it and in whatever order.
+Everything is drawn from (seed, set, scene index), so a scene is the same whoever simulates it and in whatever order.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from remembev.simulate import sensor
 from remembev.simulate.sensor import Geometry
+from remembev.simulate.sets import ORDINARY, SETS, build_world
 from remembev.simulate.shapes import Array, Mesh, merge
 from remembev.simulate.traffic import STEP
 from remembev.simulate.visibility import sample_surface, visible_shares
-from remembev.simulate.world import Actor, World, build_world, poses_at
+from remembev.simulate.world import Actor, World, poses_at
 
 SWEEPS_PER_KEY_FRAME = 10
 LIDAR_POSITION = (0.943713, 0.0, 1.84023)
@@ -149,12 +150,12 @@ def _draw_place(rng: np.random.Generator) -> Array:
 
 
 class SceneSimulation:
-    """Scene `index` of a data set: its actors, and its frames as they are simulated."""
+    """Scene `index` of a data set, of the set `name`: its actors, and its frames as they are simulated."""
 
-    def __init__(self, seed: int, index: int, seconds: float, azimuths: int) -> None:
+    def __init__(self, seed: int, index: int, seconds: float, azimuths: int, name: str = ORDINARY) -> None:
         self._key = (seed, index)
         self._azimuths = azimuths
-        self.world = build_world(seconds, self._generator(0))
+        self.world = build_world(seconds, self._generator(0, *SETS[name].key), name)
         self.stage = Stage(self.world, self._generator(1))
         self._times = sweep_times(seconds, self._generator(2))
         self._global_from_world = _draw_place(self._generator(3))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Interval = tuple[float, float]
 
 LANE = 3.4
 CYCLE_LANE = 1.7
@@ -19,6 +20,11 @@ PARKING = 2.7
 SIDEWALK = 4.2
 KERB = 0.14
 STOP_LINE = 5.5  # metres before the cross street's kerb: room for a crosswalk
+
+
+def overlaps(span: Interval, taken: list[Interval]) -> bool:
+    """Whether a span shares ground with one of those taken."""
+    return any(span[0] < high and low < span[1] for low, high in taken)
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,13 @@ class Street:
     axis: Path
     lanes: int
 
+    def locate(self, xy: Array) -> tuple[float, float]:
+        """Station and offset of a point [2] near the street."""
+        nearest = int(np.linalg.norm(self.axis.points - xy, axis=1).argmin())
+        dx, dy = xy - self.axis.points[nearest]
+        c, s = np.cos(self.axis.headings[nearest]), np.sin(self.axis.headings[nearest])
+        return float(self.axis.stations[nearest] + c * dx + s * dy), float(c * dy - s * dx)
+
     @property
     def half_width(self) -> float:
         """From the axis to the kerb."""
@@ -123,12 +136,19 @@ class Signal:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """A station where a mover waits: for the green of its approach, or (None) for a gap in the traffic."""
+
+    station: float
+    approach: int | None
+
+
+@dataclass(frozen=True)
 class Route:
-    """A way through the scene: its path, the station of its stop line and its approach (None: no crossing ahead)."""
+    """A way through the scene: its path and the gate at its stop line (None: no crossing ahead)."""
 
     path: Path
-    stop: float | None = None
-    approach: int | None = None
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True)
@@ -162,12 +182,21 @@ class Layout:
         approach = (0 if street is self.main else 2) + (direction < 0)
         incoming = street.way(direction, offset, -far, -stop)
         if turn == 0:
-            return Route(street.way(direction, offset, -far, far), incoming.end, approach)
+            return Route(street.way(direction, offset, -far, far), Gate(incoming.end, approach))
         onto = turn * direction * (1 if street is self.main else -1)
         out_lane = 0 if turn > 0 else other.lanes - 1
         leave = street.half_width + 2.0
         outgoing = other.way(onto, (out_lane + 0.5) * LANE, leave, other.axis.end)
-        return Route(join(incoming, outgoing), incoming.end, approach)
+        return Route(join(incoming, outgoing), Gate(incoming.end, approach))
+
+    def cycle_route(self, street: Street, direction: int, aside: float = 0.0) -> Route:
+        """Along a street's cycle lane to its other end, `aside` metres right of the lane's middle."""
+        far, other = street.axis.end, self.other(street)
+        path = street.way(direction, street.cycle_offset + aside, -far, far)
+        if other is None or self.cross is None:
+            return Route(path)
+        approach = (0 if street is self.main else 2) + (direction < 0)
+        return Route(path, Gate(path.end / 2 - other.half_width - STOP_LINE, approach))
 
     def on_road(self, xy: Array) -> NDArray[np.bool_]:
         """Which of the points [n, 2] lie between the kerbs of a street."""
@@ -191,6 +220,11 @@ def _curve(reach: float, straight: float, bend_back: float, bend_ahead: float) -
     return Path.through(np.stack([x - x[middle], y - y[middle]], axis=1), -reach)
 
 
+def _cross_street() -> Street:
+    axis = np.stack([np.zeros(241), np.arange(-120.0, 121.0)], axis=1)
+    return Street(Path.through(axis, -120.0), 1)
+
+
 def draw_layout(rng: np.random.Generator) -> Layout:
     """A main street 440 m long, straight or bending, in most scenes with a street across it."""
     bends = rng.uniform(-0.7, 0.7, 2) * (rng.random() < 0.7)
@@ -199,5 +233,11 @@ def draw_layout(rng: np.random.Generator) -> Layout:
     signal = Signal(rng.uniform(6.0, 9.0), 2.5, rng.uniform(-8.0, 3.0))
     if rng.random() < 0.25:
         return Layout(main, None, signal)
-    axis = np.stack([np.zeros(241), np.arange(-120.0, 121.0)], axis=1)
-    return Layout(main, Street(Path.through(axis, -120.0), 1), signal)
+    return Layout(main, _cross_street(), signal)
+
+
+def lay_out(rng: np.random.Generator, lanes: int, *, crossed: bool) -> Layout:
+    """A main street that bends a little, with or without a street across it."""
+    main = Street(_curve(220.0, 60.0, *rng.uniform(-0.4, 0.4, 2)), lanes)
+    signal = Signal(rng.uniform(6.0, 9.0), 2.5, rng.uniform(-8.0, 3.0))
+    return Layout(main, _cross_street() if crossed else None, signal)

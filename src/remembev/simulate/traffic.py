@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from remembev.simulate.streets import Array, Path, Signal
+from remembev.simulate.streets import Array, Gate, Interval, Path, Signal
 
 STEP = 0.1
 WARM_UP = 6.0
@@ -22,16 +22,11 @@ ACCELERATION, BRAKING, HEADWAY, STANDSTILL = 1.8, 2.5, 1.2, 2.0
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A station where a mover waits: for the green of its approach, or (None) for a gap in the traffic."""
-
-    station: float
-    approach: int | None
-
-
-@dataclass(frozen=True)
 class Mover:
-    """Who follows which path: where its centre starts, the speed it wants, and its extent about that centre."""
+    """Who follows which path: where its centre starts, the speed it wants, and its extent about that centre.
+
+    pauses are stations at which it stands still, in order, each with its seconds.
+    """
 
     path: Path
     start: float
@@ -41,6 +36,7 @@ class Mover:
     width: float
     gate: Gate | None = None
     on_foot: bool = False
+    pauses: tuple[Interval, ...] = ()
 
     def discs(self) -> Array:
         """Offsets along the path of discs, as wide as the mover, that cover it [D]; a pedestrian's next step too."""
@@ -85,6 +81,7 @@ class Traffic:
         self._track = np.stack([m.path.at(reach) for m in movers])  # [M, P, 3], a metre apart
         bend = np.abs(np.gradient(self._track[..., 2], axis=1))
         self._limit = np.sqrt(2.2 / np.maximum(bend, 1e-3))  # lateral acceleration of 2.2 m/s² at most
+        self._pauses = {row: list(m.pauses) for row, m in enumerate(movers) if m.pauses}  # those to come, or going on
         self._owner = np.concatenate([np.full(len(m.discs()), i) for i, m in enumerate(movers)])
         self._offset = np.concatenate([m.discs() for m in movers])
 
@@ -140,9 +137,22 @@ class Traffic:
                 room[row] = max(gap, 0.0) + (STANDSTILL if approach is not None else 0.3)
         return room
 
+    def _pause_room(self) -> Array:
+        """Metres to the station of each mover's next pause [M]; infinite where there is none. Time at one runs off."""
+        room = np.full(len(self.movers), np.inf)
+        for row, pauses in self._pauses.items():
+            if not pauses:
+                continue
+            station, seconds = pauses[0]
+            gap = station - self.station[row]
+            room[row] = max(gap, 0.0) + (0.2 if self.on_foot[row] else STANDSTILL)
+            if gap < 0.3:
+                pauses[:1] = [(station, seconds - STEP)] if seconds > STEP else []
+        return room
+
     def advance(self, time: float) -> None:
         """One step of STEP seconds from `time`."""
-        gate = self._gate_room(time)
+        gate = np.minimum(self._gate_room(time), self._pause_room())
         room, pace = np.full(len(self.movers), np.inf), np.zeros(len(self.movers))
         for rows, sight, margin in (
             (np.flatnonzero(~self.on_foot), SIGHT, 0.3),

@@ -149,7 +149,7 @@ class SceneWriter:
             }
         )
 
-    def tables(self, actors: Sequence[Actor]) -> Tables:
+    def tables(self, actors: Sequence[Actor], description: str) -> Tables:
         """The rows of the scene, after its last frame."""
         scene, log = self.token("scene", self.name), self.token("log", self.name)
         samples = _chained([{**row, "scene_token": scene} for row in self._samples])
@@ -180,7 +180,7 @@ class SceneWriter:
                     "first_sample_token": samples[0]["token"],
                     "last_sample_token": samples[-1]["token"],
                     "name": self.name,
-                    "description": "Simulated street",
+                    "description": description,
                 }
             ],
             "sample": samples,
@@ -245,12 +245,14 @@ def _chained(rows: list[Row]) -> list[Row]:
     return [{**row, "prev": tokens[i], "next": tokens[i + 2]} for i, row in enumerate(rows)]
 
 
-def write_scene(root: Path, seed: int, index: int, simulation: SceneSimulation, *, sweeps: bool) -> Tables:
+def write_scene(
+    root: Path, seed: int, index: int, simulation: SceneSimulation, *, description: str, sweeps: bool
+) -> Tables:
     """Simulate a scene to its end, write its points under `root`, and return its rows."""
     writer = SceneWriter(root, seed, index)
     for frame in simulation.frames(sweeps=sweeps):
         writer.add(frame)
-    return writer.tables(simulation.actors)
+    return writer.tables(simulation.actors, description)
 
 
 def data_set_tables(seed: int, scenes: Sequence[Tables]) -> Tables:
