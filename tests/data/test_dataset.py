@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ import torch
 from torch import Tensor
 
 from remembev.config import Config
-from remembev.data import Clip, NuScenesIndex, NuScenesSeqDataset
+from remembev.data import Clip, Frame, NuScenesIndex, NuScenesSeqDataset
+from remembev.data.frame import seconds_unseen
 from remembev.errors import DataError
 from remembev.geometry import BEVGrid, transform_boxes, transform_points
 
@@ -44,17 +48,26 @@ def test_an_item_has_the_tensors_of_the_design(hand_cfg: Config) -> None:
     shapes = {
         "points": (3, points, 5), "num_points": (3,), "gt_boxes": (3, boxes, 9), "gt_labels": (3, boxes),
         "gt_track_ids": (3, boxes), "gt_num_points": (3, boxes), "gt_visibility": (3, boxes),
+        "gt_seconds_unseen": (3, boxes),
         "last_from_frame": (3, 4, 4), "prev_from_frame": (3, 4, 4), "timestamp": (3,), "scene_token": (3,),
         "sample_token": (3,), "scene_masks": (3, 1, *mask), "agent_masks": (3, 3, *mask), "valids_mask": (3, 3),
     }  # fmt: skip
     assert {key: tuple(value.shape) for key, value in clip.items()} == shapes
     integer = ("num_points", "gt_labels", "gt_track_ids", "gt_num_points", "gt_visibility")
     assert all(clip[key].dtype == torch.int64 for key in integer)
-    single = ("points", "gt_boxes", "last_from_frame", "prev_from_frame", "scene_masks", "agent_masks")
+    single = (
+        "points",
+        "gt_boxes",
+        "gt_seconds_unseen",
+        "last_from_frame",
+        "prev_from_frame",
+        "scene_masks",
+        "agent_masks",
+    )
     assert all(clip[key].dtype == torch.float32 for key in single)
     assert clip["timestamp"].dtype == torch.float64
     assert clip["valids_mask"].dtype == torch.bool
-    assert all(value.isfinite().all() for value in clip.values() if isinstance(value, Tensor))
+    assert all(value.isfinite().all() for key, value in clip.items() if key in (*integer, *single[:2], *single[3:]))
     assert clip["sample_token"].tolist() == ["sample-0-0", "sample-0-1", "sample-0-2"]
     assert clip["scene_token"].tolist() == ["scene-token-0"] * 3
     assert clip["points"].shape[1] == clip["num_points"].max()
@@ -281,3 +294,54 @@ def test_boxes_are_of_the_class_names_in_their_order(hand_cfg: Config) -> None:
     assert set(clip["gt_labels"].unique().tolist()) <= {-1, 0, 1}
     trucks = clip["gt_boxes"][clip["gt_labels"] == 0]
     np.testing.assert_allclose(trucks[:, 3], 7.0)
+
+
+def test_it_is_known_for_how_long_an_object_had_no_point(hand_root: Path) -> None:
+    dataset = dataset_of(hand_config(hand_root))
+    first, second, third = (dataset.index.load_annotations(number) for number in dataset.clips[0])
+    gone = [
+        replace(first, num_points=first.num_points.clamp(min=1)),
+        replace(second, num_points=second.num_points * 0),
+        replace(third, num_points=third.num_points * 0),
+    ]
+    unseen = seconds_unseen(gone)
+    assert not unseen[0].any()
+    for frame, seconds in zip(gone[1:], unseen[1:], strict=True):
+        known = torch.isin(frame.track_ids, first.track_ids)
+        assert known.any()
+        assert seconds[known].tolist() == pytest.approx([frame.timestamp - first.timestamp] * int(known.sum()))
+        assert seconds[~known].isinf().all()
+
+
+def test_masks_hold_what_has_been_seen_by_then(hand_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = dataset_of(hand_config(hand_root))
+    everything = dataset[0]["scene_masks"].sum()
+    load = dataset.index.load_annotations
+
+    def never_seen(number: int, class_names: Sequence[str]) -> Frame:
+        frame = load(number, class_names)
+        return replace(frame, num_points=frame.num_points * 0)
+
+    monkeypatch.setattr(dataset.index, "load_annotations", never_seen)
+    clip = dataset[0]
+    assert everything > 0
+    assert clip["scene_masks"].sum() == 0
+    assert clip["gt_seconds_unseen"][clip["gt_labels"] >= 0].isinf().all()
+
+
+def test_sweeps_reach_back_before_a_clip(hand_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A point of the key frame before counts where the sweeps of the first frame reach it, else not."""
+    alone, stacked = (dataset_of(hand_config(hand_root, f"DATA_CONFIG.NUM_SWEEPS={n}")) for n in (0, 9))
+    assert len(alone.index.frames_before(alone.clips[1][0], 0.075)) == 0
+    assert list(stacked.index.frames_before(stacked.clips[1][0], 0.525)) == [stacked.clips[1][0] - 1]
+    assert len(stacked.index.frames_before(stacked.clips[0][0], 0.525)) == 0
+    for dataset, known in ((alone, False), (stacked, True)):
+        first, load = dataset.clips[1][0], dataset.index.load_annotations
+
+        def hidden_from_first(number: int, names: Sequence[str], first: int = first, load: Any = load) -> Frame:
+            frame = load(number, names)
+            return frame if number < first else replace(frame, num_points=frame.num_points * 0)
+
+        monkeypatch.setattr(dataset.index, "load_annotations", hidden_from_first)
+        clip = dataset[1]
+        assert clip["gt_seconds_unseen"][0][clip["gt_labels"][0] >= 0].isfinite().any() == known

@@ -39,7 +39,7 @@ def test_every_shipped_model_goes_forward_and_backward_on_a_small_range(name: st
     assert spatial_features_2d.shape == (1, cfg.MODEL.BACKBONE_2D.num_bev_features, grid.height, grid.width)
     head = modules["dense_head"]
     boxes = torch.tensor([[[1.0, 2.0, -1.0, 4.6, 1.9, 1.7, 0.3, 1.0, 0.0]]])
-    losses = head.loss(head(spatial_features_2d), boxes, torch.tensor([[0]]), torch.tensor([[9]]))
+    losses = head.loss(head(spatial_features_2d), boxes, torch.tensor([[0]]), torch.tensor([[9]]), torch.zeros(1, 1))
     torch.stack(list(losses.values())).sum().backward()
     for key, parameter in modules.named_parameters():
         assert parameter.grad is not None, key

@@ -154,7 +154,7 @@ def test_decoding_the_targets_of_a_ground_truth_gives_it_back() -> None:
 def test_perfect_outputs_cost_next_to_nothing() -> None:
     head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
     boxes, labels, num_points = ground_truth(head)
-    losses = head.loss(perfect_outputs(head, boxes, labels), boxes, labels, num_points)
+    losses = head.loss(perfect_outputs(head, boxes, labels), boxes, labels, num_points, torch.zeros(num_points.shape))
     assert sorted(losses) == ["cls_loss", "dir_loss", "loc_loss"]
     assert all(value.item() < 1e-3 for value in losses.values())
 
@@ -165,7 +165,7 @@ def test_losses_are_openpcdets_written_out(frames_with_boxes: int) -> None:
     boxes, labels, num_points = ground_truth(head)
     labels[frames_with_boxes:] = -1
     outputs = head(features() * 3)
-    losses = head.loss(outputs, boxes, labels, num_points)
+    losses = head.loss(outputs, boxes, labels, num_points, torch.zeros(num_points.shape))
     expected = openpcdet_losses(head, outputs, boxes, labels)
     assert losses.keys() == expected.keys()
     for name, value in losses.items():
@@ -178,8 +178,8 @@ def test_padding_and_boxes_without_enough_points_are_no_targets() -> None:
     outputs = head(features())
     num_points[:, :4] = 1
     labels[:, 4:6] = -1
-    with_more = head.loss(outputs, boxes, labels, num_points)
-    alone = head.loss(outputs, boxes[:, 6:], labels[:, 6:], num_points[:, 6:])
+    with_more = head.loss(outputs, boxes, labels, num_points, torch.zeros(num_points.shape))
+    alone = head.loss(outputs, boxes[:, 6:], labels[:, 6:], num_points[:, 6:], torch.zeros(num_points[:, 6:].shape))
     assert with_more == alone
 
 
@@ -187,7 +187,7 @@ def test_padding_and_boxes_without_enough_points_are_no_targets() -> None:
 def test_frames_without_ground_truth_teach_the_scores_only(count: int) -> None:
     head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
     boxes, labels = torch.zeros(2, count, 9), torch.full((2, count), -1)
-    losses = head.loss(head(features()), boxes, labels, torch.zeros(2, count))
+    losses = head.loss(head(features()), boxes, labels, torch.zeros(2, count), torch.zeros(2, count))
     torch.stack(list(losses.values())).sum().backward()
     assert losses["cls_loss"] > 0
     assert losses["loc_loss"] == losses["dir_loss"] == 0
@@ -199,7 +199,7 @@ def test_an_unknown_velocity_is_not_learnt_from() -> None:
     boxes, labels, num_points = ground_truth(head)
     boxes[..., 7:] = math.nan
     outputs = head(features())
-    losses = head.loss(outputs, boxes, labels, num_points)
+    losses = head.loss(outputs, boxes, labels, num_points, torch.zeros(num_points.shape))
     gradients = torch.autograd.grad(losses["loc_loss"], [output.box_preds for output in outputs])
     assert losses["loc_loss"].isfinite()
     assert all(gradient[..., :8].any() and not gradient[..., 8:].any() for gradient in gradients)
@@ -209,7 +209,9 @@ def test_gradients_reach_every_parameter_and_the_features() -> None:
     head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
     boxes, labels, num_points = ground_truth(head)
     bev = features().requires_grad_()
-    torch.stack(list(head.loss(head(bev), boxes, labels, num_points).values())).sum().backward()
+    torch.stack(
+        list(head.loss(head(bev), boxes, labels, num_points, torch.zeros(num_points.shape)).values())
+    ).sum().backward()
     assert bev.grad is not None
     assert bev.grad.any()
     for name, parameter in head.named_parameters():
@@ -220,10 +222,10 @@ def test_gradients_reach_every_parameter_and_the_features() -> None:
 def test_losses_and_boxes_are_float32_and_finite_under_bfloat16_autocast() -> None:
     head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
     boxes, labels, num_points = ground_truth(head)
-    plain = head.loss(head(features()), boxes, labels, num_points)
+    plain = head.loss(head(features()), boxes, labels, num_points, torch.zeros(num_points.shape))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = head(features())
-        losses = head.loss(outputs, boxes, labels, num_points)
+        losses = head.loss(outputs, boxes, labels, num_points, torch.zeros(num_points.shape))
         detections = head.predict(outputs, BEST_50)
     assert outputs[0].cls_preds.dtype == torch.bfloat16
     for name, value in losses.items():
@@ -316,7 +318,9 @@ def test_a_few_steps_on_one_frame_find_its_boxes() -> None:
     optimiser = torch.optim.Adam(head.parameters(), lr=0.02)
     costs = []
     for _ in range(8):
-        cost = torch.stack(list(head.loss(head(bev), boxes, labels, num_points).values())).sum()
+        cost = torch.stack(
+            list(head.loss(head(bev), boxes, labels, num_points, torch.zeros(num_points.shape)).values())
+        ).sum()
         optimiser.zero_grad()
         cost.backward()
         optimiser.step()

@@ -359,6 +359,7 @@ def made_up_batch() -> dict[str, Tensor]:
         "gt_boxes": torch.cat((torch.stack(boxes), torch.zeros(2, 3, 9)), dim=1),
         "gt_labels": torch.cat((torch.stack(labels), torch.full((2, 3), -1)), dim=1),
         "gt_num_points": torch.full((2, 23), 5),
+        "gt_seconds_unseen": torch.zeros(2, 23),
     }
     batch["gt_num_points"][:, 4] = 0
     return batch

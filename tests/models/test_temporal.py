@@ -33,6 +33,7 @@ def clip(cfg: Config, batch: int = 1, frames: int = 3, seed: int = 0, points: in
         "gt_boxes": boxes,
         "gt_labels": torch.zeros(batch, frames, 4, dtype=torch.int64),
         "gt_num_points": torch.ones(batch, frames, 4, dtype=torch.int64),
+        "gt_seconds_unseen": torch.zeros(batch, frames, 4),
         "prev_from_frame": torch.eye(4).expand(batch, frames, 4, 4),
         "scene_token": np.array([[f"scene {seed} {item}"] * frames for item in range(batch)]),
         "scene_masks": (uniform(1, grid.height, grid.width) > 0.8).float(),

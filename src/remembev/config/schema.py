@@ -214,6 +214,10 @@ class OccupancyLossConfig(Section):
     """Bootstrapped cross entropy and dice of the occupancy against scene_masks."""
 
     WEIGHT: NonNegative = 1.0
+    POSITIVE_WEIGHT: Positive = 1.0
+    """Weight of occupied cells in the cross entropy: over 1, a gate in doubt stays open."""
+    DICE: NonNegative = 1.0
+    """Weight of dice beside the cross entropy."""
     BOOTSTRAP_TOP: Share = 0.15
     """Share of the cells, the hardest ones, that count once the warm-up is over."""
     BOOTSTRAP_WARMUP: Interval = (0.2, 0.7)
@@ -407,7 +411,10 @@ class TargetAssignerConfig(Section):
 
     NAME: Literal["AxisAlignedTargetAssigner"] = "AxisAlignedTargetAssigner"
     MIN_POINTS_IN_GT: Annotated[int, Field(ge=0)] = 1
-    """Boxes with fewer LiDAR points are no targets of the detector (their cells stay in scene_masks)."""
+    """Boxes with fewer LiDAR points are no targets of the detector."""
+    SEEN_WITHIN: Seconds | None = None
+    """Boxes that had a point this short a time ago are targets too, whatever they have now: what a detector that has a
+    history can know. The history is the clip so far and what the sweeps of its first frame reach; ``null``: none."""
 
 
 class LossWeights(Section):

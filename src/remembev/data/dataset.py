@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from remembev.config.schema import DataConfig
 from remembev.data.augmentation import conjugated, draw_similarity
 from remembev.data.collate import Clip, pad_clouds, pad_stack
-from remembev.data.frame import Frame
+from remembev.data.frame import Frame, seconds_unseen
 from remembev.data.index import NuScenesIndex
 from remembev.data.masks import agent_masks, scene_masks
 from remembev.data.pasting import TrackPaster
@@ -28,6 +28,9 @@ from remembev.data.sampler import Draw, seeded
 from remembev.data.tracks import TrackDatabase
 from remembev.errors import DataError
 from remembev.geometry import BEVGrid, relative_pose
+
+SWEEP_SECONDS = 0.05
+"""One turn of nuScenes' LiDAR."""
 
 
 class NuScenesSeqDataset(Dataset[Clip]):
@@ -139,6 +142,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
             prev_from_frame = conjugated(similarity, prev_from_frame)
         clouds = [self._load_clouds(number, frame) for number, frame in zip(numbers, frames, strict=True)]
         frames = [frame.cropped(self.cfg.POINT_CLOUD_RANGE) for frame in frames]
+        unseen = self._seconds_unseen(numbers[0], frames)
         points, num_points = pad_clouds([[*c, frame.points] for c, frame in zip(clouds, frames, strict=True)])
         shuffle = self.cfg.DATA_PROCESSOR.SHUFFLE_POINTS
         if shuffle.train if self.training else shuffle.test:
@@ -148,9 +152,10 @@ class NuScenesSeqDataset(Dataset[Clip]):
             "points": points,
             "num_points": num_points,
             **_stacked(frames),
+            "gt_seconds_unseen": pad_stack("gt_seconds_unseen", unseen),
             "last_from_frame": last_from_frame.float(),
             "prev_from_frame": prev_from_frame.float(),
-            **self._masks(frames),
+            **self._masks(frames, unseen),
         }
 
     def _load_clouds(self, number: int, frame: Frame) -> list[Tensor]:
@@ -163,7 +168,18 @@ class NuScenesSeqDataset(Dataset[Clip]):
             clear=None if self.paster is None else self.paster.clearance(frame),
         )
 
-    def _masks(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
+    def _seconds_unseen(self, first: int, frames: Sequence[Frame]) -> list[Tensor]:
+        """Seconds [M] since each object had a point that the clip, whose first key frame is ``first``, can know of.
+
+        Sweeps that are added to its first frame reach back before it.
+        """
+        reach = (self.cfg.NUM_SWEEPS + 1.5) * SWEEP_SECONDS
+        earlier = [self.index.load_annotations(one, self.class_names) for one in self.index.frames_before(first, reach)]
+        return seconds_unseen([*earlier, *frames])[len(earlier) :]
+
+    def _masks(self, frames: Sequence[Frame], unseen: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Masks of what has been seen by then: of what has not, a memory can't know, nor should it be told."""
+        frames = [frame.of_objects(seconds.isfinite()) for frame, seconds in zip(frames, unseen, strict=True)]
         boxes = [frame.boxes for frame in frames]
         masks = {"scene_masks": scene_masks(boxes, self.mask_grid)}
         if self.cfg.AGENT_SLOTS > 1:

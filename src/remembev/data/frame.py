@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -47,15 +48,32 @@ class Frame:
         low, high = self.points.new_tensor(point_cloud_range).reshape(2, 3)
         inside = ((self.points[:, :3] >= low) & (self.points[:, :3] < high)).all(dim=1)
         kept = centred_within(self.boxes, point_cloud_range)
+        return replace(self.of_objects(kept), points=self.points[inside])
+
+    def of_objects(self, kept: Tensor) -> Frame:
+        """The same frame with those of its objects that a mask [M] keeps."""
         return replace(
             self,
-            points=self.points[inside],
             boxes=self.boxes[kept],
             labels=self.labels[kept],
             track_ids=self.track_ids[kept],
             num_points=self.num_points[kept],
             visibility=self.visibility[kept],
         )
+
+
+def seconds_unseen(frames: Sequence[Frame]) -> list[Tensor]:
+    """Seconds [M] since each object of a frame last had a LiDAR point in it or a frame before, in order of time.
+
+    0 where it has one now, infinity where it has had none in any of these frames.
+    """
+    seen_at: dict[int, float] = {}
+    unseen = []
+    for frame in frames:
+        tracks = frame.track_ids.tolist()
+        seen_at |= {track: frame.timestamp for track, seen in zip(tracks, frame.num_points > 0, strict=True) if seen}
+        unseen.append(torch.tensor([frame.timestamp - seen_at.get(track, -math.inf) for track in tracks]).float())
+    return unseen
 
 
 def centred_within(boxes: Tensor, point_cloud_range: Sequence[float]) -> Tensor:

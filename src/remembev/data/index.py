@@ -97,6 +97,12 @@ class NuScenesIndex:
         start, stop = self._tables.frame_start[scene : scene + 2].tolist()
         return range(start, stop)
 
+    def frames_before(self, number: int, seconds: float) -> range:
+        """Numbers of the key frames of the same scene in the time before key frame ``number``, in order."""
+        times, first = self._tables.frame_time, self.scene_frames(int(self._tables.frame_scene[number])).start
+        earlier = (times[number] - times[first:number]) * 1e-6 < seconds
+        return range(number - int(earlier.sum()), number)
+
     def scene_name(self, scene: int) -> str:
         """Name of a scene, as in ``scene-0061``."""
         return str(self._tables.scene_name[scene].decode())

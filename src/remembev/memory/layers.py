@@ -105,7 +105,7 @@ class ValueEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Occupancy of every agent slot from frame, readout and sensory memory; updates the sensory memory."""
+    """Puts frame, readout and sensory memory together, slot by slot; gives occupancy, updates the sensory memory."""
 
     def __init__(self, feature_dim: int, value_dim: int, hidden_dim: int, bias: float) -> None:
         super().__init__()
@@ -116,16 +116,18 @@ class Decoder(nn.Module):
         nn.init.normal_(self.occupancy.weight, std=1e-3)
         nn.init.constant_(self.occupancy.bias, bias)  # type: ignore[arg-type]
 
-    def forward(self, features: Tensor, readout: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and hidden of every agent slot.
+    def forward(self, features: Tensor, readout: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is decoded, logits and hidden of every agent slot.
 
         features [B, F, H, W], readout [B, A, C_v, H·W], hidden [B, A, C_h, H, W]
-        returns  logits [B, A, H, W] in float32, hidden [B, A, C_h, H, W]
+        returns  decoded [B, A, F, H, W] ≥ 0 and logits [B, A, H, W] in float32, hidden [B, A, C_h, H, W]
         """
         batch, agents, _, height, width = hidden.shape
         shared = features[:, None].expand(-1, agents, -1, -1, -1)
         read = readout.view(batch, agents, -1, height, width).to(features.dtype)
         x = self.refine(self.fuse(torch.cat((shared, read, hidden.to(features.dtype)), dim=2).flatten(0, 1)))
-        logits = self.occupancy(F.relu(x))
+        decoded = F.relu(x)
+        logits = self.occupancy(decoded)
         hidden = self.update(torch.cat((x, logits), dim=1), hidden.flatten(0, 1)).view_as(hidden)
-        return logits.float().view(batch, agents, height, width), hidden
+        decoded = decoded.float().view(batch, agents, -1, height, width)
+        return decoded, logits.float().view(batch, agents, height, width), hidden

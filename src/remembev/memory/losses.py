@@ -15,9 +15,13 @@ def ramp(progress: float, start: float, end: float, during: tuple[float, float])
     return start + passed * (end - start)
 
 
-def bootstrapped_cross_entropy(logits: Tensor, target: Tensor, share: float) -> Tensor:
-    """Mean binary cross entropy [] over the hardest ``share`` of each item's cells; both [B, 1, H, W]."""
-    losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1)
+def bootstrapped_cross_entropy(logits: Tensor, target: Tensor, share: float, positive_weight: float = 1.0) -> Tensor:
+    """Mean binary cross entropy [] over the hardest ``share`` of each item's cells; both [B, 1, H, W].
+
+    Occupied cells count ``positive_weight`` times.
+    """
+    weight = logits.new_tensor(positive_weight)
+    losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=weight).flatten(1)
     return losses.topk(max(1, int(share * losses.shape[1])), dim=1).values.mean()
 
 
@@ -33,6 +37,6 @@ def occupancy_loss(occ_logits: Tensor, scene_masks: Tensor, cfg: OccupancyLossCo
     with torch.autocast(occ_logits.device.type, enabled=False):
         logits, target = occ_logits.float(), scene_masks.float()
         cross_entropy = bootstrapped_cross_entropy(
-            logits, target, ramp(progress, 1.0, cfg.BOOTSTRAP_TOP, cfg.BOOTSTRAP_WARMUP)
+            logits, target, ramp(progress, 1.0, cfg.BOOTSTRAP_TOP, cfg.BOOTSTRAP_WARMUP), cfg.POSITIVE_WEIGHT
         )
-        return cfg.WEIGHT * (cross_entropy + dice_loss(logits, target))
+        return cfg.WEIGHT * (cross_entropy + cfg.DICE * dice_loss(logits, target))

@@ -167,6 +167,21 @@ def gate(occ_logits: Tensor, spatial_features_2d: Tensor) -> Tensor:
     return resized.sigmoid().to(spatial_features_2d.dtype)
 
 
+class Upsample(nn.Module):
+    """A cell becomes ``scale`` × ``scale`` cells that differ, each linear in it (Shi et al., CVPR 2016); 0 at first."""
+
+    def __init__(self, inputs: int, outputs: int, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.project = nn.Conv2d(inputs, outputs * scale**2, 1)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, H, W] to [B, C_out, scale · H, scale · W]."""
+        return F.pixel_shuffle(self.project(x), self.scale)
+
+
 class XMemBEVModule(BEVMemory[MemoryState]):
     """Gates BEV features with the occupancy that the memory of their scene gives; may also add what it reads."""
 
@@ -174,10 +189,8 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         super().__init__(cfg.MAX_SCENES)
         self.cfg = cfg
         self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents)
-        self.add_read = nn.Conv2d(cfg.VALUE_DIM, in_channels, 1) if cfg.FUSION == "gate_and_read" else None
-        if self.add_read is not None:
-            nn.init.zeros_(self.add_read.weight)
-            nn.init.zeros_(self.add_read.bias)  # type: ignore[arg-type]
+        fine = cfg.stride(feature_grid)
+        self.add_read = Upsample(cfg.FEATURE_DIM, in_channels, fine) if cfg.FUSION == "gate_and_read" else None
 
     def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
         """Nothing seen, nothing stored."""
@@ -200,9 +213,7 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         )
         changed = features * gate(step.occ_logits, features)
         if self.add_read is not None:
-            read = self.add_read(step.readout)
-            resized = F.interpolate(read, features.shape[-2:], mode="bilinear", align_corners=False)
-            changed = changed + resized.to(features.dtype)
+            changed = changed + self.add_read(step.decoded).to(features.dtype)
         return changed, step.occ_logits, step.state
 
     def follow(self, state: MemoryState, boxes: Tensor, scores: Tensor, count: Tensor) -> MemoryState:

@@ -24,10 +24,10 @@ Keys = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class MemoryStep:
-    """What a step gives: the occupancy of the frame, what was read for it, and what is remembered from now on."""
+    """What a step gives: the occupancy of the frame, what it was decoded from, and what is remembered from now on."""
 
     occ_logits: Tensor  # [B, 1, H_m, W_m] float32
-    readout: Tensor  # [B, C_v, H_m, W_m] float32
+    decoded: Tensor  # [B, F, H_m, W_m] float32
     state: MemoryState
 
 
@@ -43,10 +43,10 @@ def combine_slots(logits: Tensor, held: Tensor) -> Tensor:
     return log_free + torch.log(-torch.expm1(-log_free))
 
 
-def combine_readouts(readout: Tensor, logits: Tensor, held: Tensor) -> Tensor:
-    """Mean [B, C_v, H, W] of the slots' readouts [B, A, C_v, H, W], each weighted by how surely it claims the cell."""
+def combine_decoded(decoded: Tensor, logits: Tensor, held: Tensor) -> Tensor:
+    """Mean [B, F, H, W] of what slots decode [B, A, F, H, W], each weighted by how surely it claims the cell."""
     claim = F.logsigmoid(logits).masked_fill(~held[:, :, None, None], torch.finfo(logits.dtype).min)
-    return (readout * claim.softmax(dim=1)[:, :, None]).sum(dim=1)
+    return (decoded * claim.softmax(dim=1)[:, :, None]).sum(dim=1)
 
 
 def is_due(since: Tensor, every: int | str, elapsed: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,17 +152,21 @@ class XMemBackboneWrapper(nn.Module):
         features = self.features(frames_lidar_t.float())
         keys = self.project(features)
         read, tokens = self._read(keys, state.tokens)
-        logits, hidden = self.decode(features, read, state.hidden)
+        decoded, logits, hidden = self.decode(features, read, state.hidden)
         occ_logits = combine_slots(logits, state.slots.held)
-        readout = combine_readouts(read.view(*read.shape[:3], *logits.shape[-2:]), logits, state.slots.held)
 
         if not self.training:
             true_masks, valids_mask = slot_masks(state.slots, self.grid), state.slots.alive
-        masks, present = self._masks_to_write(logits, state.slots.held, true_masks, valids_mask, teacher_forcing)
+        held = state.slots.held
+        masks, present = self._masks_to_write(logits, held, true_masks, valids_mask, teacher_forcing)
         importance = masks if self.cfg.FOREGROUND.BY == "mask" else occ_logits.sigmoid()
         state = replace(state, tokens=tokens, hidden=hidden, frames=state.frames + 1)
         state = self._remember(state, features, keys, masks, present, importance, elapsed)
-        return MemoryStep(occ_logits, readout, state if timestamp is None else replace(state, timestamp=timestamp))
+        return MemoryStep(
+            occ_logits,
+            combine_decoded(decoded, logits, held),
+            state if timestamp is None else replace(state, timestamp=timestamp),
+        )
 
     def _remember(
         self,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from remembev.config.schema import AnchorConfig, DenseHeadConfig, PostProcessingConfig, SeparateRegConfig
+from remembev.config.schema import AnchorConfig, DenseHeadConfig, PostProcessingConfig, SeparateRegConfig, measure
 from remembev.geometry import BEVGrid
 from remembev.models.anchors import AnchorGrid
 from remembev.models.backbone import conv_norm_relu
@@ -27,6 +27,7 @@ from remembev.models.post_processing import best_of_classes, select_candidates, 
 from remembev.models.targets import BACKGROUND, AxisAlignedTargetAssigner, HeadTargets
 
 _PRIOR = 0.01  # score of every anchor before training
+_SAME_TIME = 0.02  # seconds by which the clock of a data set may be off its beat
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ class AnchorHeadMulti(nn.Module):
     ) -> None:
         super().__init__()
         self.min_points_in_gt = cfg.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT
+        seen_within = cfg.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN
+        self.seen_within = -math.inf if seen_within is None else measure(seen_within) + _SAME_TIME
         shared = cfg.SHARED_CONV_NUM_FILTER
         self.shared_conv = nn.Sequential(*conv_norm_relu(nn.Conv2d(in_channels, shared, 3, padding=1, bias=False)))
         anchor_cfgs = {entry.class_name: entry for entry in cfg.ANCHOR_GENERATOR_CONFIG}
@@ -173,13 +176,15 @@ class AnchorHeadMulti(nn.Module):
         gt_boxes: Tensor,  # [B, M, 9]
         gt_labels: Tensor,  # [B, M] into CLASS_NAMES, -1 pads
         gt_num_points: Tensor,  # [B, M]
+        gt_seconds_unseen: Tensor,  # [B, M]
     ) -> dict[str, Tensor]:
         """Weighted ``cls_loss``, ``loc_loss`` and, with a direction classifier, ``dir_loss``: scalars.
 
         Each sample's losses are divided by its positive anchors of all heads, then averaged over the batch. A number of
         a box that is NaN (an unknown velocity) is not learnt from.
         """
-        labels = torch.where(gt_num_points >= self.min_points_in_gt, gt_labels, -1)
+        is_target = (gt_num_points >= self.min_points_in_gt) | (gt_seconds_unseen <= self.seen_within)
+        labels = torch.where(is_target, gt_labels, -1)
         targets = [head.assign(gt_boxes, labels) for head in self.heads]
         positives = torch.stack([(target.labels >= 0).sum(dim=1) for target in targets]).sum(dim=0)
         sample_weight = 1 / (positives.clamp(min=1) * len(positives))

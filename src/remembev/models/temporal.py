@@ -167,6 +167,7 @@ class TemporalPointPillar(nn.Module):
             batch_dict_t["gt_boxes"],
             batch_dict_t["gt_labels"],
             batch_dict_t["gt_num_points"],
+            batch_dict_t["gt_seconds_unseen"],
         )
         if batch_dict_t["occ_logits"] is not None:
             cfg = self.cfg.MODEL.MEMORY.OCC_LOSS
