@@ -38,6 +38,15 @@ def test_the_bootstrapped_cross_entropy_is_the_mean_of_the_hardest() -> None:
     torch.testing.assert_close(bootstrapped_cross_entropy(logits, target, 0.25), expected)
 
 
+def test_occupied_cells_count_as_often_as_they_weigh() -> None:
+    cfg = OccupancyLossConfig(POSITIVE_WEIGHT=3.0, DICE=0.5, BOOTSTRAP_TOP=1.0)
+    logits, target = torch.randn(1, 1, 5, 4), (torch.rand(1, 1, 5, 4) > 0.5).float()
+    probability = logits.sigmoid()
+    losses = -(3 * target * probability.log() + (1 - target) * (1 - probability).log())
+    expected = losses.mean() + 0.5 * dice_loss(logits, target)
+    torch.testing.assert_close(occupancy_loss(logits, target, cfg, progress=1.0), expected)
+
+
 def test_dice_is_near_zero_when_right_and_near_one_when_wrong() -> None:
     target = torch.zeros(1, 1, 20, 20)
     target[..., :10] = 1

@@ -183,6 +183,18 @@ def test_padding_and_boxes_without_enough_points_are_no_targets() -> None:
     assert with_more == alone
 
 
+def test_boxes_that_had_a_point_a_short_time_ago_are_targets_of_a_detector_with_a_history() -> None:
+    head, same = anchor_head("TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=1 s"), anchor_head()
+    same.load_state_dict(head.state_dict())
+    boxes, labels, num_points = ground_truth(head)
+    outputs = head(features())
+    unseen = torch.zeros(num_points.shape)
+    num_points[:, :6], unseen[:, :3], unseen[:, 3:6] = 0, 1.0002, 1.5
+    remembered = head.loss(outputs, boxes, labels, num_points, unseen)
+    num_points[:, :3] = 1
+    assert remembered == same.loss(outputs, boxes, labels, num_points, unseen)
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_frames_without_ground_truth_teach_the_scores_only(count: int) -> None:
     head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
