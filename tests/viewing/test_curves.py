@@ -3,9 +3,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from remembev.errors import DataError
-from remembev.viewing.curves import curves_svg, read_curves
+from remembev.viewing.curves import Curve, curves_svg, mean_line, read_curves, running_mean
 
 TABLE = """step,epoch,train/loss,train/occ_loss,lr-AdamW,val/loss
 0,0,3.0,1.0,,
@@ -44,3 +46,25 @@ def test_what_is_no_table_of_curves_is_named(tmp_path: Path, content: str | None
         path.write_text(content)
     with pytest.raises(DataError, match=r"metrics\.csv"):
         read_curves(path)
+
+
+def test_the_mean_of_runs_goes_as_far_as_all_have_come_in_a_band_from_the_lowest_to_the_highest() -> None:
+    runs = [
+        Curve(np.array([0.0, 10.0, 20.0]), np.array([1.0, 2.0, 3.0])),
+        Curve(np.array([0.0, 10.0]), np.array([3.0, 6.0])),
+    ]
+    line = mean_line(runs, "#000000")
+    np.testing.assert_array_equal(line.x, [0, 10])
+    np.testing.assert_array_equal(line.y, [2, 4])
+    assert line.band is not None
+    np.testing.assert_array_equal(line.band, [[1, 2], [3, 6]])
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=200))
+def test_a_running_mean_is_the_mean_of_what_is_around(values: list[float]) -> None:
+    half = len(values) // 40
+    expected = []
+    for place in range(len(values)):
+        reach = min(half, place, len(values) - 1 - place)
+        expected.append(np.mean(values[place - reach : place + reach + 1]))
+    np.testing.assert_allclose(running_mean(np.array(values)), expected, atol=1e-9)

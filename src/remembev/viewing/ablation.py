@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from remembev.files import replacing
 from remembev.seeds import Spread, markdown_table, paired
+from remembev.viewing import style
 
 Run = Mapping[str, float | None]
 """What was measured of one run, by the name of the metric; None where a run has no such thing."""
@@ -143,7 +144,7 @@ def as_markdown(ablation: Ablation, *, picture: str) -> str:
     ) + "\n"  # fmt: skip
 
 
-_INK, _QUIET, _RULE, _DOT, _MEAN = "#1d2430", "#6b7686", "#dfe4ea", "#2b6cb0", "#d9622b"
+_DOT, _MEAN = style.LINE_COLOURS[:2]
 
 
 def draw_differences(ablation: Ablation) -> Figure:
@@ -156,23 +157,20 @@ def draw_differences(ablation: Ablation) -> Figure:
         _draw_panel(axes, metric, [list(ablation.differences(name, metric).values()) for name in shown])
     panels[0].set_yticks(range(len(shown)), shown)
     panels[0].set_ylim(max(1, len(shown)) - 0.5, -0.5)
-    figure.suptitle(f"Difference to {ablation.reference} of the same seed", fontsize=10, color=_INK)
+    figure.suptitle(f"Difference to {ablation.reference} of the same seed", fontsize=10, color=style.INK)
     return figure
 
 
 def _draw_panel(axes: Axes, metric: Metric, differences: Sequence[Sequence[float]]) -> None:
-    axes.axvline(0.0, color=_QUIET, linewidth=0.8)
+    axes.axvline(0.0, color=style.QUIET, linewidth=0.8)
     for row, values in enumerate(differences):
         axes.plot(values, [row] * len(values), "o", color=_DOT, markersize=4, alpha=0.6, markeredgewidth=0)
         if values:
             axes.plot([mean(values)], [row], "|", color=_MEAN, markersize=13, markeredgewidth=2)
-    axes.set_title(metric.label, loc="left", fontsize=9, color=_INK)
-    axes.tick_params(labelsize=8, colors=_INK, length=0)
+    style.dress_chart(axes, metric.label)
+    axes.tick_params(axis="y", labelcolor=style.INK)
     axes.locator_params(axis="x", nbins=4)
-    axes.grid(color=_RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
 
 
 def _difference(values: Mapping[int, float], digits: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -58,7 +59,8 @@ def chart_svg(panels: Sequence[Panel], *, columns: int = 3, width: float = 10.5,
     for axes in grid[len(panels) :]:
         axes.remove()
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "remembev"}):  # without a salt the names of clips are drawn by lot
+        figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
 
 

@@ -1,0 +1,44 @@
+"""Charts of a page: what is handed over is what is drawn."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from remembev.viewing.charts import Line, Panel, chart_svg
+from remembev.viewing.page import dots
+
+SVG = "{http://www.w3.org/2000/svg}"
+RAMP = np.linspace(0, 1, 50)
+
+
+def panels_in(svg: str) -> int:
+    groups = ElementTree.fromstring(svg[svg.index("<svg") :]).iter(f"{SVG}g")
+    return sum(group.get("id", "").startswith("axes") for group in groups)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_there_are_as_many_panels_as_asked_for_whatever_the_columns(count: int) -> None:
+    panels = [Panel(f"panel {number}", [Line(RAMP, RAMP, "#123456")]) for number in range(count)]
+    assert panels_in(chart_svg(panels, columns=3)) == count
+
+
+def test_lines_and_bands_have_their_colour_and_may_have_holes() -> None:
+    holed = np.where(RAMP < 0.5, RAMP, np.nan)
+    svg = chart_svg([Panel("", [Line(RAMP, holed, "#12ab56", band=(holed, holed + 1))])], columns=1)
+    assert svg.count("#12ab56") >= 2
+    assert "nan" not in svg
+
+
+def test_the_same_chart_is_the_same_file() -> None:
+    panel = Panel("loss", [Line(RAMP, RAMP, "#123456", "a", behind=RAMP), Line(RAMP, -RAMP, "#654321", "b")])
+    assert chart_svg([panel]) == chart_svg([panel])
+
+
+def test_dots_lie_left_of_the_middle_where_values_are_negative() -> None:
+    places = [
+        float(dot.get("cx", "nan")) for dot in ElementTree.fromstring(dots([-0.2, 0.0, 0.2], 0.4, "red")).iter("circle")
+    ]
+    assert places == [75 - 35, 75, 75 + 35]
