@@ -44,6 +44,7 @@ def write_comparison(out: Path) -> Path:
         visibility=sections.visibility(contest),
         last_seen=sections.last_seen(contest),
         permanence=sections.permanence(contest),
+        sets=sections.difficulty_sets(contest),
         age=sections.age(contest),
         flicker=sections.flicker(contest),
         velocity=sections.velocity(contest),

@@ -42,6 +42,24 @@ def official(contest: Contest) -> str:
     return _by_peer(contest, [*score, *half], groups=groups) + _by_measure(contest, "AP of a class", classes)
 
 
+def difficulty_sets(contest: Contest) -> str:
+    """Score and permanence on each set of scenes by itself; nothing where the split is of one kind."""
+    found = contest.example("sets")
+    if not found:
+        return ""
+    asked = (MAP, NDS, *contest.permanence[-1:])
+    tables = [
+        _by_measure(
+            contest,
+            measure.label,
+            [scored(f"{_plain(one)}{_objects(part)}", "sets", one, *measure.path[1:]) for one, part in found.items()],
+        )
+        for measure in asked
+    ]
+    lead = "The scenes of each kind by themselves, scored as the whole split is."
+    return f"<section><h2>By what makes it hard</h2><p>{lead}</p>{''.join(tables)}</section>"
+
+
 def precision_recall(contest: Contest) -> str:
     """A panel a class: precision over recall of all peers."""
     classes = contest.example("precision_recall")
