@@ -75,8 +75,8 @@ class Builder:
 
     def is_in_the_way(self, xy: Array, radius: float) -> bool:
         """Whether somebody of this radius at a point [2] would touch what stands, corners included, or bar a way."""
-        poses = np.array([poses[0] for _, _, poses in self.objects])
-        halves = np.array([size for _, size, _ in self.objects])[:, :2] / 2
+        poses = np.array([poses[0] for _, _, poses in self.objects]).reshape(-1, 4)
+        halves = np.array([size for _, size, _ in self.objects]).reshape(-1, 3)[:, :2] / 2
         delta, (c, s) = xy - poses[:, :2], (f(poses[:, 3]) for f in (np.cos, np.sin))
         local = np.stack([c * delta[:, 0] + s * delta[:, 1], c * delta[:, 1] - s * delta[:, 0]], axis=1)
         gaps = np.hypot(*np.maximum(np.abs(local) - halves, 0.0).T)

@@ -18,6 +18,7 @@ WARM_UP = 6.0
 SIGHT = 36.0  # metres of path that a driver watches, every LOOK metres
 LOOK = 1.2
 SIGHT_ON_FOOT = 2.0
+FOR_GOOD = np.inf  # seconds of a pause that does not end
 ACCELERATION, BRAKING, HEADWAY, STANDSTILL = 1.8, 2.5, 1.2, 2.0
 
 

@@ -11,9 +11,8 @@ from remembev.simulate import streets
 from remembev.simulate.builder import Builder
 from remembev.simulate.shapes import KINDS, draw_size
 from remembev.simulate.streets import Gate, Interval, Path, Street
-from remembev.simulate.traffic import Mover
+from remembev.simulate.traffic import FOR_GOOD, Mover
 
-FOR_GOOD = 1e3  # seconds: longer than any scene
 WALKS = (1.5, 2.3, 3.1)  # metres from the kerb; each keeps to one direction a side
 
 

@@ -9,6 +9,8 @@ from remembev.simulate.builder import Builder
 from remembev.simulate.shapes import Material, Mesh, ball, block, merge, rod
 from remembev.simulate.streets import Interval, Street, overlaps
 
+GROUND = 40.0  # how far the raised ground reaches from a kerb, in metres
+
 
 def _tree(rng: np.random.Generator) -> Mesh:
     trunk, height, spread = rng.uniform(2.2, 3.4), rng.uniform(2.5, 5.0), rng.uniform(1.2, 2.4)
@@ -137,7 +139,7 @@ def add_ground(builder: Builder) -> None:
         for side in (-1, 1):
             for first, last in spans:
                 inner = side * street.half_width
-                builder.scenery.append(_slab(street, first, last, inner, inner + side * 40.0))
+                builder.scenery.append(_slab(street, first, last, inner, inner + side * GROUND))
 
 
 # ---------------------------------------------------------------- what people walk around

@@ -10,6 +10,7 @@ from remembev.simulate.parts.parked import Parking, add_parked
 from remembev.simulate.parts.people import add_dawdler, add_group
 from remembev.simulate.parts.scenery import add_buildings, add_ground, add_trees
 from remembev.simulate.parts.vehicles import draw_bodies, set_off
+from remembev.simulate.traffic import FOR_GOOD
 
 SPARSE = Parking({"car": 0.6, "van": 0.3, "motorcycle": 0.1}, (0.15, 0.35), (1.0, 4.0))
 SQUARE = 18.0  # how deep the square beside the street is, in metres
@@ -21,7 +22,8 @@ def draw(rng: np.random.Generator) -> Builder:
     street = builder.layout.main
     start, speed = rng.uniform(-30.0, 10.0), rng.uniform(1.0, 3.0)
     on_route = street.axis.end + start
-    pauses = [(on_route, 1e3)] if rng.random() < 0.25 else [(on_route + rng.uniform(2.0, 15.0), rng.uniform(2.0, 5.0))]
+    still = rng.random() < 0.25
+    pauses = [(on_route, FOR_GOOD)] if still else [(on_route + rng.uniform(2.0, 15.0), rng.uniform(2.0, 5.0))]
     builder.add_ego(builder.layout.route(street, 1, 0), on_route - 5.0 * speed, speed, pauses)
     add_ground(builder)
     square = int(rng.choice([-1, 1]))

@@ -10,6 +10,7 @@ from remembev.simulate.parts.parked import Parking, add_parked, open_doors
 from remembev.simulate.parts.people import add_dawdler, add_group, add_weaver
 from remembev.simulate.parts.scenery import add_buildings, add_ground, add_trees
 from remembev.simulate.parts.vehicles import draw_bodies, set_off
+from remembev.simulate.traffic import FOR_GOOD
 
 TIGHT = Parking({"car": 0.44, "van": 0.4, "truck": 0.12, "motorcycle": 0.04}, (0.85, 0.97), (0.9, 1.9))
 BEHIND = 12.0  # metres of street behind the ego car's start that are full of people
@@ -38,7 +39,7 @@ def _add_ego(builder: Builder) -> float:
     on_route = street.axis.end + start
     still = rng.random() < 0.2
     speed = rng.uniform(2.0, 5.0)
-    pauses = [(on_route, 1e3)] if still else [(on_route + rng.uniform(5.0, 40.0), rng.uniform(2.0, 6.0))]
+    pauses = [(on_route, FOR_GOOD)] if still else [(on_route + rng.uniform(5.0, 40.0), rng.uniform(2.0, 6.0))]
     builder.add_ego(route, on_route - 5.0 * speed, speed, pauses)
     return start
 

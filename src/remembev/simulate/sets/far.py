@@ -7,14 +7,15 @@ import numpy as np
 from remembev.simulate import streets
 from remembev.simulate.builder import Builder
 from remembev.simulate.parts.people import add_dawdler
-from remembev.simulate.parts.scenery import add_ground, add_trees, fence, long_hedge
+from remembev.simulate.parts.scenery import GROUND, add_ground, add_trees, fence, long_hedge
 from remembev.simulate.parts.vehicles import draw_bodies, set_off
+from remembev.simulate.shapes import KINDS
 from remembev.simulate.streets import KERB
 
 NEAR, FAR = 24.0, 44.0  # metres from the axis
 THINGS = {
-    "adult": 26, "child": 6, "worker": 3, "bicycle": 10, "motorcycle": 8, "car": 9, "van": 3, "truck": 2, "bus": 1,
-    "trailer": 1, "excavator": 1, "barrier": 8, "traffic_cone": 12,
+    "car": 9, "van": 3, "truck": 2, "bus": 1, "trailer": 1, "excavator": 1, "motorcycle": 8, "bicycle": 10,
+    "barrier": 8, "adult": 26, "child": 6, "worker": 3, "traffic_cone": 12,
 }  # fmt: skip
 
 
@@ -23,10 +24,8 @@ def draw(rng: np.random.Generator) -> Builder:
     builder = Builder(streets.lay_out(rng, 1, crossed=False), rng)
     street = builder.layout.main
     start = rng.uniform(-50.0, 0.0)
-    speed = rng.uniform(2.5, 6.0)
-    on_route = street.axis.end + start
-    pauses = [(on_route, 1e3)] if rng.random() < 0.15 else []
-    builder.add_ego(builder.layout.route(street, 1, 0), on_route - 5.0 * speed, speed, pauses)
+    speed = rng.uniform(1.5, 6.0)
+    builder.add_ego(builder.layout.route(street, 1, 0), street.axis.end + start - 5.0 * speed, speed)
     add_ground(builder)
     for side in (-1, 1):
         add_trees(builder, street, side, [])
@@ -52,13 +51,17 @@ def _add_screens(builder: Builder, side: int, start: float) -> None:
 
 
 def _scatter(builder: Builder, start: float) -> None:
+    """Things that stand anywhere beyond the screens, and people who stroll there."""
     rng, street = builder.rng, builder.layout.main
-    kinds = [kind for kind, count in THINGS.items() for _ in range(count)]
-    for kind in kinds:
-        side = float(rng.choice([-1, 1]))
-        station, offset = start + rng.uniform(-35.0, 75.0), side * rng.uniform(NEAR, FAR)
-        z = KERB if abs(offset) < street.half_width + 40.0 else 0.0
-        builder.stand(kind, street, station, offset, rng.uniform(-np.pi, np.pi), z)
+
+    def somewhere() -> tuple[float, float]:
+        return start + rng.uniform(-35.0, 75.0), float(rng.choice([-1, 1])) * rng.uniform(NEAR, FAR)
+
+    for kind in (kind for kind, count in THINGS.items() for _ in range(count)):
+        station, offset = somewhere()
+        length, width, _ = KINDS[kind].mean
+        if not builder.is_in_the_way(street.axis.at(station, offset)[:2], 0.6 * np.hypot(length, width)):
+            z = KERB if abs(offset) < street.half_width + GROUND else 0.0
+            builder.stand(kind, street, station, offset, rng.uniform(-np.pi, np.pi), z)
     for _ in range(16):
-        side = float(rng.choice([-1, 1]))
-        add_dawdler(builder, street, start + rng.uniform(-35.0, 75.0), side * rng.uniform(NEAR, FAR))
+        add_dawdler(builder, street, *somewhere())

@@ -10,6 +10,7 @@ from remembev.simulate.parts.parked import ORDINARY, add_parked
 from remembev.simulate.parts.people import add_dawdler, add_group
 from remembev.simulate.parts.scenery import add_buildings, add_ground, add_trees
 from remembev.simulate.parts.vehicles import draw_bodies, set_off
+from remembev.simulate.traffic import FOR_GOOD
 
 
 def draw(rng: np.random.Generator) -> Builder:
@@ -19,7 +20,7 @@ def draw(rng: np.random.Generator) -> Builder:
     lane = int(rng.integers(2))
     speed = rng.uniform(3.0, 6.0)
     on_route = builder.layout.main.axis.end + start
-    pauses = [(on_route, 1e3)] if lane == 1 and rng.random() < 0.25 else []
+    pauses = [(on_route, FOR_GOOD)] if lane == 1 and rng.random() < 0.25 else []
     builder.add_ego(builder.layout.route(builder.layout.main, 1, lane), on_route - 5.0 * speed, speed, pauses)
     add_ground(builder)
     for side in (-1, 1):
