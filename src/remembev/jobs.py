@@ -92,7 +92,7 @@ class Training:
     @property
     def log(self) -> Path:
         """What it prints."""
-        return self.run.out.with_suffix(".log")
+        return self.run.out.with_name(f"{self.name}.log")
 
     @property
     def result(self) -> dict[str, Any] | None:
