@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 from pathlib import Path
@@ -44,6 +45,13 @@ def join_torchrun(rank: int, port: int) -> None:
     """Make this process one of two, as torchrun starts them."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+
+
+@pytest.fixture
+def forked_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of ``run_jobs`` are forks of this one: they start at once, without importing everything again."""
+    forking = multiprocessing.get_context("fork")
+    monkeypatch.setattr("remembev.jobs.mp.get_context", lambda _: forking)
 
 
 @pytest.fixture

@@ -86,8 +86,9 @@ def folder(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.usefixtures("forked_jobs")
 def test_what_is_missing_is_done_and_what_fails_is_named_and_stops_nothing_else(
-    folder: Path, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     done = {path: path.stat().st_mtime_ns for name in (DETECTOR, "none") for path in folder.glob(f"seed-0/{name}/**/*")}
     changes = [part for change in QUICK for part in ("--set", change)]
@@ -96,7 +97,7 @@ def test_what_is_missing_is_done_and_what_fails_is_named_and_stops_nothing_else(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
-    message = " ".join(capsys.readouterr().err.split())
+    message = " ".join(capfd.readouterr().err.split())
     assert "not done: seed 0 conv_gru" in message
     log = folder / "seed-0" / "conv_gru.log"
     assert str(log) in message

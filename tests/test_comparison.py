@@ -103,8 +103,9 @@ def stopped(files: list[Path], sim_root: Path, tmp_path_factory: pytest.TempPath
     return comparison
 
 
+@pytest.mark.usefixtures("forked_jobs")
 def test_a_stopped_comparison_goes_on_and_does_nothing_twice(
-    stopped: Comparison, files: list[Path], capsys: pytest.CaptureFixture[str]
+    stopped: Comparison, files: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = stopped.out
     start, single, gate = stopped.trainings()
@@ -130,7 +131,7 @@ def test_a_stopped_comparison_goes_on_and_does_nothing_twice(
     assert table["differences"] == {"gate": ["MODEL.MEMORY.FUSION=gate"]}
     score = json.loads((gate.run.out / "eval" / "metrics.json").read_text())
     assert f"{score['mean_ap']:.3f}" in (out / "compare.md").read_text()
-    assert "differences to single" in capsys.readouterr().out
+    assert "differences to single" in capfd.readouterr().out
 
 
 def test_a_folder_is_not_gone_on_with_on_another_data_set(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from tests.conftest import SMALL
 
 from remembev.config import load_config
 from remembev.errors import UserError
-from remembev.jobs import Training, check_runs
+from remembev.jobs import Training, check_runs, run_jobs
 from remembev.training import ClipModule
 
 QUICK = [*SMALL, "OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.VAL_CLIPS=1"]
@@ -99,3 +102,39 @@ def test_runs_of_another_configuration_are_refused_and_those_of_other_names_left
     check_runs(done.out, {"one": done.cfg, "two": other})
     with pytest.raises(UserError, match=r"one.config\.yaml is of another configuration"):
         check_runs(done.out, {"one": other})
+
+
+@dataclass(frozen=True)
+class Note:
+    """A job that notes which GPU its process may use, and waits until all have."""
+
+    number: int
+    out: Path
+
+    @property
+    def title(self) -> str:
+        return f"note {self.number}"
+
+    @property
+    def log(self) -> Path:
+        return self.out / f"{self.number}.log"
+
+    @property
+    def done(self) -> bool:
+        return (self.out / f"{self.number}.txt").is_file()
+
+    @property
+    def ready(self) -> bool:
+        return True
+
+    def work(self) -> None:
+        (self.out / f"{self.number}.txt").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+        while len(list(self.out.glob("*.txt"))) < 2:
+            time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("forked_jobs")
+def test_every_worker_has_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert run_jobs([Note(0, tmp_path), Note(1, tmp_path)], 2, lambda job, seconds: None) == []
+    assert sorted(path.read_text() for path in tmp_path.glob("*.txt")) == ["4", "7"]

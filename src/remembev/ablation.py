@@ -28,6 +28,7 @@ from remembev.evaluation.occupancy import score_out_of_sight, sightings
 from remembev.jobs import Training, check_runs, run_jobs
 from remembev.models import Detections, load_checkpoint
 from remembev.streaming import StreamingDetector
+from remembev.training import TrainingRun
 from remembev.viewing.ablation import Ablation, write_ablation
 
 DETECTOR = "detector"
@@ -92,7 +93,11 @@ def training(seed: int, name: str, cfg: Config, data: Path, out: Path) -> Traini
     """The training of a variant, or of the detector that all variants of a seed go on from."""
     if name == DETECTOR:
         return Training(seed, name, cfg, data, out)
-    return Training(seed, name, cfg, data, out, start=DETECTOR, measure=measure_variant)
+    return Training(seed, name, cfg, data, out, start=DETECTOR, measure=_measure)
+
+
+def _measure(trained: Training) -> dict[str, float | None]:
+    return measure_run(trained.run, trained.data)
 
 
 class Watched:
@@ -124,9 +129,8 @@ class Watched:
         self.detector.reset(scene_token)
 
 
-def measure_variant(trained: Training) -> dict[str, float | None]:
+def measure_run(run: TrainingRun, data: Path) -> dict[str, float | None]:
     """Everything that is measured of a trained variant on the test split, in one pass; None for what it has not."""
-    run, data = trained.run, trained.data
     model = load_checkpoint(run.weights)
     watched = Watched(StreamingDetector(model))
     cfg, parts = watched.cfg, watched.cfg.DATA_CONFIG

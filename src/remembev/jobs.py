@@ -154,35 +154,46 @@ def check_runs(out: Path, configs: Mapping[str, Config]) -> None:
 def run_jobs(jobs: Sequence[AnyJob], workers: int, ended: Callable[[AnyJob, float], None]) -> list[AnyJob]:
     """Do the jobs that aren't done, the first that can start first, so many at once; those left over failed.
 
-    ``ended`` is called after each with its seconds. Processes that run when this is interrupted are ended.
+    Each of the workers has a GPU of its own, as far as there are enough. ``ended`` is called after each job with its
+    seconds. Processes that run when this is interrupted are ended.
     """
     context = mp.get_context("spawn")
     waiting = [job for job in jobs if not job.done]
-    running: dict[int, tuple[BaseProcess, AnyJob, float]] = {}
+    running: dict[int, tuple[BaseProcess, AnyJob, float, int]] = {}
+    idle, gpus = list(range(workers)), _gpus()
     failed: list[AnyJob] = []
     try:
         while True:
-            while len(running) < workers and (job := next((job for job in waiting if job.ready), None)):
+            while idle and (job := next((job for job in waiting if job.ready), None)):
                 waiting.remove(job)
-                process = context.Process(target=_work, args=(job,))
+                worker = idle.pop(0)
+                process = context.Process(target=_work, args=(job, gpus[worker % len(gpus)] if gpus else ""))
                 process.start()
-                running[process.sentinel] = (process, job, time.monotonic())
+                running[process.sentinel] = (process, job, time.monotonic(), worker)
             if not running:
                 return failed + waiting
             for sentinel in wait(list(running)):
                 assert isinstance(sentinel, int)
-                ended_process, job, started = running.pop(sentinel)
+                ended_process, job, started, worker = running.pop(sentinel)
                 ended_process.join()
+                idle.append(worker)
                 if ended_process.exitcode or not job.done:
                     failed.append(job)
                 ended(job, time.monotonic() - started)
     finally:
-        for left, _, _ in running.values():
+        for left, *_ in running.values():
             left.terminate()
 
 
-def _work(job: Job) -> None:
-    """Do a job in a process of its own: one thread, its output in its log, its end where its parent ends."""
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _work(job: Job, gpu: str) -> None:
+    """Do a job in a process of its own: a GPU, one thread, its output in its log, its end where its parent ends."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     Thread(target=_end_with_parent, daemon=True).start()
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("a", encoding="utf-8") as log:
