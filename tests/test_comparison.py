@@ -46,6 +46,8 @@ def test_peers_share_a_start_unless_their_detectors_or_their_points_differ() -> 
         ["small_single", "small_conv_gru", "small_gate", "small_read", "small_sweeps"])}  # fmt: skip
     assert len({names[f"small_{name}"] for name in ("single", "conv_gru", "gate", "read")}) == 1
     assert names["small_sweeps"] != names["small_single"]
+    seen = Peer("seen", load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=4 s"]))
+    assert start_name(seen.start(None)) == names["small_gate"]
     wider = Peer("wider", load_config("small_single", ["MODEL.VFE.NUM_FILTERS=[24]"]))
     assert start_name(wider.start(None)) not in names.values()
 
@@ -131,6 +133,7 @@ def test_a_stopped_comparison_goes_on_and_does_nothing_twice(
     assert table["differences"] == {"gate": ["MODEL.MEMORY.FUSION=gate"]}
     score = json.loads((gate.run.out / "eval" / "metrics.json").read_text())
     assert f"{score['mean_ap']:.3f}" in (out / "compare.md").read_text()
+    assert "</html>" in (out / "report.html").read_text()
     assert "differences to single" in capfd.readouterr().out
 
 
@@ -143,7 +146,7 @@ def test_a_folder_is_not_gone_on_with_on_another_data_set(
 
 
 def test_data_that_is_not_there_is_not_invented(files: list[Path], sim_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"remembev simulate {re.escape(str(tmp_path))}/none --scenes 24$"):
+    with pytest.raises(DataError, match=f"remembev simulate {re.escape(str(tmp_path))}/none --scenes 24 --sets all$"):
         run_comparison(files, tmp_path / "none", tmp_path / "out")
     with pytest.raises(DataError, match=r"has no sweeps between its key frames, and small_sweeps stacks 9.*--sweeps$"):
         run_comparison(["small_single", "small_sweeps"], sim_root, tmp_path / "out")

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
@@ -21,8 +22,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from remembev.config import Config, load_config
-from remembev.config.schema import MemoryConfig
+from remembev.config import Config, config_from_yaml, config_to_yaml, load_config
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError, UserError
 from remembev.evaluation import evaluate_checkpoint
@@ -33,6 +33,7 @@ from remembev.ops import StageTimer
 from remembev.seeds import read_result, write_result
 from remembev.standings import COMPARISON_FILE, Standings
 from remembev.streaming import StreamingDetector
+from remembev.viewing.comparison import write_comparison
 
 SAME = (
     "CLASS_NAMES",
@@ -62,23 +63,24 @@ class Peer:
 
         epochs  length of the start, its own if not given
 
-        What only a memory or a clip has to do with is as it is by default, so that the starts of peers that differ in
-        nothing else are the same.
+        What only a memory, a clip or a history has to do with is as it is by default, so that the starts of peers that
+        differ in nothing else are the same.
         """
-        cfg, plan = self.cfg, self.cfg.OPTIMIZATION
+        parts, plan = self.cfg.DATA_CONFIG, self.cfg.OPTIMIZATION
         changes = {
-            "DATA_CONFIG": {"SEQ_LEN": 1, "STRIDE": 1, "ALIGNMENT": "implicit", "AGENT_SLOTS": 1},
-            "MODEL": {"MEMORY": MemoryConfig(FUSION="none", STRIDE=1)},
-            "OPTIMIZATION": {
-                "BATCH_SIZE_PER_GPU": cfg.DATA_CONFIG.SEQ_LEN * plan.BATCH_SIZE_PER_GPU,
-                "NUM_EPOCHS": epochs or plan.NUM_EPOCHS,
-                "CHUNK": None,
-                "CHECKPOINT": False,
-            },
+            "DATA_CONFIG.SEQ_LEN": 1,
+            "DATA_CONFIG.STRIDE": 1,
+            "DATA_CONFIG.ALIGNMENT": "implicit",
+            "DATA_CONFIG.AGENT_SLOTS": 1,
+            "MODEL.MEMORY": "{FUSION: none, STRIDE: 1}",
+            "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": "null",
+            "OPTIMIZATION.BATCH_SIZE_PER_GPU": parts.SEQ_LEN * plan.BATCH_SIZE_PER_GPU,
+            "OPTIMIZATION.NUM_EPOCHS": epochs or plan.NUM_EPOCHS,
+            "OPTIMIZATION.CHUNK": "null",
+            "OPTIMIZATION.CHECKPOINT": "false",
         }
-        return cfg.model_copy(
-            update={section: getattr(cfg, section).model_copy(update=values) for section, values in changes.items()}
-        )
+        overrides = [f"{key}={value}" for key, value in changes.items()]
+        return config_from_yaml(config_to_yaml(self.cfg), name=f"start of {self.name}", overrides=overrides)
 
 
 def load_peers(sources: Sequence[str | Path], overrides: Sequence[str] = ()) -> list[Peer]:
@@ -119,11 +121,10 @@ class Comparison:
     split: str
     start_epochs: int | None = None
 
-    @property
+    @cached_property
     def starts(self) -> dict[str, Config]:
-        """What the starts are trained with, by the names of their trainings; a peer's is at its ``start_name``."""
-        configs = (peer.start(self.start_epochs) for peer in self.peers)
-        return {start_name(cfg): cfg for cfg in configs}
+        """What the start of each peer is trained with, by the peer's name."""
+        return {peer.name: peer.start(self.start_epochs) for peer in self.peers}
 
     @property
     def asked(self) -> dict[str, str]:
@@ -132,11 +133,13 @@ class Comparison:
 
     def trainings(self) -> list[Training]:
         """Starts and peers, seed by seed."""
+        names = {peer: start_name(cfg) for peer, cfg in self.starts.items()}
+        starts = {names[peer]: cfg for peer, cfg in self.starts.items()}
         jobs = []
         for seed in range(self.seeds):
-            jobs += [Training(seed, name, cfg, self.data, self.out) for name, cfg in self.starts.items()]
+            jobs += [Training(seed, name, cfg, self.data, self.out) for name, cfg in starts.items()]
             for peer in self.peers:
-                start = start_name(peer.start(self.start_epochs))
+                start = names[peer.name]
                 jobs.append(Training(seed, peer.name, peer.cfg, self.data, self.out, start, score_peer, self.asked))
         return jobs
 
@@ -154,7 +157,7 @@ class Comparison:
             "data": str(self.data.resolve()),
             "version": first.cfg.DATA_CONFIG.VERSION,
             "split": self.split,
-            "starts": {peer.name: start_name(peer.start(self.start_epochs)) for peer in self.peers},
+            "starts": {peer: start_name(cfg) for peer, cfg in self.starts.items()},
             "differences": {peer.name: _differences(peer.cfg, first.cfg) for peer in others},
         }
 
@@ -288,7 +291,7 @@ def _clock(device: torch.device) -> Callable[[], float]:
 def _open_data(data: Path, peers: Sequence[Peer], split: str) -> NuScenesIndex:
     """The index of the data set. Raises DataError if it isn't there or lacks the split, or sweeps that a peer wants."""
     deepest = max(peers, key=lambda peer: peer.cfg.DATA_CONFIG.NUM_SWEEPS)
-    make = f"remembev simulate {data} --scenes 24" + " --sweeps" * (deepest.cfg.DATA_CONFIG.NUM_SWEEPS > 0)
+    make = f"remembev simulate {data} --scenes 24 --sets all" + " --sweeps" * (deepest.cfg.DATA_CONFIG.NUM_SWEEPS > 0)
     if not data.is_dir():
         raise DataError(f"{data}: no such folder; a simulated data set is made by: {make}")
     index = NuScenesIndex.open(data, deepest.cfg.DATA_CONFIG.VERSION)
@@ -315,10 +318,11 @@ def _write_comparison(out: Path, comparison: Mapping[str, Any]) -> None:
 
 
 def _report(out: Path, console: Console) -> None:
-    """Show how things stand, and write it to ``compare.md``."""
+    """Show how things stand, and write it to ``compare.md`` and ``report.html``."""
     standings = Standings.read(out)
     with replacing(out / "compare.md") as temporary:
         temporary.write_text(standings.to_markdown(), encoding="utf-8")
+    write_comparison(out)
     if not standings.empty:
         for table in standings.to_tables():
             console.print(table)
@@ -327,7 +331,7 @@ def _report(out: Path, console: Console) -> None:
 def _settings(comparison: Comparison, index: NuScenesIndex, overrides: Sequence[str]) -> dict[str, str]:
     """How the peers are trained and scored, a line each, for the report."""
     first = comparison.peers[0]
-    start = first.start(comparison.start_epochs).OPTIMIZATION
+    start = comparison.starts[first.name].OPTIMIZATION
     plan, parts = first.cfg.OPTIMIZATION, first.cfg.DATA_CONFIG
     batches = plan.BATCHES_PER_EPOCH or "all"
 

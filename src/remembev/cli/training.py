@@ -108,7 +108,7 @@ def compare(
         workers=workers,
         console=console,
     )
-    console.print(f"table: [bold]{out / 'compare.md'}[/]")
+    console.print(f"report: [bold]{out / 'report.html'}[/], in words [bold]{out / 'compare.md'}[/]")
     _raise_for(failed)
 
 
