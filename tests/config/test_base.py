@@ -95,6 +95,7 @@ def test_what_is_written_of_a_configuration_stands_without_its_base(name: str) -
 
 # --------------------------------------------------------------------------------------------------------------- peers
 
+FAMILIES = ["small", "nuscenes", "benchmark"]
 PEERS = {
     "single": {"DATA_CONFIG.NUM_SWEEPS": 0, "MODEL.MEMORY.FUSION": "none"},
     "sweeps": {"DATA_CONFIG.NUM_SWEEPS": 9, "MODEL.MEMORY.FUSION": "none"},
@@ -103,14 +104,14 @@ PEERS = {
 }
 
 
-@pytest.mark.parametrize("base", ["small", "nuscenes"])
+@pytest.mark.parametrize("base", FAMILIES)
 @pytest.mark.parametrize("peer", PEERS)
 def test_a_peer_differs_from_its_base_only_where_its_name_says(base: str, peer: str) -> None:
     changes = [f"{key}={value}" for key, value in PEERS[peer].items()]
     assert load_config(f"{base}_{peer}") == load_config(base, changes)
 
 
-@pytest.mark.parametrize("base", ["small", "nuscenes"])
+@pytest.mark.parametrize("base", FAMILIES)
 def test_the_recurrent_peer_differs_in_its_memory_only_and_has_about_as_many_parameters(base: str) -> None:
     cfg, recurrent = load_config(base), load_config(f"{base}_conv_gru")
     assert recurrent.MODEL.MEMORY.NAME == "ConvGRUBEVModule"
@@ -123,6 +124,13 @@ def memory_parameters(cfg: Config) -> int:
     with torch.device("meta"):
         model = build_model(cfg)
     return sum(weight.numel() for weight in model.memory.parameters())
+
+
+def test_the_benchmark_is_the_full_detector_and_its_recipe_on_simulated_data() -> None:
+    changes = ["DATA_PATH=data/benchmark", "VERSION=v1.0-sim"]
+    batches = ["BATCH_SIZE_PER_GPU=4", "NUM_WORKERS=8"]
+    wanted = [*(f"DATA_CONFIG.{change}" for change in changes), *(f"OPTIMIZATION.{change}" for change in batches)]
+    assert load_config("benchmark") == load_config("nuscenes", wanted)
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_configs() if name.startswith("small")])

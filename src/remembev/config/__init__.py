@@ -1,7 +1,7 @@
 """The configuration: typed, validated, in OpenPCDet's keys, read from YAML files.
 
 ``schema.py`` says what a configuration may hold, ``load.py`` reads it, ``base.py`` puts a file over its bases;
-``nuscenes.yaml``, ``small.yaml`` and ``tiny.yaml`` are shipped, the first two with their peers.
+``nuscenes``, ``benchmark``, ``small`` and ``tiny`` are shipped, all but the last with their peers.
 """
 
 from remembev.config.load import config_from_yaml, config_to_yaml, load_config, shipped_configs
