@@ -5,7 +5,7 @@ core installation has every command that its packages allow. ``app.py`` has what
 the commands themselves.
 """
 
-from remembev.cli import bench, data, detecting, training
+from remembev.cli import bench, data, detecting, publishing, training
 from remembev.cli.app import app, main
 
-__all__ = ["app", "bench", "data", "detecting", "main", "training"]
+__all__ = ["app", "bench", "data", "detecting", "main", "publishing", "training"]

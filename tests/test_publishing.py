@@ -1,0 +1,83 @@
+"""Weights to hand on: what is written is what was scored, and the card says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import SMALL
+
+from remembev.cli.app import app
+from remembev.config import load_config
+from remembev.errors import UserError
+from remembev.models import TemporalPointPillar, build_model, load_checkpoint, save_checkpoint
+from remembev.publishing import model_card, publish
+
+METRICS = {
+    "split": "val",
+    "frames": 16,
+    "mean_ap": 0.25,
+    "nds": 0.5,
+    "class_ap": {"car": 0.75, "bus": 0.125},
+    "permanence": {
+        "windows_s": [0.5, 4],
+        "false_boxes": [1, 5],
+        "recall": [[0.5, 0.625], [None, 0.375]],
+        "objects": [12, 34],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> TemporalPointPillar:
+    """An untrained model that finds nothing, which is scored fast."""
+    return build_model(load_config("tiny", [*SMALL, "MODEL.POST_PROCESSING.SCORE_THRESH=1.0"]))
+
+
+def test_published_weights_are_those_of_the_checkpoint_in_half_the_room_with_their_card(
+    model: TemporalPointPillar, sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, out = tmp_path / "model.safetensors", tmp_path / "weights" / "compact.safetensors"
+    save_checkpoint(trained, model)
+    arguments = [
+        "publish",
+        trained,
+        "--data",
+        sim_root,
+        "--out",
+        out,
+        "--dtype",
+        "float16",
+        "--command",
+        "remembev train x",
+    ]
+    app([str(argument) for argument in arguments], standalone_mode=False)
+    for name, weight in load_checkpoint(out).named_parameters():
+        assert torch.equal(weight, model.get_parameter(name).half().float()), name
+    card = (tmp_path / "weights" / "compact.md").read_text()
+    assert "mAP 0.0000" in card
+    assert "| trained by | `remembev train x` |" in card
+    assert "| test split | `val`: 2 scenes, 16 key frames |" in card
+    assert "seed 0" in card
+    assert sorted(path.name for path in out.parent.iterdir()) == ["compact.md", "compact.safetensors"]
+
+
+def test_a_card_has_the_scores_and_what_is_remembered(model: TemporalPointPillar, sim_root: Path) -> None:
+    card = model_card("compact", model, sim_root, METRICS, command="x", kept="float32, 1.0 MB")
+    assert "mAP 0.2500, NDS 0.5000" in card
+    assert "| bus | 0.1250 |" in card
+    assert "| 4 s | – | 0.375 | 34 |" in card
+    without = model_card("compact", model, sim_root, {**METRICS, "permanence": None}, command="x", kept="")
+    assert "no point now" not in without
+
+
+def test_what_cannot_be_scored_leaves_what_was_published_before(model: TemporalPointPillar, tmp_path: Path) -> None:
+    trained, out = tmp_path / "model.safetensors", tmp_path / "compact.safetensors"
+    save_checkpoint(trained, model)
+    out.write_text("before")
+    with pytest.raises(UserError):
+        publish(trained, tmp_path / "nowhere", out, command="x")
+    assert out.read_text() == "before"
+    with pytest.raises(UserError, match=r"ends in \.safetensors"):
+        publish(trained, tmp_path, tmp_path / "compact", command="x")
