@@ -89,7 +89,9 @@ def folder(tmp_path: Path) -> Path:
             (run / "logs").mkdir(parents=True)
             (run / "eval").mkdir()
             (run / "config.yaml").write_text(config)
-            (run / "logs" / "metrics.csv").write_text(f"step,train/cls_loss,val/loss\n4,{seed}.5,\n9,1.0,\n9,,2.0\n")
+            (run / "logs" / "metrics.csv").write_text(
+                f"step,train/cls_loss,val/cls_loss\n4,{seed}.5,\n9,1.0,\n9,,2.0\n"
+            )
             result = {"split": "val", "parameters": 1_234_567, "step_ms": 12.5, "points": 20_000, "frames": 640}
             (run / "result.json").write_text(json.dumps(result))
             (run / "eval" / "metrics.json").write_text(json.dumps(metrics(QUALITY[name] + 0.001 * seed**2)))

@@ -115,7 +115,8 @@ def test_what_leaves_the_range_is_not_out_of_sight() -> None:
 
 def test_boxes_count_from_the_score_that_leaves_as_many_false_ones_to_each() -> None:
     found = searched(SEEN_THEN_HIDDEN, WHILE_SEEN, EVERYWHERE)
-    assert found.thresholds == pytest.approx((0.1, 0.1))
+    assert [one.threshold for one in found.matched] == pytest.approx([0.1, 0.1])
+    assert found.matched[1].scores[3] == pytest.approx({4: 0.9})
 
 
 def test_a_file_of_detections_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -69,11 +69,22 @@ class Episode:
 
 
 @dataclass(frozen=True)
+class Matched:
+    """What of a detector's boxes is on which object, from the score on above which there are so many false boxes.
+
+    scores  the score of the box on each object that has one, by number of the key frame and track id
+    """
+
+    threshold: float
+    scores: Mapping[int, Mapping[int, float]]
+
+
+@dataclass(frozen=True)
 class Search:
-    """What was found about two detectors, and the scores that boxes had to be above."""
+    """What was found about two detectors."""
 
     episodes: Sequence[Episode]
-    thresholds: tuple[float, float]
+    matched: tuple[Matched, Matched]
 
     def count(self, first: bool, second: bool) -> int:
         """In how many episodes the first keeps the object, or doesn't, and the second does, or doesn't."""
@@ -125,40 +136,32 @@ def search(
     frames = {
         number: index.load_annotations(number, class_names) for scene in scenes for number in index.scene_frames(scene)
     }
-    both = _Matched.of(detections[0], frames, false_boxes), _Matched.of(detections[1], frames, false_boxes)
+    both = _matched(detections[0], frames, false_boxes), _matched(detections[1], frames, false_boxes)
     episodes = [
         episode
         for scene in scenes
         for track, seen in _tracks(index.scene_frames(scene), frames, point_cloud_range).items()
         for episode in _episodes(scene, track, seen, frames, both)
     ]
-    return Search(episodes, (both[0].threshold, both[1].threshold))
+    return Search(episodes, both)
 
 
-@dataclass(frozen=True)
-class _Matched:
-    """The objects that a detector's boxes are on, as track ids, by the number of the key frame."""
-
-    tracks: Mapping[int, set[int]]
-    threshold: float
-
-    @classmethod
-    def of(cls, found: Found, frames: Mapping[int, Frame], false_boxes: float) -> _Matched:
-        missing = [frame.sample_token for frame in frames.values() if frame.sample_token not in found]
-        if missing:
-            raise DataError(f"detections of {len(missing)} key frames are missing, for instance of {missing[0]}")
-        taken = {number: match(found[frame.sample_token], frame) for number, frame in frames.items()}
-        scores = {number: found[frame.sample_token].scores for number, frame in frames.items()}
-        false = torch.cat([scores[number][on < 0] for number, on in taken.items()])
-        threshold = score_allowing(false, int(false_boxes * len(frames)))
-        tracks = {
-            number: set(frames[number].track_ids[on[(on >= 0) & (scores[number] > threshold)]].tolist())
-            for number, on in taken.items()
-        }
-        return cls(tracks, threshold)
-
-    def has(self, number: int, track: int) -> bool:
-        return track in self.tracks[number]
+def _matched(found: Found, frames: Mapping[int, Frame], false_boxes: float) -> Matched:
+    """The boxes of a detector on the objects of all frames."""
+    missing = [frame.sample_token for frame in frames.values() if frame.sample_token not in found]
+    if missing:
+        raise DataError(f"detections of {len(missing)} key frames are missing, for instance of {missing[0]}")
+    taken = {number: match(found[frame.sample_token], frame) for number, frame in frames.items()}
+    scores = {number: found[frame.sample_token].scores for number, frame in frames.items()}
+    threshold = score_allowing(
+        torch.cat([scores[n][on < 0] for n, on in taken.items()]), int(false_boxes * len(frames))
+    )
+    on_objects = {}
+    for number, on in taken.items():
+        chosen = (on >= 0) & (scores[number] > threshold)
+        tracks = frames[number].track_ids[on[chosen]].tolist()
+        on_objects[number] = dict(zip(tracks, scores[number][chosen].tolist(), strict=True))
+    return Matched(threshold, on_objects)
 
 
 @dataclass(frozen=True)
@@ -183,16 +186,16 @@ def _tracks(numbers: Iterable[int], frames: Mapping[int, Frame], limits: Sequenc
 
 
 def _episodes(
-    scene: int, track: int, seen: _Track, frames: Mapping[int, Frame], both: tuple[_Matched, _Matched]
+    scene: int, track: int, seen: _Track, frames: Mapping[int, Frame], both: tuple[Matched, Matched]
 ) -> Iterator[Episode]:
     """The episodes of one object."""
     for last, hidden in _gaps(seen.points):
         since = {number: frames[number].timestamp - frames[last].timestamp for number in seen.points}
         recent = [number for number in seen.points if -FOUND_WITHIN_S - _JITTER_S <= since[number] <= 0]
-        met = [number for number in recent if seen.points[number] and all(one.has(number, track) for one in both)]
+        met = [number for number in recent if seen.points[number] and all(track in one.scores[number] for one in both)]
         if since[hidden[-1]] >= HIDDEN_FROM_S - _JITTER_S and met:
             counted = tuple(number for number in hidden if since[number] <= HIDDEN_UP_TO_S + _JITTER_S)
-            first, second = (tuple(one.has(number, track) for number in counted) for one in both)
+            first, second = (tuple(track in one.scores[number] for number in counted) for one in both)
             yield Episode(scene, track, seen.label, met[-1], last, counted, (first, second))
 
 

@@ -127,8 +127,8 @@ def _strip(
     contest: Contest, index: NuScenesIndex, cfg: Config, peers: tuple[str, str], one: _Searched, episode: Episode
 ) -> str:
     first, second = (
-        Rival(peer, contest.colour(peer), found, threshold)
-        for peer, found, threshold in zip(peers, one.detections, one.found.thresholds, strict=True)
+        Rival(peer, contest.colour(peer), found, matched)
+        for peer, found, matched in zip(peers, one.detections, one.found.matched, strict=True)
     )
     picture = io.BytesIO()
     draw_strip(index, episode, cfg.CLASS_NAMES, (first, second)).savefig(picture, format="png")

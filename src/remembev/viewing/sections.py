@@ -24,9 +24,11 @@ _ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
 _SHARES = {0.0: "0", 0.5: "0.5", 1.0: "1"}
 _VISIBILITY = {"1": "0–40 %", "2": "40–60 %", "3": "60–80 %", "4": "80–100 %"}
 _LOSSES = {
-    "boxes: classes": "train/cls_loss",
-    "boxes: places and sizes": "train/loc_loss",
+    "classes": "train/cls_loss",
+    "boxes": "train/loc_loss",
     "the memory's occupancy": "train/occ_loss",
+    "classes, in validation": "val/cls_loss",
+    "boxes, in validation": "val/loc_loss",
 }
 
 
@@ -175,17 +177,17 @@ def costs(contest: Contest) -> str:
 
 
 def training(contest: Contest) -> str:
-    """Losses in training, of all peers, and in validation."""
+    """Losses in training and in validation, those that peers share and that of the occupancy."""
     panels = [
         Panel(title, [mean_line(curves, contest.colour(peer)) for peer in contest.peers
                       if (curves := contest.curve(peer, logged))], "step")
-        for title, logged in {**_LOSSES, "validation: all losses": "val/loss"}.items()
+        for title, logged in _LOSSES.items()
     ]  # fmt: skip
     panels = [panel for panel in panels if panel.lines]
     if not panels:
         return _nothing("training")
     caption = f"Losses of a clip, smoothed, as far as all seeds of a peer have come. {_BAND}"
-    return _chart(contest, panels, caption, columns=len(panels), row_height=2.5)
+    return _chart(contest, panels, caption)
 
 
 def configurations(contest: Contest) -> str:

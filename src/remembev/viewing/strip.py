@@ -18,7 +18,7 @@ from remembev.data import Frame, NuScenesIndex
 from remembev.geometry import bev_corners, relative_pose, transform_boxes
 from remembev.viewing import style
 from remembev.viewing.bev import FILL_OPACITY, HEIGHT_RANGE
-from remembev.viewing.episodes import Episode, Found, match
+from remembev.viewing.episodes import Episode, Found, Matched
 
 Colour = str | tuple[float, float, float, float]
 
@@ -32,22 +32,28 @@ _HALF_M = (9.0, 22.0)
 
 @dataclass(frozen=True)
 class Rival:
-    """One of the two detectors of a strip: its boxes, and the score that they have to be above."""
+    """One of the two detectors of a strip: its boxes, and what of them is on which object."""
 
     name: str
     colour: str
     found: Found
-    threshold: float
+    matched: Matched
 
 
 @dataclass(frozen=True)
 class _Shot:
     """A key frame in the coordinates of the strip: those of the frame in which the object was last seen."""
 
+    number: int
     seconds: float
     frame: Frame
     from_lidar: Tensor  # [4, 4] float64: takes LiDAR coordinates of the frame into those of the strip
-    target: Tensor  # [M] bool: the object of the strip, nothing where it is not annotated
+    track: int
+
+    @property
+    def target(self) -> Tensor:
+        """Which of the frame's objects is that of the strip [M] bool, none where it is not annotated."""
+        return self.frame.track_ids == self.track
 
     @property
     def num_points(self) -> int | None:
@@ -64,7 +70,7 @@ def draw_strip(
     line goes from the sensor to the object.
     """
     start = index.load_annotations(episode.last_seen)
-    shots = [_shot(index.load_frame(number, class_names), start, episode) for number in shown_frames(index, episode)]
+    shots = [_shot(index, number, class_names, start, episode.track) for number in shown_frames(index, episode)]
     path = torch.cat([shot.frame.boxes[shot.target, :2] for shot in shots])
     low, high = path.amin(dim=0), path.amax(dim=0)
     half = min(max(float((high - low).amax()) / 2 + _MARGIN_M, _HALF_M[0]), _HALF_M[1])
@@ -100,11 +106,11 @@ def shown_frames(index: NuScenesIndex, episode: Episode) -> list[int]:
     return [episode.both_found, *hidden, *after[: _COLUMNS - 1 - len(hidden)]]
 
 
-def _shot(frame: Frame, start: Frame, episode: Episode) -> _Shot:
-    """A frame in the coordinates of another."""
+def _shot(index: NuScenesIndex, number: int, class_names: Sequence[str], start: Frame, track: int) -> _Shot:
+    """A key frame in the coordinates of another."""
+    frame = index.load_frame(number, class_names)
     start_from_frame = relative_pose(start.global_from_lidar, frame.global_from_lidar)
-    target = frame.track_ids == episode.track
-    return _Shot(frame.timestamp - start.timestamp, frame.moved(start_from_frame), start_from_frame, target)
+    return _Shot(number, frame.timestamp - start.timestamp, frame.moved(start_from_frame), start_from_frame, track)
 
 
 def _draw_street(axes: Axes, shot: _Shot) -> None:
@@ -130,7 +136,7 @@ def _draw_street(axes: Axes, shot: _Shot) -> None:
 def _draw_found(axes: Axes, shot: _Shot, rival: Rival, class_names: Sequence[str]) -> None:
     """The boxes of one detector above its threshold, and the score of the one on the object."""
     found = rival.found[shot.frame.sample_token]
-    found = found[found.scores > rival.threshold]
+    found = found[found.scores > rival.matched.threshold]
     found = replace(found, boxes=transform_boxes(shot.from_lidar, found.boxes.double()).float())
     for label, name in enumerate(class_names):
         for observed in (True, False):
@@ -138,10 +144,8 @@ def _draw_found(axes: Axes, shot: _Shot, rival: Rival, class_names: Sequence[str
             colour = style.class_colour(name)
             _outline(axes, found.boxes[chosen], colour, width=1.1, dashed=not observed, fill=FILL_OPACITY)
     if shot.num_points is not None:
-        taken = match(found, shot.frame)
-        on_target = (taken >= 0) & shot.target[taken]
-        said = f"{float(found.scores[on_target].sum()):.2f}" if on_target.any() else "no box"
-        colour = style.FOUND if on_target.any() else style.QUIET_TEXT
+        score = rival.matched.scores[shot.number].get(shot.track)
+        said, colour = ("no box", style.QUIET_TEXT) if score is None else (f"{score:.2f}", style.FOUND)
         axes.text(0.04, 0.96, said, va="top", fontsize=6.5, color=colour, transform=axes.transAxes, zorder=6)
 
 
