@@ -50,7 +50,7 @@ def test_streaming_and_training_data_need_no_optional_package() -> None:
         "from remembev import *\n"
         "import remembev.cli, remembev.export, remembev.streaming\n"
         "optional = {'triton', 'nuscenes', 'lightning', 'trimesh', 'embreex', 'matplotlib', 'PIL', 'scipy'}\n"
-        "optional |= {'onnx', 'onnx_ir', 'onnxscript', 'onnxruntime', 'torch._inductor'}\n"
+        "optional |= {'onnx', 'onnx_ir', 'onnxscript', 'onnxruntime', 'torch._inductor', 'rerun', 'imageio_ffmpeg'}\n"
         "sys.exit(', '.join(optional & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

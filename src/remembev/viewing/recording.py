@@ -1,6 +1,6 @@
 """A scene as a rerun recording: what was seen, detected, remembered and read, by time and by frame.
 
-Everything under ``world/ego`` is in the LiDAR frame of its moment, which moves through ``world``, the scene's first one.
+Everything under ``world/ego`` is in the LiDAR frame of its moment, which moves through that of the scene's first.
 Dashes mean what they mean in the pictures: no point inside.
 """
 
@@ -25,13 +25,21 @@ from remembev.models import Detections
 from remembev.viewing import style
 from remembev.viewing.bev import HEIGHT_RANGE
 from remembev.viewing.frame import FrameView, MemoryView
-from remembev.viewing.reads import LEAST_AFFINITY, MAX_TOKENS, READING_CELLS, READS_OF_A_CELL, most_read, strongest_reads
+from remembev.viewing.reads import (
+    LEAST_AFFINITY,
+    MAX_TOKENS,
+    READING_CELLS,
+    READS_OF_A_CELL,
+    most_read,
+    strongest_reads,
+)
 
 MAX_POINTS = 30_000
 """Points of a frame that are kept; of more, every second, every third and so on."""
 
 _GROUND = -2.1
 """Where maps and tokens lie, metres in the LiDAR frame: just under the street."""
+_DOWN = np.array([0, 0, _GROUND])
 _EDGES = np.array([(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)])
 _DASHES = 4
 _ARC = np.linspace(0, 1, 9)
@@ -71,8 +79,8 @@ remembered ones first, the {READS_OF_A_CELL} largest shares of each from {LEAST_
 def write_recording(path: Path, views: Sequence[FrameView], *, min_score: float = 0.25) -> None:
     """Write the frames of a scene as a recording (``.rrd``), with a layout to look at it in.
 
-    Timelines are ``elapsed``, since the scene began, and ``frame``; the viewer starts with the first in the alphabet. Detections below ``min_score`` are left out. Raises
-    ValueError if there is no frame.
+    Timelines are ``elapsed``, since the scene began, and ``frame``; viewers start with the first in the alphabet, which
+    plays at the scene's own pace. Detections below ``min_score`` are left out. Raises ValueError if there is no frame.
     """
     if not views:
         raise ValueError("a recording needs at least one frame")
@@ -150,7 +158,7 @@ def _log_setting(recording: rr.RecordingStream, views: Sequence[FrameView], min_
 
 def _log_way(recording: rr.RecordingStream, world_from_lidar: Sequence[Tensor]) -> None:
     """Where the car drives through the scene."""
-    way = torch.stack([pose[:3, 3] for pose in world_from_lidar]).numpy() + (0, 0, _GROUND)
+    way = torch.stack([pose[:3, 3] for pose in world_from_lidar]).numpy() + _DOWN
     recording.log("world/way", rr.LineStrips3D([way], colors=[_rgb(style.FURNITURE)], radii=[-1]), static=True)
 
 
@@ -167,8 +175,8 @@ def _log_frame(recording: rr.RecordingStream, view: FrameView, world_from_lidar:
             _log_map(recording, name, values.numpy(force=True), view.grid)
     if view.gt_boxes is not None and view.gt_labels is not None and view.gt_num_points is not None:
         near = view.grid.cells(view.gt_boxes)[2] & (view.gt_labels >= 0)
-        truth = [values[near].cpu() for values in (view.gt_boxes, view.gt_labels, view.gt_num_points)]
-        _log_truth(recording, *truth, view.class_names)
+        boxes, labels, counts = (values[near].cpu() for values in (view.gt_boxes, view.gt_labels, view.gt_num_points))
+        _log_truth(recording, boxes, [view.class_names[label] for label in labels.tolist()], counts)
     shown = Detections.empty() if view.detections is None else view.detections
     shown = shown[shown.scores >= min_score].to("cpu")
     _log_detections(recording, shown, view.class_names)
@@ -201,15 +209,13 @@ def _log_map(recording: rr.RecordingStream, name: str, values: NDArray[np.float3
     recording.log(f"maps/{name}", rr.Image(colours[::-1]))
 
 
-def _log_truth(
-    recording: rr.RecordingStream, boxes: Tensor, labels: Tensor, num_points: Tensor, class_names: Sequence[str]
-) -> None:
+def _log_truth(recording: rr.RecordingStream, boxes: Tensor, names: Sequence[str], num_points: Tensor) -> None:
+    white = _rgb(style.GROUND_TRUTH)
     for path, chosen in (("seen", num_points > 0), ("hidden", num_points == 0)):
-        names = [class_names[label] for label in labels[chosen].tolist()]
-        colours = [_rgb(style.GROUND_TRUTH)] * len(names)
+        texts = [name for name, one in zip(names, chosen.tolist(), strict=True) if one]
         entity = f"world/ego/truth/{path}"
-        _log_boxes(recording, entity, boxes[chosen], names, colours, radius=-0.4, dashed=path == "hidden")
-    recording.log("counts/boxes/hidden", rr.Scalars([len(names)]))
+        _log_boxes(recording, entity, boxes[chosen], texts, [white] * len(texts), radius=-0.4, dashed=path == "hidden")
+    recording.log("counts/boxes/hidden", rr.Scalars([int((num_points == 0).sum())]))
 
 
 def _log_detections(recording: rr.RecordingStream, detections: Detections, class_names: Sequence[str]) -> None:
@@ -273,14 +279,17 @@ def _log_tokens(recording: rr.RecordingStream, memory: MemoryView) -> None:
     """The tokens that were read most, larger the more; with their age and the affinity that they received."""
     places, received = most_read(memory)
     position = _on_ground(memory)[places]
-    kinds = (("working", places >= memory.long_term, style.WORKING), ("long_term", places < memory.long_term, style.LONG_TERM))
+    kinds = (
+        ("working", places >= memory.long_term, style.WORKING),
+        ("long_term", places < memory.long_term, style.LONG_TERM),
+    )
     held = memory.read.valid[0].cpu()
     counts = {"working": held[memory.long_term :].sum(), "long_term": held[: memory.long_term].sum()}
     for name, chosen, colour in kinds:
         size = received[chosen].numpy()
         dots = rr.Points3D(position[chosen], colors=[_rgb(colour)], radii=0.05 + 0.12 * np.sqrt(size.clip(0, 9)))
-        more = rr.AnyValues(age_s=memory.read.age[0].cpu()[places[chosen]].numpy(), affinity_received=size)
-        recording.log(f"world/ego/memory/{name}", dots, more)
+        more = _values(age_s=memory.read.age[0].cpu()[places[chosen]].numpy(), affinity_received=size)
+        recording.log(f"world/ego/memory/{name}", dots, *more)
         recording.log(f"counts/tokens/{name}", rr.Scalars([int(counts[name])]))
 
 
@@ -295,16 +304,19 @@ def _log_reads(recording: rr.RecordingStream, memory: MemoryView, boxes: Tensor)
     colours = [_rgb(style.LONG_TERM if read.token < memory.long_term else style.WORKING) for read in reads]
     affinity = np.array([read.affinity for read in reads])
     texts = [f"{read.affinity:.0%} of a token {age[read.token]:.1f} s old" for read in reads]
-    lines = rr.LineStrips3D(
-        arcs, colors=_array(colours), radii=-0.3 - 1.5 * affinity, labels=texts, show_labels=False
-    )
+    lines = rr.LineStrips3D(arcs, colors=_array(colours), radii=-0.3 - 1.5 * affinity, labels=texts, show_labels=False)
     ages = np.array([float(age[read.token]) for read in reads])
-    recording.log("world/ego/memory/reads", lines, rr.AnyValues(affinity=affinity, age_s=ages))
+    recording.log("world/ego/memory/reads", lines, *_values(affinity=affinity, age_s=ages))
+
+
+def _values(**columns: NDArray[Any]) -> list[rr.AnyValues]:
+    """Numbers [K] to be read beside each instance; rerun does without where K is 0."""
+    return [rr.AnyValues(drop_untyped_nones=True, **columns)] if all(map(len, columns.values())) else []
 
 
 def _on_ground(memory: MemoryView) -> NDArray[np.float64]:
     """Positions [N, 3] of the tokens, which are kept at the height of the sensor, lowered to the ground."""
-    return memory.read.position[0].T.numpy(force=True) + (0, 0, _GROUND)
+    return memory.read.position[0].T.numpy(force=True) + _DOWN
 
 
 def _coloured(colours: Colormap, values: NDArray[np.float32]) -> NDArray[np.uint8]:
