@@ -119,16 +119,24 @@ def _draw_furniture(axes: Axes, view: FrameView) -> None:
         spine.set_color(style.FURNITURE)
     for radius in (radius for radius in _RINGS if radius <= grid.y_max):
         axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=style.FURNITURE, linewidth=0.7, zorder=1.5))
-        axes.text(0.6, radius - 0.6, f"{radius} m", color=style.QUIET_TEXT, fontsize=6, va="top", zorder=6)
+        axes.text(
+            0.6, radius - 0.6, f"{radius} m", color=style.QUIET_TEXT, fontsize=0.85 * _small(axes), va="top", zorder=6
+        )
     axes.add_patch(Polygon(_EGO_OUTLINE, facecolor=style.TEXT, edgecolor=style.BACKGROUND, linewidth=0.6, zorder=6))
     right, bottom = grid.x_max - 4, grid.y_min + 4
     axes.plot((right - _SCALE_BAR_METRES, right), (bottom, bottom), color=style.TEXT, linewidth=1.5, zorder=6)
-    axes.text(
-        right - _SCALE_BAR_METRES / 2, bottom + 1, f"{_SCALE_BAR_METRES:g} m", color=style.TEXT, ha="center", fontsize=7
-    )
+    label: dict[str, Any] = {"color": style.TEXT, "fontsize": _small(axes), "ha": "center", "zorder": 6}
+    axes.text(right - _SCALE_BAR_METRES / 2, bottom + 1, f"{_SCALE_BAR_METRES:g} m", **label)
     axes.set_title(view.title, loc="left", color=style.TEXT, fontsize=9, pad=5)
     if view.seconds is not None:
         axes.set_title(f"{view.seconds:4.1f} s", loc="right", color=style.QUIET_TEXT, fontsize=9, pad=5)
+
+
+def _small(axes: Axes) -> float:
+    """Size of small print in points: 7, less on axes so narrow that it would run together."""
+    figure = axes.get_figure()
+    assert figure is not None
+    return 7 * min(1.0, axes.bbox.width / figure.dpi / 3.4)
 
 
 def _draw_gate(axes: Axes, gate: Tensor, grid: BEVGrid, opacity: float) -> None:
@@ -137,7 +145,7 @@ def _draw_gate(axes: Axes, gate: Tensor, grid: BEVGrid, opacity: float) -> None:
     axes.imshow(gate.numpy(force=True), extent=_extent(grid), interpolation="bilinear", zorder=1, **heat)
     left, bottom = grid.x_min + 4, grid.y_min + 4
     axes.imshow(np.linspace(0, 1, 64)[None], extent=(left, left + 16, bottom - 0.5, bottom + 0.5), zorder=6, **heat)
-    label: dict[str, Any] = {"color": style.TEXT, "fontsize": 7, "zorder": 6}
+    label: dict[str, Any] = {"color": style.TEXT, "fontsize": _small(axes), "zorder": 6}
     axes.text(left, bottom + 1, "closed", **label)
     axes.text(left + 16, bottom + 1, "open", ha="right", **label)
 

@@ -31,7 +31,7 @@ _COLOURS = 128
 _PALETTE_SAMPLES = 6
 _SHAPE = 2 / 3
 """Height of a picture over its width."""
-_UNDERLAY = 0.45
+_UNDERLAY = 0.4
 """Opacity of the gate under the scene."""
 
 
@@ -48,14 +48,26 @@ def render_frames(views: Sequence[FrameView], *, width: int = 1080, min_score: f
     figure.text(724 / 1080, 650 / 720, "gate: what memory and this frame let through", **caption)
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (720 / 1080, 284 / 720), "labelspacing": 1.05}
     figure.legend(handles=legend_handles(views[0].class_names), ncols=2, fontsize=9 * scale, **place, **LEGEND)
+    tally = figure.text(724 / 1080, 24 / 720, "", linespacing=1.6, **caption)
     for view in views:
         draw_frame(scene, replace(view, title="", seconds=None), min_score=min_score, gate_opacity=_UNDERLAY)
         draw_frame(gate, replace(view, points=None, detections=None, tracks=(), title="", seconds=None))
         title.set_text(view.title)
         clock.set_text("" if view.seconds is None else f"{view.seconds:.1f} s")
+        tally.set_text("\n".join(_tally(view, min_score)))
         pixels = io.BytesIO()
         figure.savefig(pixels, format="rgba", dpi=_DPI)
         yield Image.frombytes("RGBA", size, pixels.getvalue()).convert("RGB")
+
+
+def _tally(view: FrameView, min_score: float) -> Iterator[str]:
+    """How many boxes there are, and how many of them without a point, as lines."""
+    if view.detections is not None:
+        shown = view.detections[view.detections.scores >= min_score]
+        yield f"{len(shown)} detected, {int((~shown.observed).sum())} of them without a point"
+    if view.gt_boxes is not None and view.gt_labels is not None and view.gt_num_points is not None:
+        real = (view.gt_labels >= 0) & view.grid.cells(view.gt_boxes)[2]
+        yield f"{int(real.sum())} true objects, {int((real & (view.gt_num_points == 0)).sum())} of them without a point"
 
 
 def _square(figure: Figure, left: float, bottom: float, side: float) -> Axes:
