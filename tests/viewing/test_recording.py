@@ -167,7 +167,7 @@ def test_of_a_dense_cloud_some_points_are_kept_and_the_recording_says_how_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recording, "MAX_POINTS", 100)
-    dense = replace(view(0), points=torch.zeros(250, 5))
+    dense = replace(view(0), points=torch.cat((torch.zeros(250, 5), torch.full((900, 5), 90.0))))
     recording.write_recording(tmp_path / "scene.rrd", [dense])
     assert len(Table(tmp_path / "scene.rrd", "frame").column("/world/ego/points", "Position3D")[0]) == 84
     assert recording.kept_points([dense]) == "At most 100 points of a frame: down to one in 3."

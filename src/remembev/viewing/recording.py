@@ -125,9 +125,16 @@ def layout(title: str) -> rrb.Blueprint:
 
 def kept_points(views: Sequence[FrameView]) -> str:
     """What is kept of the points, as a sentence."""
-    most = max((len(view.points) for view in views if view.points is not None), default=0)
+    most = max((len(_in_range(view.points, view.grid)) for view in views if view.points is not None), default=0)
     every = ceil(most / MAX_POINTS)
-    return "All points." if every <= 1 else f"At most {MAX_POINTS:,} points of a frame: down to one in {every}."
+    return (
+        "All points in range." if every <= 1 else f"At most {MAX_POINTS:,} points of a frame: down to one in {every}."
+    )
+
+
+def _in_range(points: Tensor, grid: BEVGrid) -> Tensor:
+    """The points [N, ≥3] on the grid."""
+    return points[grid.cells(points)[2]].cpu()
 
 
 def _relative(first: FrameView, view: FrameView) -> Tensor:
@@ -169,7 +176,7 @@ def _log_frame(recording: rr.RecordingStream, view: FrameView, world_from_lidar:
     pose = world_from_lidar.numpy()
     recording.log("world/ego", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3], **_NO_AXES))
     if view.points is not None:
-        _log_points(recording, view.points.cpu()[view.grid.cells(view.points)[2].cpu()])
+        _log_points(recording, _in_range(view.points, view.grid))
     for name, values in (("gate", view.gate), ("occupancy", view.occupancy)):
         if values is not None:
             _log_map(recording, name, values.numpy(force=True), view.grid)
