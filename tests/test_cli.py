@@ -332,3 +332,25 @@ def test_an_import_does_not_write_over_openpcdets_file_nor_under_another_ending(
     assert "give --out another name" in error(capsys)
     assert remembev(monkeypatch, *arguments, tmp_path / "imported.pth") == 1
     assert "ends in .safetensors" in error(capsys)
+
+
+def test_sets_are_simulated_and_what_they_hide_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = ("--scenes", 4, "--seconds", 1, "--azimuths", 180, "--workers", 1)
+    assert remembev(monkeypatch, "simulate", tmp_path, "--sets", "doors, crowd", *size) == 0
+    capsys.readouterr()
+    counting = ("census", tmp_path, "--version", "v1.0-sim", "--splits", "val_doors,val_crowd")
+    assert remembev(monkeypatch, *counting, "--json") == 0
+    counted = json.loads(capsys.readouterr().out)
+    assert [counted[split]["frames"] for split in ("val_doors", "val_crowd")] == [2, 2]
+    assert sum(counted["val_crowd"]["hidden"]) > 0
+    assert remembev(monkeypatch, *counting) == 0
+    assert "val_crowd" in capsys.readouterr().out
+
+
+def test_an_unknown_set_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert remembev(monkeypatch, "simulate", tmp_path, "--sets", "doors,mars", "--scenes", 8) == 1
+    assert "mars" in error(capsys)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,13 @@ from remembev.data.index import NuScenesIndex
 from remembev.data.tables import DETECTION_NAMES
 
 WINDOWS = (0.5, 1.0, 2.0, 4.0)  # seconds
+SLACK = 0.1  # seconds: key frames come at 2 Hz, more or less
 WELL_SEEN = 5  # points
 
 
 @dataclass(frozen=True)
 class Census:
-    """Counts over key frames, by class; objects are those whose centre is within `within` metres in x and in y.
+    """Counts over the key frames of a split, by class, of annotated objects near enough to the sensor.
 
     objects, in_sight, faint, hidden [K]: all, those with WELL_SEEN points or more, with fewer, with none;
     remembered [K, W]: of the hidden, those that had WELL_SEEN points in a key frame of the last WINDOWS seconds;
@@ -33,11 +35,18 @@ class Census:
     remembered: NDArray[np.int64]
     visibility: NDArray[np.int64]
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers by field, lists in the order of the classes."""
+        return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in vars(self).items()}
+
 
 def take_census(
     index: NuScenesIndex, split: str, class_names: Sequence[str] = DETECTION_NAMES, within: float = 40.0
 ) -> Census:
-    """Count the objects of a split. Raises DataError if there is no such split."""
+    """Count the objects of a split whose centre is `within` metres of the sensor in x and in y.
+
+    Raises DataError if there is no such split.
+    """
     rows = [np.zeros((0, 4))]  # of every object: label, points, visibility level, seconds since it was well seen
     frames = 0
     for scene in index.split_scenes(split):
@@ -64,6 +73,6 @@ def take_census(
         by_class(count >= WELL_SEEN),
         by_class((count > 0) & (count < WELL_SEEN)),
         by_class(hidden),
-        np.stack([by_class(hidden & (age < window + 0.1)) for window in WINDOWS], axis=1),
+        np.stack([by_class(hidden & (age < window + SLACK)) for window in WINDOWS], axis=1),
         np.stack([by_class(level == i) for i in range(1, 5)], axis=1),
     )
