@@ -24,7 +24,9 @@ from remembev.config import Config, config_from_yaml, config_to_yaml
 from remembev.data import NuScenesIndex
 from remembev.errors import UserError
 from remembev.evaluation import evaluate
-from remembev.evaluation.occupancy import score_out_of_sight, sightings
+from remembev.evaluation.occupancy import score_occupancy
+from remembev.evaluation.permanence import ALLOWED
+from remembev.evaluation.sight import HIDDEN_SECONDS, sightings
 from remembev.jobs import Training, check_runs, run_jobs
 from remembev.models import Detections, load_checkpoint
 from remembev.streaming import StreamingDetector
@@ -101,11 +103,10 @@ def _measure(trained: Training) -> dict[str, float | None]:
 
 
 class Watched:
-    """A streaming detector, and what it said of every frame and how long it took."""
+    """A streaming detector, and the occupancy that it gave every frame and how long it took."""
 
     def __init__(self, detector: StreamingDetector) -> None:
         self.detector = detector
-        self.detections: list[Detections] = []
         self.occupancy: list[Tensor] = []
         self.seconds: list[float] = []
 
@@ -119,7 +120,6 @@ class Watched:
         start = time.process_time()
         detections = self.detector.step(points, pose, timestamp, scene_token)
         self.seconds.append(time.process_time() - start)
-        self.detections.append(detections)
         if self.detector.occupancy is not None:
             self.occupancy.append(self.detector.occupancy)
         return detections
@@ -135,17 +135,17 @@ def measure_run(run: TrainingRun, data: Path) -> dict[str, float | None]:
     watched = Watched(StreamingDetector(model))
     cfg, parts = watched.cfg, watched.cfg.DATA_CONFIG
     index = NuScenesIndex.open(data, parts.VERSION)
-    score = evaluate(watched, index, parts.VERSION, parts.DATA_SPLIT.test, run.out, progress=False).score
+    evaluation = evaluate(watched, index, parts.VERSION, parts.DATA_SPLIT.test, run.out, progress=False)
     scenes = [
-        (index.load_frame(number, cfg.CLASS_NAMES) for number in index.scene_frames(scene))
+        (index.load_annotations(number, cfg.CLASS_NAMES) for number in index.scene_frames(scene))
         for scene in index.split_scenes(parts.DATA_SPLIT.test)
     ]
     frames = [frame for scene in scenes for frame in sightings(scene, parts.POINT_CLOUD_RANGE)]
-    out_of_sight = score_out_of_sight(frames, watched.detections, watched.occupancy, cfg.memory_grid)
     values = {
-        "mean_ap": score.mean_ap,
-        "nds": score.nds,
-        **asdict(out_of_sight),
+        "mean_ap": evaluation.score.mean_ap,
+        "nds": evaluation.score.nds,
+        **asdict(score_occupancy(frames, watched.occupancy, cfg.memory_grid)),
+        "permanence": evaluation.measures.permanence.at(HIDDEN_SECONDS, ALLOWED),
         "memory_parameters": sum(weight.numel() for weight in model.memory.parameters()),
         "step_ms": 1e3 * median(watched.seconds),
     }

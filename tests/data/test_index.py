@@ -247,3 +247,31 @@ def test_an_unknown_split_is_an_error_that_lists_those_there_are(index: NuScenes
 def test_an_unknown_class_is_an_error_that_lists_those_there_are(index: NuScenesIndex) -> None:
     with pytest.raises(DataError, match=r"'lorry' is no nuScenes detection class.*truck"):
         index.load_frame(0, ["car", "lorry"])
+
+
+@pytest.mark.parametrize("num_sweeps", [0, 2, 9])
+def test_the_clouds_of_half_a_second_are_frames_in_order_that_stack_nothing_older(
+    index: NuScenesIndex, num_sweeps: int
+) -> None:
+    """Sweeps come at 10 Hz: five clouds before a key frame, of which the first is the key frame before it."""
+    recent = list(index.load_recent(3, 0.5, num_sweeps))
+    times = [START_US * 1e-6 + 1.5 - 0.1 * back for back in (5, 4, 3, 2, 1, 0)]
+    assert [sweep.timestamp for sweep in recent] == pytest.approx(times, abs=1e-6)
+    for back, sweep in zip((5, 4, 3, 2, 1, 0), recent, strict=True):
+        pose = global_from_lidar(0, 1_500_000 - 100_000 * back)
+        np.testing.assert_allclose(sweep.global_from_lidar, pose, atol=1e-9)
+        stacked = min(num_sweeps, 5 - back)
+        ages = [round(age, 3) for age in sweep.points[:, 4].unique().tolist()]
+        assert ages == [round(0.1 * age, 3) for age in range(stacked + 1)]
+    whole = index.load_frame(3, num_sweeps=min(num_sweeps, 5))
+    assert torch.equal(recent[-1].points, whole.points)
+    assert torch.equal(recent[-1].global_from_lidar, whole.global_from_lidar)
+    assert torch.equal(recent[0].points, index.load_frame(2).points)
+
+
+def test_the_first_key_frame_of_a_scene_has_nothing_before_it(index: NuScenesIndex) -> None:
+    for scene in range(2):
+        first = index.scene_frames(scene)[0]
+        assert [sweep.timestamp for sweep in index.load_recent(first, 0.5)] == [
+            float(index.timestamps(torch.tensor(first)))
+        ]

@@ -1,17 +1,22 @@
 """Going through scenes as a stream: order, memory, files, and detections that are known to be right."""
 
 import json
+import math
 from collections import Counter
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from remembev.config import Config, load_config
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError
-from remembev.evaluation import detect_scenes, evaluate, evaluate_checkpoint
+from remembev.evaluation import TRACKS, evaluate, evaluate_checkpoint, evaluation_table
+from remembev.evaluation.detecting import SceneDetector
 from remembev.models import Detections, build_model
 from remembev.models.checkpoint import save_checkpoint
 
@@ -67,15 +72,43 @@ def test_scenes_are_streamed_in_order_of_time_with_an_empty_memory_at_the_start_
         (frame.scene_token, frame.timestamp, number) for scene in (1, 0) for number, frame in enumerate(frames[scene])
     ]
     detector = Recorder()
-    detect_scenes(detector, index, [1, 0], progress=False)
-    assert detector.calls == expected
-    detect_scenes(detector, index, [1, 0], progress=False)
+    detect = SceneDetector(detector, index, ["unbounded"], use_memory=True)
+    for _ in range(2):
+        records = [record for scene in (1, 0) for record in detect(scene)["unbounded"]]
     assert detector.calls == 2 * expected
+    assert [record["timestamp"] for record in records] == [time for _, time, _ in expected]
+    assert [record["scene"] for record in records] == [index.scene_name(s) for s in (1, 0) for _ in frames[s]]
+
+
+def test_half_a_second_of_memory_begins_anew_at_every_key_frame_with_the_clouds_before_it(
+    index: NuScenesIndex,
+) -> None:
+    """Without sweeps that is the key frame before."""
+    detector = Recorder()
+    found = SceneDetector(detector, index, TRACKS, use_memory=True)(0)
+    frames = [index.load_annotations(number) for number in index.scene_frames(0)]
+    whole, half = detector.calls[: len(frames)], detector.calls[len(frames) :]
+    assert [remembered for _, _, remembered in whole] == list(range(len(frames)))
+    assert [remembered for _, _, remembered in half] == [0, *([0, 1] * (len(frames) - 1))]
+    times = [frame.timestamp for frame in frames]
+    expected = [times[0], *(time for pair in pairwise(times) for time in pair)]
+    assert [time for _, time, _ in half] == pytest.approx(expected, abs=1e-6)
+    assert [one["sample_token"] for one in found["half_second"]] == [one["sample_token"] for one in found["unbounded"]]
+
+
+@pytest.mark.parametrize("single", ["without its memory", "single frames"])
+def test_tracks_of_a_detector_that_does_not_remember_are_one_run(index: NuScenesIndex, single: str) -> None:
+    detector = Recorder()
+    if single == "single frames":
+        detector.cfg = load_config("tiny", ["MODEL.MEMORY.FUSION=none"])
+    found = SceneDetector(detector, index, TRACKS, use_memory=single != "without its memory")(0)
+    assert len(detector.calls) == len(index.scene_frames(0))
+    assert found["unbounded"] == found["half_second"]
 
 
 def test_without_memory_every_frame_is_the_first_one(index: NuScenesIndex) -> None:
     detector = Recorder()
-    detect_scenes(detector, index, [0], use_memory=False, progress=False)
+    SceneDetector(detector, index, ["unbounded"], use_memory=False)(0)
     assert [remembered for _, _, remembered in detector.calls] == [0] * len(index.scene_frames(0))
 
 
@@ -94,6 +127,55 @@ def test_ground_truth_boxes_as_detections_score_full_precision_and_no_geometric_
             assert errors["mAOE"] < 2e-2
         if name not in ("traffic_cone", "barrier"):
             assert errors["mAVE"] < 2e-2
+
+
+class Rememberer(Oracle):
+    """Detects everything that is annotated, and calls what has no point remembered."""
+
+    def step(self, points: Tensor, pose: Tensor, timestamp: float, scene_token: str) -> Detections:
+        frame = self.frames[scene_token, timestamp]
+        scores = torch.where(frame.num_points > 0, 0.5, 0.75)
+        return Detections(frame.boxes, scores, frame.labels, frame.num_points > 0)
+
+
+def test_remembered_boxes_are_measured_but_not_handed_in_unless_that_is_asked_for(
+    index: NuScenesIndex, tmp_path: Path
+) -> None:
+    scores = {}
+    for remembered in (False, True):
+        out = tmp_path / str(remembered)
+        one = evaluate(Rememberer(index), index, VERSION, "val", out, remembered=remembered, progress=False)
+        scores[remembered] = one.score.mean_ap
+        records = [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
+        handed_in = json.loads((out / "submission.json").read_text())["results"]
+        assert list(handed_in) == [record["sample_token"] for record in records]
+        for record in records:
+            observed = sum(box["observed"] for box in record["boxes"])
+            assert len(handed_in[record["sample_token"]]) == (len(record["boxes"]) if remembered else observed)
+        assert any(not box["observed"] for record in records for box in record["boxes"])
+        permanence = one.measures.permanence
+        assert permanence.objects[-1] > 0
+        assert permanence.at(4.0, 1.0) == 1.0
+        assert one.measures.flicker.found_share == 1.0
+        assert one.measures.flicker.lost_per_track == 0.0
+        hidden = one.measures.velocity_error_by_sight["hidden"].values()
+        assert all(error < 2e-2 for error in hidden if not math.isnan(error))
+        assert all(row.recall == 1.0 for row in one.measures.age if row.part.objects)
+    assert scores[False] > scores[True]
+
+
+def test_parts_of_the_official_objects_are_all_of_them_once(index: NuScenesIndex, tmp_path: Path) -> None:
+    evaluation = evaluate(Oracle(index), index, VERSION, "val", tmp_path, progress=False)
+    measures = evaluation.measures
+    levels, times, ages = measures.visibility.values(), measures.last_seen, measures.age
+    parts = {"levels": [*levels], "times": [row.part for row in times], "ages": [row.part for row in ages]}
+    assert len({sum(part.objects for part in of) for of in parts.values()}) == 1
+    assert [(row.from_frame, row.to_frame) for row in ages] == [(1, 1), (2, 2), (3, 4), (5, 8)]
+    for part in (part for of in parts.values() for part in of):
+        assert math.isnan(part.score.mean_ap) if part.objects == 0 else part.score.mean_ap == pytest.approx(1.0)
+    for name, curve in measures.precision_recall.items():
+        assert curve.recall == pytest.approx([step / 100 for step in range(101)])
+        assert curve.precision == pytest.approx([float(evaluation.score.class_ap[name] > 0)] * 101)
 
 
 def test_a_detector_that_sees_nothing_scores_zero_and_every_sample_is_in_its_submission(
@@ -128,9 +210,26 @@ def test_a_checkpoint_is_evaluated_with_and_without_its_memory(
     checkpoint = tmp_path / "model.safetensors"
     save_checkpoint(checkpoint, build_model(small_cfg))
     for use_memory in (True, False):
+        out = tmp_path / str(use_memory)
         evaluation = evaluate_checkpoint(
-            checkpoint, sim_root, tmp_path / str(use_memory), use_memory=use_memory, limit_scenes=1, progress=False
+            checkpoint, sim_root, out, use_memory=use_memory, tracks=TRACKS, limit_scenes=1, progress=False
         )
+        assert evaluation is not None
+        metrics = json.loads((out / "metrics.json").read_text(), parse_constant=pytest.fail)
+        assert metrics == json.loads(json.dumps(evaluation.to_json()))
+        assert metrics["tracks"]["unbounded"]["nds"] == metrics["nds"]
+        shown = StringIO()
+        Console(file=shown, width=100).print(evaluation_table(evaluation))
+        for head in (
+            "memory of",
+            "visibility",
+            "last well seen",
+            "frame of the stream",
+            "hidden",
+            "flicker",
+            "velocity",
+        ):
+            assert head in shown.getvalue()
         assert evaluation.with_memory is use_memory
         assert evaluation.split == "val"
         assert 0.0 <= evaluation.score.mean_ap < 0.05

@@ -3,13 +3,19 @@
 import json
 import math
 import shutil
+from copy import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from remembev.data import NuScenesIndex
+from remembev.data.tables import DETECTION_NAMES
 from remembev.errors import DataError
 from remembev.evaluation import DetectionScore, score_submission, score_table, write_submission
+from remembev.evaluation.official import OfficialTruth
 from remembev.evaluation.scoring import ERRORS
 
 pytest.importorskip("nuscenes")
@@ -156,6 +162,137 @@ def test_a_part_of_the_scenes_is_scored_as_if_it_were_alone(
     score = score_submission(tmp_path / "part.json", data_root, VERSION, list(chosen.values()))
     assert all(ap == 0.0 or ap == pytest.approx(1.0) for ap in score.class_ap.values())
     assert score.mean_ap > 0.3
+
+
+Boxes = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def jittered(annotated: Boxes) -> Boxes:
+    """Detections of every kind: off by up to some metres, twice, of another class, of equal scores, nowhere near."""
+    random = np.random.default_rng(0)
+    found: Boxes = {}
+    for token, boxes in annotated.items():
+        found[token] = []
+        for box in boxes:
+            for _ in range(random.integers(0, 3)):
+                moved = np.add(box["translation"], [*random.normal(0, random.choice([0.3, 3.0]), 2), 0])
+                score = float(random.choice([0.2, 0.4, random.random()]))
+                name = "car" if random.random() < 0.1 else box["detection_name"]
+                attribute = box["attribute_name"] if name == box["detection_name"] else ""
+                changed = {"translation": moved.tolist(), "detection_score": score, "detection_name": name}
+                found[token].append({**box, **changed, "attribute_name": attribute})
+    return found
+
+
+@pytest.fixture(scope="session")
+def truth(data_root: Path, scenes: list[str]) -> OfficialTruth:
+    return OfficialTruth(data_root, VERSION, scenes)
+
+
+def test_the_score_of_all_objects_is_that_of_the_devkits_own_evaluation(
+    truth: OfficialTruth, jittered: Boxes, tmp_path: Path
+) -> None:
+    from nuscenes.eval.common.config import config_factory
+    from nuscenes.eval.detection.evaluate import DetectionEval
+
+    write_submission(tmp_path / "some.json", jittered)
+    (tmp_path / VERSION).mkdir()
+    (tmp_path / VERSION / "splits.json").write_text(json.dumps({"all": [scene["name"] for scene in truth.nusc.scene]}))
+    nusc = copy(truth.nusc)
+    nusc.dataroot = str(tmp_path)
+    config = config_factory("detection_cvpr_2019")
+    official = DetectionEval(nusc, config, str(tmp_path / "some.json"), "all", str(tmp_path / "out"), verbose=False)
+    metrics, curves = official.evaluate()
+    matches = truth.match(jittered, "some.json")
+    for score in (matches.score(), matches.score(np.ones(len(truth.objects), dtype=np.bool_))):
+        assert (score.mean_ap, score.nds) == (metrics.mean_ap, metrics.nd_score)
+        assert score.class_ap == metrics.mean_dist_aps
+        assert list(score.errors.values()) == list(metrics.tp_errors.values())
+        for name, errors in score.class_errors.items():
+            theirs = [metrics.get_label_tp(name, error) for error in ERRORS.values()]
+            assert list(errors.values()) == pytest.approx(theirs, nan_ok=True, abs=0)
+    assert 0.1 < matches.score().mean_ap < 0.9
+    for name, curve in matches.curves().items():
+        assert curve.precision == curves[name, 2.0].precision.tolist()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_part_is_scored_as_if_boxes_that_find_other_objects_were_not_there(
+    truth: OfficialTruth, jittered: Boxes, seed: int
+) -> None:
+    counted = np.random.default_rng(seed).random(len(truth.objects)) < 0.4
+    score = truth.match(jittered, "some.json").score(counted)
+    for name, ap in score.class_ap.items():
+        aps = [plain_ap(truth, jittered, name, distance, counted) for distance in (0.5, 1.0, 2.0, 4.0)]
+        assert ap == pytest.approx(np.mean(aps), abs=1e-9)
+    assert score.mean_ap == pytest.approx(np.mean(list(score.class_ap.values())))
+
+
+def plain_ap(truth: OfficialTruth, found: Boxes, name: str, distance: float, counted: Any) -> float:
+    """AP of a class from one greedy matching with all objects, in which hits on others are neither right nor wrong."""
+    objects = [(number, box) for number, box in enumerate(truth.boxes) if box.detection_name == name]
+    boxes = [box for token in truth.samples for box in found[token] if box["detection_name"] == name]
+    boxes = [box for box in boxes if ego_distance(truth, box) < truth.cfg.class_range[name]]
+    taken: set[int] = set()
+    hits, tried = [0], [0]
+    for _, row in sorted(((box["detection_score"], row) for row, box in enumerate(boxes)), reverse=True):
+        near = [
+            (math.dist(thing.translation[:2], boxes[row]["translation"][:2]), number)
+            for number, thing in objects
+            if thing.sample_token == boxes[row]["sample_token"] and number not in taken
+        ]
+        closest, number = min(near, default=(math.inf, -1))
+        if closest < distance:
+            taken.add(number)
+            if not counted[number]:
+                continue
+        hits.append(hits[-1] + (closest < distance))
+        tried.append(tried[-1] + 1)
+    if hits[-1] == 0:
+        return 0.0
+    recall = np.array(hits[1:]) / sum(counted[number] for number, _ in objects)
+    precision = np.array(hits[1:]) / np.array(tried[1:])
+    steps = np.interp(np.linspace(0, 1, 101), recall, precision, right=0)[11:]
+    return float(np.clip(steps - 0.1, 0, None).mean() / 0.9)
+
+
+def ego_distance(truth: OfficialTruth, box: dict[str, Any]) -> float:
+    sample = truth.nusc.get("sample", box["sample_token"])
+    ego = truth.nusc.get("ego_pose", truth.nusc.get("sample_data", sample["data"]["LIDAR_TOP"])["ego_pose_token"])
+    return math.dist(ego["translation"][:2], box["translation"][:2])
+
+
+def test_a_part_of_the_samples_is_scored_as_if_there_were_no_others(
+    data_root: Path, truth: OfficialTruth, scenes: list[str], jittered: Boxes
+) -> None:
+    part = OfficialTruth(data_root, VERSION, scenes[:1])
+    alone = part.match({token: jittered[token] for token in part.samples}, "some.json").score()
+    among = truth.match(jittered, "some.json").score(samples=set(part.samples))
+    assert among.class_ap == {name: alone.class_ap[name] for name in among.class_ap}
+    assert all(ap == 0 for name, ap in alone.class_ap.items() if name not in among.class_ap)
+
+
+def test_a_part_without_objects_has_no_score(truth: OfficialTruth, jittered: Boxes) -> None:
+    score = truth.match(jittered, "some.json").score(np.zeros(len(truth.objects), dtype=np.bool_))
+    assert math.isnan(score.mean_ap)
+    assert math.isnan(score.nds)
+    assert score.class_ap == {}
+    assert score.to_json()["mean_ap"] is None
+    assert math.isnan(DetectionScore.from_json(score.to_json()).nds)
+
+
+def test_an_official_object_is_the_annotation_of_the_index_at_its_place(data_root: Path, truth: OfficialTruth) -> None:
+    index = NuScenesIndex.open(data_root, VERSION)
+    numbers = [number for scene in range(index.num_scenes) for number in index.scene_frames(scene)]
+    frames = {frame.sample_token: frame for frame in map(index.load_annotations, numbers)}
+    assert len(truth.objects) > 100
+    for (token, place), box in zip(truth.objects, truth.boxes, strict=True):
+        frame = frames[token]
+        assert DETECTION_NAMES[frame.labels[place]] == box.detection_name
+        assert int(frame.num_points[place]) == box.num_pts
+        centre = frame.global_from_lidar @ torch.cat((frame.boxes[place, :3], torch.ones(1))).double()
+        assert centre[:3].tolist() == pytest.approx(box.translation, abs=1e-4)
 
 
 @pytest.mark.parametrize(

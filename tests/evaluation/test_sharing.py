@@ -18,7 +18,7 @@ from tests.conftest import SMALL, free_port, join_torchrun
 
 from remembev.config import load_config
 from remembev.errors import DataError, UserError
-from remembev.evaluation import evaluate_checkpoint
+from remembev.evaluation import TRACKS, evaluate_checkpoint
 from remembev.evaluation.sharing import deal, longest_first, share_devices
 from remembev.models import build_model, save_checkpoint
 
@@ -38,12 +38,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(checkpoint: Path, sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an evaluation by one process."""
     out = tmp_path_factory.mktemp("alone")
-    evaluate_checkpoint(checkpoint, sim_root, out, split="train", progress=False)
+    evaluate_checkpoint(checkpoint, sim_root, out, split="train", tracks=TRACKS, progress=False)
     return out
 
 
 def assert_same(out: Path, alone: Path) -> None:
     assert (out / "submission.json").read_bytes() == (alone / "submission.json").read_bytes()
+    assert (out / "detections.jsonl").read_bytes() == (alone / "detections.jsonl").read_bytes()
     assert b"detection_score" in (out / "submission.json").read_bytes()
     scores, expected = ((folder / "metrics.json").read_text().splitlines() for folder in (out, alone))
     assert [line for line in scores if "seconds" not in line] == [line for line in expected if "seconds" not in line]
@@ -52,7 +53,9 @@ def assert_same(out: Path, alone: Path) -> None:
 def test_processes_of_our_own_give_what_one_gives(
     checkpoint: Path, sim_root: Path, alone: Path, tmp_path: Path
 ) -> None:
-    evaluation = evaluate_checkpoint(checkpoint, sim_root, tmp_path, split="train", devices=2, progress=False)
+    evaluation = evaluate_checkpoint(
+        checkpoint, sim_root, tmp_path, split="train", tracks=TRACKS, devices=2, progress=False
+    )
     assert evaluation is not None
     assert_same(tmp_path, alone)
 
@@ -64,7 +67,9 @@ def test_processes_of_torchrun_give_what_one_gives_and_the_first_writes_it(
 
     def work(rank: int) -> None:
         join_torchrun(rank, port)
-        evaluation = evaluate_checkpoint(checkpoint, sim_root, tmp_path / str(rank), split="train", progress=False)
+        evaluation = evaluate_checkpoint(
+            checkpoint, sim_root, tmp_path / str(rank), split="train", tracks=TRACKS, progress=False
+        )
         assert (evaluation is None) == (rank == 1)
 
     processes = [get_context("fork").Process(target=work, args=(rank,)) for rank in (0, 1)]
@@ -93,7 +98,7 @@ def test_evaluation_needs_no_lightning(checkpoint: Path, sim_root: Path, tmp_pat
     program = (
         "import sys; sys.modules['lightning'] = None\n"
         "from pathlib import Path\n"
-        "from remembev.evaluation import evaluate_checkpoint\n"
+        "from remembev.evaluation import TRACKS, evaluate_checkpoint\n"
         f"evaluate_checkpoint(Path({str(checkpoint)!r}), Path({str(sim_root)!r}), Path({str(tmp_path)!r}),"
         " limit_scenes=1, progress=False)\n"
     )

@@ -33,11 +33,19 @@ def evaluate(
     data: DataRoot,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of submission.json and metrics.json; beside CHECKPOINT if not given."),
+        typer.Option(help="Folder of submission, detections and metrics; beside CHECKPOINT if not given."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split; the configuration's test split if not given.")] = None,
     version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Keep the memory from frame to frame.")] = True,
+    track: Annotated[
+        Literal["unbounded", "half-second", "both"],
+        typer.Option(help="How far back the memory goes; half a second is what the detection challenge allows."),
+    ] = "unbounded",
+    remembered: Annotated[
+        bool,
+        typer.Option("--remembered", help="Hand in boxes without a point inside too: official rules call them false."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     device: Device = "cpu",
     precision: Precision = "fp32",
@@ -45,8 +53,8 @@ def evaluate(
         int, typer.Option(help="Processes that share the scenes: a GPU each with --device cuda.", min=1)
     ] = 1,
 ) -> None:
-    """Go through every scene in order, write a nuScenes submission and print its official score."""
-    from remembev.evaluation import evaluate_checkpoint, score_table
+    """Go through every scene in order, write a nuScenes submission, score it, and measure what that score can't see."""
+    from remembev.evaluation import TRACKS, evaluate_checkpoint, evaluation_table
     from remembev.streaming import DTYPES
 
     out = out or checkpoint.parent / ("eval" if memory else "eval-no-memory")
@@ -57,6 +65,8 @@ def evaluate(
         version=version,
         split=split,
         use_memory=memory,
+        tracks=TRACKS if track == "both" else [track.replace("-", "_")],
+        remembered=remembered,
         device=device,
         dtype=DTYPES[precision],
         devices=devices,
@@ -66,7 +76,7 @@ def evaluate(
     if as_json:
         print(json.dumps(evaluation.to_json(), indent=2))
         return
-    console.print(score_table(evaluation.score))
+    console.print(evaluation_table(evaluation))
     console.print(f"{evaluation.frames} frames of {evaluation.split} in {evaluation.seconds:.0f} s; see [bold]{out}[/]")
 
 

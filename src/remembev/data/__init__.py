@@ -5,17 +5,19 @@ Only building the index needs the nuScenes devkit. Nothing here knows whether th
 
 from remembev.data.collate import Clip, collate_seq
 from remembev.data.dataset import NuScenesSeqDataset
-from remembev.data.frame import Frame
-from remembev.data.index import NuScenesIndex
+from remembev.data.frame import Frame, Sweep
+from remembev.data.index import SLACK_SECONDS, NuScenesIndex
 from remembev.data.loader import build_seq_loader
 from remembev.data.sampler import ClipSampler, mixed_seed
 
 __all__ = [
+    "SLACK_SECONDS",
     "Clip",
     "ClipSampler",
     "Frame",
     "NuScenesIndex",
     "NuScenesSeqDataset",
+    "Sweep",
     "build_seq_loader",
     "collate_seq",
     "mixed_seed",

@@ -14,6 +14,15 @@ from remembev.geometry import transform_boxes
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """One cloud as a frame of its own, in its own LiDAR frame; with or without earlier ones stacked upon it."""
+
+    points: Tensor  # [N, 5] float32: x, y, z, intensity, age in seconds
+    global_from_lidar: Tensor  # [4, 4] float64
+    timestamp: float  # seconds
+
+
+@dataclass(frozen=True)
 class Frame:
     """A key frame in its LiDAR frame.
 

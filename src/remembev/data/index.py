@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import islice, takewhile
 from pathlib import Path
 
 import torch
@@ -17,13 +18,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from remembev.data.build import SPLITS_FILE, TABLE_NAMES, build_tables, check_tables
-from remembev.data.frame import Frame, centred_within
+from remembev.data.frame import Frame, Sweep, centred_within
 from remembev.data.points import moved_cloud, read_points
 from remembev.data.tables import DETECTION_NAMES, IndexTables, load_tables, save_tables
 from remembev.errors import DataError
 from remembev.files import replacing
 
 INDEX_FILE = "remembev_index.safetensors"
+
+SLACK_SECONDS = 0.025
+"""A time that is longer than a window by no more than half a turn of the LiDAR is in it: clocks have jitter."""
 
 logger = logging.getLogger(__name__)
 
@@ -186,19 +190,54 @@ class NuScenesIndex:
         only those ``within`` a range (x_min, y_min, z_min, x_max, y_max, z_max) of them are kept, and none in the boxes
         ``clear`` [M, ≥7].
         """
+        clouds = islice(self._back_from(number), num_sweeps + 1)
+        return self._stacked(list(clouds), global_from_target, within=within, clear=clear)
+
+    def load_recent(self, number: int, seconds: float, num_sweeps: int = 0) -> Iterator[Sweep]:
+        """The clouds of the last ``seconds`` up to a key frame's own, in order of time, each as a frame of its own.
+
+        Earlier key frames are clouds like any other. Each frame stacks up to ``num_sweeps`` clouds before it, none of
+        them older than the first of all.
+        """
+        tables = self._tables
+        now = int(tables.cloud_time[tables.frame_cloud[number]])
+        oldest = now - round((seconds + SLACK_SECONDS) * 1e6)
+        recent = list(takewhile(lambda cloud: int(tables.cloud_time[cloud]) >= oldest, self._back_from(number)))
+        for place in reversed(range(len(recent))):
+            stack = recent[place : place + num_sweeps + 1]
+            pose = tables.global_from_cloud[stack[0]].clone()
+            yield Sweep(torch.cat(self._stacked(stack, pose)), pose, int(tables.cloud_time[stack[0]]) * 1e-6)
+
+    def _back_from(self, number: int) -> Iterator[int]:
+        """Numbers of the clouds of a scene from a key frame's own back in time."""
+        cloud = int(self._tables.frame_cloud[number])
+        while cloud >= 0:
+            yield cloud
+            cloud = int(self._tables.cloud_previous[cloud])
+
+    def _stacked(
+        self,
+        clouds: Sequence[int],
+        global_from_target: Tensor,
+        *,
+        within: Sequence[float] | None = None,
+        clear: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Points of clouds as in ``load_clouds``; the first, the newest, has age 0 and keeps the car's own returns."""
         tables = self._tables
         target_from_global = torch.linalg.inv(global_from_target)
-        cloud = key = int(tables.frame_cloud[number])
-        clouds: list[Tensor] = []
-        while cloud >= 0 and len(clouds) <= num_sweeps:
-            target_from_cloud = target_from_global @ tables.global_from_cloud[cloud]
-            age = int(tables.cloud_time[key] - tables.cloud_time[cloud]) * 1e-6
-            points = read_points(self._path(cloud))
-            clouds.append(
-                moved_cloud(points, target_from_cloud, age, without_ego=cloud != key, within=within, clear=clear)
+        newest = clouds[0]
+        return [
+            moved_cloud(
+                read_points(self._path(cloud)),
+                target_from_global @ tables.global_from_cloud[cloud],
+                int(tables.cloud_time[newest] - tables.cloud_time[cloud]) * 1e-6,
+                without_ego=cloud != newest,
+                within=within,
+                clear=clear,
             )
-            cloud = int(tables.cloud_previous[cloud])
-        return clouds
+            for cloud in clouds
+        ]
 
     def _path(self, cloud: int) -> Path:
         return self.root / self._tables.cloud_path[cloud].decode()

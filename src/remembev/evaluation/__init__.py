@@ -1,15 +1,20 @@
-"""The official nuScenes score of a detector that goes through each scene as a stream."""
+"""The official nuScenes score of a detector that goes through each scene as a stream, and what that score can't see."""
 
-from remembev.evaluation.run import Evaluation, detect_scenes, evaluate, evaluate_checkpoint
-from remembev.evaluation.scoring import DetectionScore, score_submission, score_table
+from remembev.evaluation.detecting import TRACKS
+from remembev.evaluation.official import score_submission
+from remembev.evaluation.result import Evaluation
+from remembev.evaluation.run import evaluate, evaluate_checkpoint
+from remembev.evaluation.scoring import DetectionScore, score_table
 from remembev.evaluation.submission import submission_boxes, write_submission
+from remembev.evaluation.table import evaluation_table
 
 __all__ = [
+    "TRACKS",
     "DetectionScore",
     "Evaluation",
-    "detect_scenes",
     "evaluate",
     "evaluate_checkpoint",
+    "evaluation_table",
     "score_submission",
     "score_table",
     "submission_boxes",

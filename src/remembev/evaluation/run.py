@@ -1,4 +1,4 @@
-"""Running a detector over a split as a stream, and scoring what it says.
+"""Running a detector over a split as a stream, and measuring what it says.
 
 Detecting is streaming: the same steps, in the same order, that a user of the stream takes.
 """
@@ -7,75 +7,31 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress, track
+from rich.progress import Progress
 
+from remembev.config import Config
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError
-from remembev.evaluation.scoring import DetectionScore, score_submission
-from remembev.evaluation.sharing import (
-    DetectScene,
-    deal,
-    detect_in_pool,
-    gather,
-    joined,
-    longest_first,
-    share_devices,
-)
-from remembev.evaluation.submission import Results, submission_boxes, write_submission
+from remembev.evaluation.detecting import TRACKS, DetectScene, Found, SceneDetector, open_scene_detector
+from remembev.evaluation.official import OfficialTruth
+from remembev.evaluation.result import Evaluation, measure
+from remembev.evaluation.sharing import deal, detect_in_pool, gather, joined, longest_first, share_devices
+from remembev.evaluation.submission import as_submission, write_submission
 from remembev.export import open_detector
 from remembev.files import replacing
 from remembev.processes import launched
-from remembev.streaming import Detector, stream_scene
+from remembev.streaming import Detector
 
 SUBMISSION_FILE = "submission.json"
+DETECTIONS_FILE = "detections.jsonl"
 METRICS_FILE = "metrics.json"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A score and how it came about; ``seconds`` is the time that detecting took, reading included, scoring not."""
-
-    score: DetectionScore
-    with_memory: bool
-    split: str
-    frames: int
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything on one level, for ``metrics.json``."""
-        return {
-            "with_memory": self.with_memory,
-            "split": self.split,
-            "frames": self.frames,
-            "seconds": round(self.seconds, 3),
-            **self.score.to_json(),
-        }
-
-
-def detect_scenes(
-    detector: Detector, index: NuScenesIndex, scenes: Sequence[int], *, use_memory: bool = True, progress: bool = True
-) -> Results:
-    """Boxes of every key frame of ``scenes``, by sample token.
-
-    The memory is empty at the start of each scene; without ``use_memory`` it is at the start of each frame.
-    """
-    class_names = detector.cfg.CLASS_NAMES
-    steps = chain.from_iterable(stream_scene(detector, index, scene, use_memory=use_memory) for scene in scenes)
-    total = sum(len(index.scene_frames(scene)) for scene in scenes)
-    bar = track(steps, "Detecting", total, console=Console(stderr=True), transient=True, disable=not progress)
-    return {
-        frame.sample_token: submission_boxes(detections, class_names, frame.global_from_lidar, frame.sample_token)
-        for frame, detections in bar
-    }
 
 
 def evaluate(
@@ -86,17 +42,24 @@ def evaluate(
     out: Path,
     *,
     use_memory: bool = True,
+    tracks: Sequence[str] = TRACKS[:1],
+    remembered: bool = False,
     limit_scenes: int | None = None,
     progress: bool = True,
 ) -> Evaluation:
-    """Detect on a split (or its first scenes), write ``submission.json`` and ``metrics.json`` to ``out``, and score.
+    """Detect on a split (or its first scenes), measure, and write ``submission.json``, ``detections.jsonl`` and
+    ``metrics.json`` to ``out``.
+
+    use_memory  or else the memory is emptied before every frame
+    tracks      of ``TRACKS``; all measures are of the first, the others have an official score
+    remembered  hand in remembered boxes too: boxes without a point of the current sweep inside
 
     Raises DataError for a split that the data set doesn't have or that is empty.
     """
-    scenes = _scenes(index, version, split, limit_scenes)
-    started = time.perf_counter()
-    results = detect_scenes(detector, index, scenes, use_memory=use_memory, progress=progress)
-    return _score(results, index, version, split, scenes, out, use_memory, time.perf_counter() - started)
+    work = _Work(index, version, split, out, use_memory, tracks, remembered, limit_scenes)
+    detect = SceneDetector(detector, index, tracks, use_memory)
+    found = _detect(lambda _: detect, [""], index, work.scenes, progress=progress)
+    return work.finish(found, detector.cfg)
 
 
 def evaluate_checkpoint(
@@ -107,6 +70,8 @@ def evaluate_checkpoint(
     version: str | None = None,
     split: str | None = None,
     use_memory: bool = True,
+    tracks: Sequence[str] = TRACKS[:1],
+    remembered: bool = False,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     devices: int = 1,
@@ -121,41 +86,72 @@ def evaluate_checkpoint(
 
     Raises CheckpointError or DataError for what can't be used.
     """
-    cfg = open_detector(checkpoint).cfg.DATA_CONFIG
-    version, split = version or cfg.VERSION, split or cfg.DATA_SPLIT.test
+    cfg = open_detector(checkpoint).cfg
+    version, split = version or cfg.DATA_CONFIG.VERSION, split or cfg.DATA_CONFIG.DATA_SPLIT.test
     index = NuScenesIndex.open(data_root, version)
-    scenes = _scenes(index, version, split, limit_scenes)
-    make = partial(_CheckpointOnScenes, checkpoint, index, use_memory, dtype)
-    started = time.perf_counter()
+    work = _Work(index, version, split, out, use_memory, tracks, remembered, limit_scenes)
+    make = partial(open_scene_detector, checkpoint, index, tracks, use_memory, dtype)
     among = launched(devices)
     if among is None:
-        found = _detect(make, share_devices(device, devices), index, scenes, progress=progress)
+        found = _detect(make, share_devices(device, devices), index, work.scenes, progress=progress)
     else:
-        own = deal(scenes, index, among.everywhere)[among.rank]
+        own = deal(work.scenes, index, among.everywhere)[among.rank]
         own_device = f"cuda:{among.local_rank}" if device == "cuda" else device
         with joined():
             found = gather(_detect(make, [own_device], index, own, progress=progress and among.rank == 0))
         if among.rank > 0:
             return None
-    results = {token: boxes for scene in scenes for token, boxes in found[scene].items()}
-    return _score(results, index, version, split, scenes, out, use_memory, time.perf_counter() - started)
+    return work.finish(found, cfg)
 
 
 @dataclass
-class _CheckpointOnScenes:
-    """A checkpoint or an exported file on a device, which detects on one scene after the other."""
+class _Work:
+    """What is to be evaluated, and what remains to be done when detecting is."""
 
-    checkpoint: Path
     index: NuScenesIndex
+    version: str
+    split: str
+    out: Path
     use_memory: bool
-    dtype: torch.dtype
-    device: str
+    tracks: Sequence[str]
+    remembered: bool
+    limit_scenes: int | None
+    started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        self.detector = open_detector(self.checkpoint, self.device, self.dtype)
+        self.scenes = self.index.split_scenes(self.split)[: self.limit_scenes]
+        if not self.scenes:
+            raise DataError(f"{self.index.root} ({self.version}): the split {self.split!r} has no scene")
 
-    def __call__(self, scene: int) -> Results:
-        return detect_scenes(self.detector, self.index, [scene], use_memory=self.use_memory, progress=False)
+    def finish(self, found: Mapping[int, Found], cfg: Config) -> Evaluation:
+        """Write what was found, measure it, and write the measures."""
+        seconds = time.perf_counter() - self.started
+        by_track = {track: [found[scene][track] for scene in self.scenes] for track in self.tracks}
+        submissions = {track: as_submission(scenes, remembered=self.remembered) for track, scenes in by_track.items()}
+        first = self.tracks[0]
+        write_submission(self.out / SUBMISSION_FILE, submissions[first])
+        with replacing(self.out / DETECTIONS_FILE) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for scene in by_track[first] for record in scene)
+
+        names = [self.index.scene_name(scene) for scene in self.scenes]
+        truth = OfficialTruth(self.index.root, self.version, names)
+        matches = {track: truth.match(results, self.out) for track, results in submissions.items()}
+        annotated = [
+            [self.index.load_annotations(number) for number in self.index.scene_frames(scene)] for scene in self.scenes
+        ]
+        parts = cfg.DATA_CONFIG
+        evaluation = Evaluation(
+            with_memory=self.use_memory,
+            split=self.split,
+            frames=len(submissions[first]),
+            seconds=seconds,
+            remembered=self.remembered,
+            tracks={track: matched.score() for track, matched in matches.items()},
+            measures=measure(by_track[first], annotated, matches[first], cfg.CLASS_NAMES, parts.POINT_CLOUD_RANGE),
+        )
+        with replacing(self.out / METRICS_FILE) as temporary:
+            temporary.write_text(json.dumps(evaluation.to_json(), indent=2) + "\n", encoding="utf-8")
+        return evaluation
 
 
 def _detect(
@@ -165,8 +161,8 @@ def _detect(
     scenes: Sequence[int],
     *,
     progress: bool,
-) -> dict[int, Results]:
-    """The results of each scene, detected here or, with several devices, in a process for each."""
+) -> dict[int, Found]:
+    """What is found on each scene, here or, with several devices, in a process for each."""
     if len(devices) > 1:
         done = detect_in_pool(make, devices, longest_first(scenes, index))
     else:
@@ -177,34 +173,7 @@ def _detect(
         *Progress.get_default_columns(), console=Console(stderr=True), transient=True, disable=not progress
     ) as bar:
         task = bar.add_task("Detecting", total=sum(len(index.scene_frames(scene)) for scene in scenes))
-        for scene, results in done:
-            found[scene] = results
+        for scene, of_scene in done:
+            found[scene] = of_scene
             bar.advance(task, len(index.scene_frames(scene)))
     return found
-
-
-def _scenes(index: NuScenesIndex, version: str, split: str, limit: int | None) -> list[int]:
-    scenes = index.split_scenes(split)[:limit]
-    if not scenes:
-        raise DataError(f"{index.root} ({version}): the split {split!r} has no scene")
-    return scenes
-
-
-def _score(
-    results: Results,
-    index: NuScenesIndex,
-    version: str,
-    split: str,
-    scenes: Sequence[int],
-    out: Path,
-    use_memory: bool,
-    seconds: float,
-) -> Evaluation:
-    """Write the submission, score it, and write the score."""
-    submission = out / SUBMISSION_FILE
-    write_submission(submission, results)
-    score = score_submission(submission, index.root, version, [index.scene_name(scene) for scene in scenes])
-    evaluation = Evaluation(score, use_memory, split, len(results), seconds)
-    with replacing(out / METRICS_FILE) as temporary:
-        temporary.write_text(json.dumps(evaluation.to_json(), indent=2) + "\n")
-    return evaluation

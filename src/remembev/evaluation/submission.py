@@ -6,16 +6,20 @@ The devkit's conventions (w, l, h; quaternions w, x, y, z; global frame) begin h
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from remembev.data.tables import DETECTION_NAMES
+from remembev.evaluation.detecting import Records
 from remembev.files import replacing
 from remembev.geometry import transform_points
 from remembev.models import Detections
+from remembev.streaming import read_record
 
 Results = dict[str, list[dict[str, Any]]]
 """Boxes of a submission by sample token, as nuScenes' JSON has them."""
@@ -74,6 +78,17 @@ def submission_boxes(
         }
         for row, name in enumerate(names)
     ]
+
+
+def as_submission(scenes: Iterable[Records], *, remembered: bool) -> Results:
+    """What was found on scenes as the boxes of a submission: with the remembered ones or without."""
+    results = {}
+    for record in chain.from_iterable(scenes):
+        found, token = read_record(record, DETECTION_NAMES), record["sample_token"]
+        pose = torch.tensor(record["global_from_lidar"], dtype=torch.float64)
+        handed_in = found if remembered else found[found.observed]
+        results[token] = submission_boxes(handed_in, DETECTION_NAMES, pose, token)
+    return results
 
 
 def write_submission(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

@@ -8,7 +8,7 @@ one without end.
 from remembev.streaming.detector import StreamingDetector
 from remembev.streaming.endless import Comparison, StreamCurve, measure_stream
 from remembev.streaming.engine import DTYPES, Engine, ModelEngine, Seen
-from remembev.streaming.scene import Detector, continue_scene, frame_record, read_record, stream_scene
+from remembev.streaming.scene import Detector, continue_scene, frame_record, read_record, stream_recent, stream_scene
 from remembev.streaming.state import Moment, StreamState
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "frame_record",
     "measure_stream",
     "read_record",
+    "stream_recent",
     "stream_scene",
 ]

@@ -43,6 +43,21 @@ def stream_scene(
         yield frame, detector.step(frame.points, frame.global_from_lidar, frame.timestamp, token)
 
 
+def stream_recent(
+    detector: Detector, index: NuScenesIndex, scene: int, seconds: float
+) -> Iterator[tuple[Frame, Detections]]:
+    """The key frames of a scene, without points, each with what a memory of the last ``seconds`` finds on it.
+
+    At every key frame the memory starts empty and goes through the clouds of these seconds, one after the other.
+    """
+    cfg, token = detector.cfg, index.scene_token(scene)
+    for number in index.scene_frames(scene):
+        detector.reset(token)
+        for sweep in index.load_recent(number, seconds, cfg.DATA_CONFIG.NUM_SWEEPS):
+            detections = detector.step(sweep.points, sweep.global_from_lidar, sweep.timestamp, token)
+        yield index.load_annotations(number, cfg.CLASS_NAMES), detections
+
+
 def continue_scene(detector: StreamingDetector, index: NuScenesIndex, scene: int) -> Iterator[tuple[Frame, Detections]]:
     """The same from the detector's latest frame of the scene on, with what it remembers (``load_state``).
 

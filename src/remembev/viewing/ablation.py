@@ -39,8 +39,8 @@ METRICS = (
     Metric("auc_hidden", "AUC hidden", 4, "the same for objects without a point now, seen in the last 4 s"),
     Metric("auc_unseen", "AUC unseen", 4, "the same for objects that never had a point yet: a control"),
     Metric("occupancy_ap", "occupancy AP", 4, "average precision of the occupancy: cells of any object against free"),
-    Metric("hidden_recall", "hidden recall", 4, "share of hidden objects with a box of their class within 2 m, at most "
-           "5 false boxes a frame"),
+    Metric("permanence", "permanence", 4, "share of objects without a point now, seen in the last 4 s, that a box "
+           "finds, at most 5 false boxes a frame"),
     Metric("memory_parameters", "parameters", 0, "weights of the memory", compared=False),
     Metric("step_ms", "ms a step", 1, "median CPU time of a streaming step", compared=False),
 )  # fmt: skip

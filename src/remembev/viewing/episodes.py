@@ -19,7 +19,7 @@ from torch import Tensor
 from remembev.data import Frame, NuScenesIndex
 from remembev.data.frame import centred_within
 from remembev.errors import DataError
-from remembev.evaluation.occupancy import NEAR, score_allowing
+from remembev.evaluation.matching import NEAR, score_allowing
 from remembev.models import Detections
 from remembev.streaming import read_record
 
