@@ -216,6 +216,8 @@ class OccupancyLossConfig(Section):
     WEIGHT: NonNegative = 1.0
     POSITIVE_WEIGHT: Positive = 1.0
     """Weight of occupied cells in the cross entropy: over 1, a gate in doubt stays open."""
+    DILATE: Annotated[int, Field(ge=0)] = 0
+    """Cells by which objects are widened: a head looks at the cells around an object too, which the gate should leave."""
     DICE: NonNegative = 1.0
     """Weight of dice beside the cross entropy."""
     BOOTSTRAP_TOP: Share = 0.15

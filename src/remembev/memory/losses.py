@@ -32,10 +32,15 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return (1 - (2 * shared + 1) / (probability.sum(dim=1) + target.sum(dim=1) + 1)).mean()
 
 
+def dilated(masks: Tensor, cells: int) -> Tensor:
+    """Masks [B, 1, H, W] with everything in them widened by so many cells, corners included."""
+    return F.max_pool2d(masks, 2 * cells + 1, stride=1, padding=cells)
+
+
 def occupancy_loss(occ_logits: Tensor, scene_masks: Tensor, cfg: OccupancyLossConfig, progress: float) -> Tensor:
     """Weighted loss [] of occupancy logits [B, 1, H_m, W_m] against true masks of the same shape."""
     with torch.autocast(occ_logits.device.type, enabled=False):
-        logits, target = occ_logits.float(), scene_masks.float()
+        logits, target = occ_logits.float(), dilated(scene_masks.float(), cfg.DILATE)
         cross_entropy = bootstrapped_cross_entropy(
             logits, target, ramp(progress, 1.0, cfg.BOOTSTRAP_TOP, cfg.BOOTSTRAP_WARMUP), cfg.POSITIVE_WEIGHT
         )
