@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.conftest import SMALL
 
-from remembev.ablation import DETECTOR, REFERENCE, VARIANTS, Variant, run_ablation, training
+from remembev.ablation import REFERENCE, START, VARIANTS, Variant, run_ablation, trainings_of
 from remembev.cli import main
 from remembev.config import Config, config_to_yaml, load_config
 from remembev.errors import UserError
@@ -22,7 +22,13 @@ from remembev.viewing.ablation import Ablation, as_json, as_markdown, write_abla
 
 pytest.importorskip("nuscenes")
 BY_NAME = {variant.name: variant for variant in VARIANTS}
-QUICK = [*SMALL, "OPTIMIZATION.NUM_EPOCHS=1", "OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.VAL_CLIPS=1"]
+QUICK = [
+    *SMALL,
+    "OPTIMIZATION.START={EPOCHS: 1, LR: 0.003}",
+    "OPTIMIZATION.NUM_EPOCHS=1",
+    "OPTIMIZATION.BATCHES_PER_EPOCH=1",
+    "OPTIMIZATION.VAL_CLIPS=1",
+]
 
 
 # ------------------------------------------------------------------------------------------------------------ variants
@@ -75,11 +81,13 @@ def test_variants_of_a_seed_see_the_same_clips_though_one_draws_more_itself(
 
 @pytest.fixture(scope="module")
 def folder(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs of one seed: the detector and ``none`` are done, ``gate`` was stopped, ``conv_gru`` can't be written."""
+    """The runs of one seed: the start and ``none`` are done, ``gate`` was stopped, ``conv_gru`` can't be written."""
     out, cfg = tmp_path_factory.mktemp("ablation"), load_config("tiny", QUICK)
-    for name in (DETECTOR, "none"):
-        training(0, name, BY_NAME["none"].of(cfg), sim_root, out).work()
-    stopped = training(0, "gate", cfg, sim_root, out).run
+    variants = {name: BY_NAME[name].of(cfg) for name in ("none", "gate")}
+    start, none, gate = trainings_of(0, cfg, variants, sim_root, out)
+    start.work()
+    none.work()
+    stopped = gate.run
     stopped.out.mkdir(parents=True)
     stopped.config.write_text(config_to_yaml(cfg))
     (out / "seed-0" / "conv_gru").write_text("a file where a folder should be")
@@ -90,7 +98,7 @@ def folder(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_missing_is_done_and_what_fails_is_named_and_stops_nothing_else(
     folder: Path, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    done = {path: path.stat().st_mtime_ns for name in (DETECTOR, "none") for path in folder.glob(f"seed-0/{name}/**/*")}
+    done = {path: path.stat().st_mtime_ns for name in (START, "none") for path in folder.glob(f"seed-0/{name}/**/*")}
     changes = [part for change in QUICK for part in ("--set", change)]
     arguments = ["ablate", "tiny", "--data", str(sim_root), "--out", str(folder), "--seeds", "1", *changes]
     monkeypatch.setattr("sys.argv", ["remembev", *arguments, "--only", "gate,none,conv_gru", "--workers", "2"])
@@ -116,7 +124,7 @@ def test_what_is_missing_is_done_and_what_fails_is_named_and_stops_nothing_else(
     }
     assert (folder / "ablation.png").read_bytes().startswith(b"\x89PNG")
 
-    start = load_checkpoint(folder / "seed-0" / DETECTOR / "model.safetensors").state_dict()
+    start = load_checkpoint(folder / "seed-0" / START / "model.safetensors").state_dict()
     gate = load_checkpoint(folder / "seed-0" / "gate" / "initial.safetensors").state_dict()
     assert all(torch.equal(gate[name], weight) for name, weight in start.items())
 

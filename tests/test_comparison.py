@@ -14,14 +14,19 @@ import torch
 from tests.conftest import SMALL
 
 from remembev.cli import main
-from remembev.comparison import Comparison, Peer, load_peers, run_comparison, start_name
-from remembev.config import config_from_yaml, config_to_yaml, load_config
+from remembev.comparison import Comparison, load_peers, run_comparison, start_name
+from remembev.config import config_to_yaml, load_config
 from remembev.errors import DataError, UserError
 from remembev.models import load_checkpoint
 from remembev.standings import FLICKER, SCORES, Standings
-from remembev.training import ClipModule
+from remembev.training import ClipModule, start_of
 
-QUICK = [*SMALL, "OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.VAL_CLIPS=1"]
+QUICK = [
+    *SMALL,
+    "OPTIMIZATION.START={EPOCHS: 1, LR: 0.003}",
+    "OPTIMIZATION.BATCHES_PER_EPOCH=1",
+    "OPTIMIZATION.VAL_CLIPS=1",
+]
 MAP, NDS = SCORES[:2]
 
 
@@ -31,25 +36,27 @@ MAP, NDS = SCORES[:2]
 @pytest.mark.parametrize("family", ["small", "nuscenes"])
 def test_a_start_is_the_peer_without_a_memory_on_as_many_frames_a_step(family: str) -> None:
     for peer in load_peers([f"{family}_{name}" for name in ("single", "sweeps", "conv_gru", "gate", "read")]):
-        start = peer.start(None)
+        start = start_of(peer.cfg)
+        assert start is not None
         frames = peer.cfg.DATA_CONFIG.SEQ_LEN * peer.cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU
         assert start.DATA_CONFIG.SEQ_LEN * start.OPTIMIZATION.BATCH_SIZE_PER_GPU == frames
         assert start.DATA_CONFIG.SEQ_LEN == 1
         assert start.MODEL.MEMORY.FUSION == "none"
-        assert start.OPTIMIZATION.NUM_EPOCHS == peer.cfg.OPTIMIZATION.NUM_EPOCHS
-        assert peer.start(7).OPTIMIZATION.NUM_EPOCHS == 7
-        assert config_from_yaml(config_to_yaml(start), name="start") == start
+        assert peer.cfg.OPTIMIZATION.START is not None
+        assert start.OPTIMIZATION.NUM_EPOCHS == peer.cfg.OPTIMIZATION.START.EPOCHS
+        assert start.OPTIMIZATION.LR == peer.cfg.OPTIMIZATION.START.LR
+        assert start_of(start) is None
 
 
 def test_peers_share_a_start_unless_their_detectors_or_their_points_differ() -> None:
-    names = {peer.name: start_name(peer.start(None)) for peer in load_peers(
+    names = {peer.name: start_name(start_of(peer.cfg)) for peer in load_peers(
         ["small_single", "small_conv_gru", "small_gate", "small_read", "small_sweeps"])}  # fmt: skip
     assert len({names[f"small_{name}"] for name in ("single", "conv_gru", "gate", "read")}) == 1
     assert names["small_sweeps"] != names["small_single"]
-    seen = Peer("seen", load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=4 s"]))
-    assert start_name(seen.start(None)) == names["small_gate"]
-    wider = Peer("wider", load_config("small_single", ["MODEL.VFE.NUM_FILTERS=[24]"]))
-    assert start_name(wider.start(None)) not in names.values()
+    seen = load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=4 s"])
+    assert start_name(start_of(seen)) == names["small_gate"]
+    wider = load_config("small_single", ["MODEL.VFE.NUM_FILTERS=[24]"])
+    assert start_name(start_of(wider)) not in names.values()
 
 
 def test_peers_have_names_of_their_own_and_see_the_same_clips_for_as_many_steps(tmp_path: Path) -> None:

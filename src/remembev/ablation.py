@@ -1,8 +1,8 @@
 """``remembev ablate``: what each part of the memory brings, over several seeds, as a run that can be stopped at will.
 
-For every seed one single-frame detector is trained; every variant goes on from its weights, with the same clips in the
-same order, so that variants of one seed are compared in pairs. The report is made of the results, and made again after
-each.
+For every seed the start of the configuration is trained once, and every variant goes on from its weights, with the same
+clips in the same order, so that variants of one seed are compared in pairs. The report is made of the results, and made
+again after each.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -30,10 +30,10 @@ from remembev.evaluation.sight import HIDDEN_SECONDS, sightings
 from remembev.jobs import Training, check_runs, run_jobs
 from remembev.models import Detections, load_checkpoint
 from remembev.streaming import StreamingDetector
-from remembev.training import TrainingRun
+from remembev.training import TrainingRun, describe_training, start_of
 from remembev.viewing.ablation import Ablation, write_ablation
 
-DETECTOR = "detector"
+START = "start"
 """Name of the training that all variants of a seed go on from."""
 REFERENCE = "gate"
 """Name of the variant that the others are compared with."""
@@ -91,11 +91,20 @@ VARIANTS = (
 )
 
 
-def training(seed: int, name: str, cfg: Config, data: Path, out: Path) -> Training:
-    """The training of a variant, or of the detector that all variants of a seed go on from."""
-    if name == DETECTOR:
-        return Training(seed, name, cfg, data, out)
-    return Training(seed, name, cfg, data, out, start=DETECTOR, measure=_measure)
+def trainings_of(seed: int, cfg: Config, variants: Mapping[str, Config], data: Path, out: Path) -> list[Training]:
+    """The trainings of a seed: the start of the configuration, if it has one, and variants that go on from it."""
+    start = _start(cfg)
+    go_on_from = next(iter(start), None)
+    return [
+        *(Training(seed, name, one, data, out) for name, one in start.items()),
+        *(Training(seed, name, one, data, out, go_on_from, _measure) for name, one in variants.items()),
+    ]
+
+
+def _start(cfg: Config) -> dict[str, Config]:
+    """The start of a configuration by its name, if it has one."""
+    start = start_of(cfg)
+    return {} if start is None else {START: start}
 
 
 def _measure(trained: Training) -> dict[str, float | None]:
@@ -178,10 +187,10 @@ def run_ablation(
         known = ", ".join(variant.name for variant in VARIANTS)
         raise UserError(f"no variant {', '.join(sorted(unknown))}; there are {known}")
     index = NuScenesIndex.open(data, cfg.DATA_CONFIG.VERSION)
-    configs = {DETECTOR: VARIANTS[0].of(cfg), **{variant.name: variant.of(cfg) for variant in VARIANTS}}
-    check_runs(out, configs)
-    names = [DETECTOR, *(variant.name for variant in VARIANTS if not only or variant.name in only)]
-    jobs = [training(seed, name, configs[name], data, out) for seed in range(seeds) for name in names]
+    configs = {variant.name: variant.of(cfg) for variant in VARIANTS}
+    check_runs(out, {**_start(cfg), **configs})
+    chosen = {name: one for name, one in configs.items() if not only or name in only}
+    jobs = [job for seed in range(seeds) for job in trainings_of(seed, cfg, chosen, data, out)]
     settings = {"configuration": " ".join([name, *overrides]), **_settings(cfg, data, index)}
     console = console or Console()
 
@@ -220,15 +229,13 @@ def _ablation(cfg: Config, out: Path, title: str, settings: dict[str, str]) -> A
 
 
 def _settings(cfg: Config, data: Path, index: NuScenesIndex) -> dict[str, str]:
-    plan, parts = cfg.OPTIMIZATION, cfg.DATA_CONFIG
-    split = parts.DATA_SPLIT
+    parts, split = cfg.DATA_CONFIG, cfg.DATA_CONFIG.DATA_SPLIT
     frames = {
         name: f"{len(scenes)} scenes, {sum(len(index.scene_frames(scene)) for scene in scenes)} key frames"
         for name, scenes in ((name, index.split_scenes(name)) for name in (split.train, split.test))
     }
     return {
-        "training": f"twice {plan.NUM_EPOCHS} epochs of {plan.BATCHES_PER_EPOCH or 'all'} batches of "
-        f"{plan.BATCH_SIZE_PER_GPU} clips of {parts.SEQ_LEN} frames: as single frames, then as the variant",
+        "training": describe_training(cfg),
         "data": f"{data} ({parts.VERSION}); {split.train}: {frames[split.train]}; {split.test}: {frames[split.test]}",
         "machine": f"{os.cpu_count()} cores, torch {torch.__version__}, one thread a run",
     }

@@ -1,8 +1,8 @@
 """``remembev compare``: peers trained in the same way on the same data, scored alike, over several seeds.
 
-Every peer is trained in two phases: its own detector without a memory, on single frames (the start), and from there
-the peer as it is. Peers whose starts are the same share one a seed. What a stopped comparison has done is not done
-again; times are measured at the end, when nothing else of it runs.
+Every peer is trained as ``remembev train`` does: its own detector without a memory, on single frames (the start), and
+from there the peer as it is. Peers whose starts are the same share one a seed. What a stopped comparison has done is
+not done again; times are measured at the end, when nothing else of it runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from remembev.config import Config, config_from_yaml, config_to_yaml, load_config
+from remembev.config import Config, load_config
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError, UserError
 from remembev.evaluation import evaluate_checkpoint
@@ -33,6 +33,7 @@ from remembev.ops import StageTimer
 from remembev.seeds import read_result, write_result
 from remembev.standings import COMPARISON_FILE, Standings
 from remembev.streaming import StreamingDetector
+from remembev.training import describe_training, start_of
 from remembev.viewing.comparison import write_comparison
 
 SAME = (
@@ -44,6 +45,7 @@ SAME = (
     "DATA_CONFIG.STRIDE",
     "DATA_CONFIG.BALANCED_RESAMPLING",
     "DATA_CONFIG.DATA_AUGMENTOR",
+    "OPTIMIZATION.START",
     "OPTIMIZATION.BATCH_SIZE_PER_GPU",
     "OPTIMIZATION.NUM_EPOCHS",
     "OPTIMIZATION.BATCHES_PER_EPOCH",
@@ -57,30 +59,6 @@ class Peer:
 
     name: str
     cfg: Config
-
-    def start(self, epochs: int | None) -> Config:
-        """What its start is trained with: its detector without a memory, on as many frames a step, each by itself.
-
-        epochs  length of the start, its own if not given
-
-        What only a memory, a clip or a history has to do with is as it is by default, so that the starts of peers that
-        differ in nothing else are the same.
-        """
-        parts, plan = self.cfg.DATA_CONFIG, self.cfg.OPTIMIZATION
-        changes = {
-            "DATA_CONFIG.SEQ_LEN": 1,
-            "DATA_CONFIG.STRIDE": 1,
-            "DATA_CONFIG.ALIGNMENT": "implicit",
-            "DATA_CONFIG.AGENT_SLOTS": 1,
-            "MODEL.MEMORY": "{FUSION: none, STRIDE: 1}",
-            "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": "null",
-            "OPTIMIZATION.BATCH_SIZE_PER_GPU": parts.SEQ_LEN * plan.BATCH_SIZE_PER_GPU,
-            "OPTIMIZATION.NUM_EPOCHS": epochs or plan.NUM_EPOCHS,
-            "OPTIMIZATION.CHUNK": "null",
-            "OPTIMIZATION.CHECKPOINT": "false",
-        }
-        overrides = [f"{key}={value}" for key, value in changes.items()]
-        return config_from_yaml(config_to_yaml(self.cfg), name=f"start of {self.name}", overrides=overrides)
 
 
 def load_peers(sources: Sequence[str | Path], overrides: Sequence[str] = ()) -> list[Peer]:
@@ -110,8 +88,7 @@ def start_name(start: Config) -> str:
 class Comparison:
     """What is compared, on what, and where it is kept.
 
-    start_epochs  length of the starts, in epochs; as many as a peer's own if not given
-    split         what is scored on
+    split  what is scored on
     """
 
     peers: tuple[Peer, ...]
@@ -119,12 +96,12 @@ class Comparison:
     out: Path
     seeds: int
     split: str
-    start_epochs: int | None = None
 
     @cached_property
     def starts(self) -> dict[str, Config]:
-        """What the start of each peer is trained with, by the peer's name."""
-        return {peer.name: peer.start(self.start_epochs) for peer in self.peers}
+        """What the start of each peer is trained with, by the peer's name; those that have none are left out."""
+        starts = {peer.name: start_of(peer.cfg) for peer in self.peers}
+        return {name: start for name, start in starts.items() if start is not None}
 
     @property
     def asked(self) -> dict[str, str]:
@@ -139,7 +116,7 @@ class Comparison:
         for seed in range(self.seeds):
             jobs += [Training(seed, name, cfg, self.data, self.out) for name, cfg in starts.items()]
             for peer in self.peers:
-                start = names[peer.name]
+                start = names.get(peer.name)
                 jobs.append(Training(seed, peer.name, peer.cfg, self.data, self.out, start, score_peer, self.asked))
         return jobs
 
@@ -169,14 +146,12 @@ def run_comparison(
     *,
     overrides: Sequence[str] = (),
     seeds: int = 3,
-    start_epochs: int | None = None,
     split: str | None = None,
     workers: int = 2,
     console: Console | None = None,
 ) -> list[Training | Timing]:
     """Train, score and time every peer for every seed, as far as ``out`` does not hold it, and report after each.
 
-    start_epochs  length of the starts, in epochs; as many as a peer's own if not given
     split         to score on; the configurations' test split if not given
     workers       trainings at a time, in processes of one thread each
     returns       the jobs that failed or could not start; their logs say why
@@ -186,7 +161,7 @@ def run_comparison(
     """
     peers = load_peers(sources, overrides)
     split = split or peers[0].cfg.DATA_CONFIG.DATA_SPLIT.test
-    comparison = Comparison(tuple(peers), data, out, seeds, split, start_epochs)
+    comparison = Comparison(tuple(peers), data, out, seeds, split)
     index = _open_data(data, peers, split)
     check_runs(out, {peer.name: peer.cfg for peer in peers})
     _write_comparison(out, {**comparison.to_json(), "settings": _settings(comparison, index, overrides)})
@@ -331,18 +306,14 @@ def _report(out: Path, console: Console) -> None:
 def _settings(comparison: Comparison, index: NuScenesIndex, overrides: Sequence[str]) -> dict[str, str]:
     """How the peers are trained and scored, a line each, for the report."""
     first = comparison.peers[0]
-    start = comparison.starts[first.name].OPTIMIZATION
-    plan, parts = first.cfg.OPTIMIZATION, first.cfg.DATA_CONFIG
-    batches = plan.BATCHES_PER_EPOCH or "all"
+    parts = first.cfg.DATA_CONFIG
 
     def size(name: str) -> str:
         scenes = index.split_scenes(name)
         return f"{name}: {len(scenes)} scenes, {sum(len(index.scene_frames(scene)) for scene in scenes)} key frames"
 
     return {
-        "start": f"{start.NUM_EPOCHS} epochs; batches an epoch: {batches}, of {start.BATCH_SIZE_PER_GPU} single frames",
-        "then": f"{plan.NUM_EPOCHS} epochs; batches an epoch: {batches}, of {plan.BATCH_SIZE_PER_GPU} × "
-        f"{parts.SEQ_LEN} frames",
+        "training": describe_training(first.cfg),
         "data": f"{index.root} ({parts.VERSION}); {size(parts.DATA_SPLIT.train)}; scored on {size(comparison.split)}",
         "changed": ", ".join(overrides) or "nothing",
         "machine": f"{os.cpu_count()} cores, torch {torch.__version__}, one thread a training",

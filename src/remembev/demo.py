@@ -68,7 +68,9 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
         with stages.run("train"):
             train(cfg, data, run.out, resume=True)
     scores = {
-        "untrained": _score(stages, "score the untrained model", run.initial_weights, data, out / "eval-untrained"),
+        "untrained": _score(
+            stages, "score the untrained model", run.start.initial_weights, data, out / "eval-untrained"
+        ),
         "memory": _score(stages, "score with memory", run.weights, data, out / "eval-memory"),
         "no memory": _score(
             stages, "score without memory", run.weights, data, out / "eval-no-memory", use_memory=False

@@ -96,9 +96,10 @@ def test_what_is_written_of_a_configuration_stands_without_its_base(name: str) -
 # --------------------------------------------------------------------------------------------------------------- peers
 
 FAMILIES = ["small", "nuscenes", "benchmark"]
+SEEN_WITHIN = "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN"
 PEERS = {
-    "single": {"DATA_CONFIG.NUM_SWEEPS": 0, "MODEL.MEMORY.FUSION": "none"},
-    "sweeps": {"DATA_CONFIG.NUM_SWEEPS": 9, "MODEL.MEMORY.FUSION": "none"},
+    "single": {"DATA_CONFIG.NUM_SWEEPS": 0, "MODEL.MEMORY.FUSION": "none", SEEN_WITHIN: "null"},
+    "sweeps": {"DATA_CONFIG.NUM_SWEEPS": 9, "MODEL.MEMORY.FUSION": "none", SEEN_WITHIN: "0.5 s"},
     "gate": {"MODEL.MEMORY.FUSION": "gate"},
     "read": {"MODEL.MEMORY.FUSION": "gate_and_read"},
 }

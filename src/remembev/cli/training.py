@@ -86,10 +86,6 @@ def compare(
     data: DataRoot,
     out: Annotated[Path, typer.Option(help="Folder of the runs and the report; what it holds is not done again.")],
     seeds: Annotated[int, typer.Option(help="Trainings of each configuration.", min=1)] = 3,
-    start_epochs: Annotated[
-        int | None,
-        typer.Option(help="Epochs of the start, on single frames; as many as after it if not given.", min=1),
-    ] = None,
     split: Annotated[str | None, typer.Option(help="Split to score on; the configurations' if not given.")] = None,
     workers: Annotated[int, typer.Option(help="Trainings at a time, one thread each.", min=1)] = 2,
     overrides: Overrides = None,
@@ -103,7 +99,6 @@ def compare(
         out,
         overrides=overrides or (),
         seeds=seeds,
-        start_epochs=start_epochs,
         split=split,
         workers=workers,
         console=console,

@@ -217,7 +217,7 @@ class OccupancyLossConfig(Section):
     POSITIVE_WEIGHT: Positive = 1.0
     """Weight of occupied cells in the cross entropy: over 1, a gate in doubt stays open."""
     DILATE: Annotated[int, Field(ge=0)] = 0
-    """Cells by which objects are widened: a head looks at the cells around an object too, which the gate should leave."""
+    """Cells by which objects are widened: a head looks at the cells around an object too."""
     DICE: NonNegative = 1.0
     """Weight of dice beside the cross entropy."""
     BOOTSTRAP_TOP: Share = 0.15
@@ -484,9 +484,19 @@ class ModelConfig(Section):
 # ------------------------------------------------------------------------------------------------------------ training
 
 
+class StartConfig(Section):
+    """Training before the training: the detector without its memory, on single frames, each from another place."""
+
+    EPOCHS: Count
+    LR: Positive
+    """Peak of its learning rate; the rest of the plan is that of the training."""
+
+
 class OptimizationConfig(Section):
     """Training: AdamW with decoupled weight decay and one cycle of learning rate and momentum."""
 
+    START: StartConfig | None = None
+    """What a training starts from, if it isn't told what: ``null`` is fresh weights."""
     BATCH_SIZE_PER_GPU: Count = 1
     NUM_EPOCHS: Count = 20
     BATCHES_PER_EPOCH: Count | None = None

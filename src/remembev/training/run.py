@@ -23,6 +23,7 @@ from remembev.processes import launched
 from remembev.training.averaging import AveragedWeights
 from remembev.training.module import ClipModule
 from remembev.training.resuming import AtomicCheckpoints, Progress, SaveProgress, SeedSteps, restore_curves
+from remembev.training.start import start_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,11 @@ class TrainingRun:
     def initial_weights(self) -> Path:
         """The weights before the first step."""
         return self.out / "initial.safetensors"
+
+    @property
+    def start(self) -> TrainingRun:
+        """The run that it starts from, if its configuration has one."""
+        return TrainingRun(self.out / "start")
 
     @property
     def finished(self) -> bool:
@@ -108,7 +114,8 @@ def train(
 
     resume    go on where ``out`` was stopped, if it holds a run: to the last bit as if it hadn't been, on a CPU
     devices   processes, on as many GPUs if there are any; under torchrun the processes are torchrun's
-    init      a checkpoint to start from: its weights where the model has them by name, fresh ones elsewhere
+    init      a checkpoint to start from: its weights where the model has them by name, fresh ones elsewhere; without
+              one, ``OPTIMIZATION.START`` is trained first, in a folder in ``out``
 
     Raises UserError if ``out`` holds a run and ``resume`` isn't set, or holds one that was begun differently.
     """
@@ -116,6 +123,9 @@ def train(
     begun = _begun(run, cfg, seed, resume)
     if run.finished:
         return run
+    start = start_of(cfg)
+    if init is None and start is not None:
+        init = train(start, data, run.start.out, resume=resume, seed=seed, devices=devices, workers=workers).weights
     quieten_lightning()
     L.seed_everything(seed, verbose=False)
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
@@ -141,6 +151,7 @@ def train(
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         (out / "finished").touch()
+    trainer.strategy.barrier()  # what the first process wrote last, others may be about to read
     return run
 
 

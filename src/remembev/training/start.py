@@ -1,0 +1,47 @@
+"""The start of a training: its detector without a memory, on single frames.
+
+A memory is learnt on clips, whose frames are much alike and normalised one by one; a detector learns far faster from
+frames that have nothing to do with each other.
+"""
+
+from __future__ import annotations
+
+from remembev.config import Config, config_from_yaml, config_to_yaml
+
+
+def start_of(cfg: Config) -> Config | None:
+    """What the start of a configuration is trained with; None if it has none (``OPTIMIZATION.START``).
+
+    A step sees as many frames as one of the training. What only a memory, a clip or a history has to do with is as it
+    is by default, so that the starts of configurations that differ in nothing else are the same.
+    """
+    plan = cfg.OPTIMIZATION
+    if plan.START is None:
+        return None
+    changes = {
+        "DATA_CONFIG.SEQ_LEN": 1,
+        "DATA_CONFIG.STRIDE": 1,
+        "DATA_CONFIG.ALIGNMENT": "implicit",
+        "DATA_CONFIG.AGENT_SLOTS": 1,
+        "MODEL.MEMORY": "{FUSION: none, STRIDE: 1}",
+        "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": "null",
+        "OPTIMIZATION.START": "null",
+        "OPTIMIZATION.BATCH_SIZE_PER_GPU": cfg.DATA_CONFIG.SEQ_LEN * plan.BATCH_SIZE_PER_GPU,
+        "OPTIMIZATION.NUM_EPOCHS": plan.START.EPOCHS,
+        "OPTIMIZATION.LR": plan.START.LR,
+        "OPTIMIZATION.CHUNK": "null",
+        "OPTIMIZATION.CHECKPOINT": "false",
+    }
+    overrides = [f"{key}={value}" for key, value in changes.items()]
+    return config_from_yaml(config_to_yaml(cfg), name="its start", overrides=overrides)
+
+
+def describe_training(cfg: Config) -> str:
+    """How long a configuration is trained, in words."""
+    plan, frames = cfg.OPTIMIZATION, cfg.DATA_CONFIG.SEQ_LEN
+    batches = plan.BATCHES_PER_EPOCH or "all"
+    clips = f"{plan.NUM_EPOCHS} epochs of {batches} batches of {plan.BATCH_SIZE_PER_GPU} clips of {frames} frames"
+    if plan.START is None:
+        return clips
+    single = f"{plan.START.EPOCHS} epochs of {batches} batches of {plan.BATCH_SIZE_PER_GPU * frames} single frames"
+    return f"{single}, without a memory; then {clips}"
