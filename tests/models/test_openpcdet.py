@@ -362,6 +362,7 @@ def made_up_batch() -> dict[str, Tensor]:
         "gt_seconds_unseen": torch.zeros(2, 23),
     }
     batch["gt_num_points"][:, 4] = 0
+    batch["gt_seconds_unseen"][:, 4] = torch.inf
     return batch
 
 

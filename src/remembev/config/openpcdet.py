@@ -395,12 +395,15 @@ def _translated(file: _File) -> dict[str, Any]:
     tree = shipped.model_dump(mode="json")
     tree["CLASS_NAMES"] = list(file.CLASS_NAMES)
     tree["DATA_CONFIG"].update(_data(file))
+    seen_within = shipped.MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN
     tree["MODEL"].update(_model(file))
+    tree["MODEL"]["DENSE_HEAD"]["TARGET_ASSIGNER_CONFIG"]["SEEN_WITHIN"] = seen_within
     tree["MODEL"]["MEMORY"]["GATE_BIAS"] = IDENTITY_GATE_BIAS
     tree["MODEL"]["MEMORY"]["OCC_LOSS"]["WEIGHT"] = GENTLE_OCC_WEIGHT
     theirs = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
     clips = max(1, round(file.OPTIMIZATION.BATCH_SIZE_PER_GPU / shipped.DATA_CONFIG.SEQ_LEN))
-    tree["OPTIMIZATION"].update(theirs, BATCH_SIZE_PER_GPU=clips)
+    start = {"EPOCHS": theirs["NUM_EPOCHS"], "LR": theirs["LR"]}
+    tree["OPTIMIZATION"].update(theirs, START=start, BATCH_SIZE_PER_GPU=clips)
     return tree
 
 
