@@ -139,6 +139,7 @@ def test_a_stopped_comparison_goes_on_and_does_nothing_twice(
     assert table["starts"] == {"single": start.name, "gate": start.name}
     assert table["differences"] == {"gate": ["MODEL.MEMORY.FUSION=gate"]}
     score = json.loads((gate.run.out / "eval" / "metrics.json").read_text())
+    assert score["tracks"]["half_second"]["nds"] >= 0
     assert f"{score['mean_ap']:.3f}" in (out / "compare.md").read_text()
     assert "</html>" in (out / "report.html").read_text()
     assert "differences to single" in capfd.readouterr().out

@@ -25,7 +25,7 @@ from rich.console import Console
 from remembev.config import Config, load_config
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError, UserError
-from remembev.evaluation import evaluate_checkpoint
+from remembev.evaluation import TRACKS, evaluate_checkpoint
 from remembev.files import replacing
 from remembev.jobs import Training, check_runs, run_jobs
 from remembev.models import load_checkpoint
@@ -178,11 +178,12 @@ def run_comparison(
 
 
 def score_peer(trained: Training) -> dict[str, Any]:
-    """Leave what ``remembev eval`` leaves in ``eval`` of a run's folder; returns how many weights the model has."""
+    """Leave what ``remembev eval --track both`` leaves in ``eval`` of a run; returns how many weights the model has."""
     weights = trained.run.weights
     device = "cuda" if torch.cuda.is_available() else "cpu"
     split = trained.asked["split"]
-    evaluate_checkpoint(weights, trained.data, trained.run.out / "eval", split=split, device=device, progress=False)
+    out = trained.run.out / "eval"
+    evaluate_checkpoint(weights, trained.data, out, split=split, tracks=TRACKS, device=device, progress=False)
     return {"parameters": sum(weight.numel() for weight in load_checkpoint(weights).parameters())}
 
 

@@ -56,6 +56,11 @@ FLICKER = Measure(
     ("eval", "flicker", "lost_per_track"),
     better="lower",
 )
+FOUND = Measure(
+    "found share",
+    "share of a tracked object's frames in which it is found: who finds nothing never flickers",
+    ("eval", "flicker", "found_share"),
+)
 COSTS = (
     Measure("parameters", "weights of the whole model", ("result", "parameters"), None, digits=0),
     Measure("ms a frame", "median time of a frame of one scene, one thread", ("result", "step_ms"), None, digits=1),
@@ -102,7 +107,7 @@ class Standings:
     @cached_property
     def measures(self) -> list[Measure]:
         """What there is to compare: permanence at each of its windows, for one number of false boxes."""
-        return [*SCORES, *self._permanence(), FLICKER]
+        return [*SCORES, *self._permanence(), FLICKER, FOUND]
 
     def values(self, peer: str, measure: Measure) -> dict[int, float]:
         """What was measured of a peer, by seed."""
