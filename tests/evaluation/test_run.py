@@ -233,3 +233,22 @@ def test_a_checkpoint_is_evaluated_with_and_without_its_memory(
         assert evaluation.with_memory is use_memory
         assert evaluation.split == "val"
         assert 0.0 <= evaluation.score.mean_ap < 0.05
+
+
+def test_a_split_named_after_the_one_that_is_scored_is_measured_by_itself_too(
+    index: NuScenesIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = {"all": [0, 1, 2, 3], "all_far": [0, 3], "all_empty": [], "other": [1], "far": [0, 3]}
+    monkeypatch.setattr(NuScenesIndex, "splits", list(splits))
+    monkeypatch.setattr(NuScenesIndex, "split_scenes", lambda _, name: splits[name])
+    whole, alone = (
+        evaluate(Oracle(index), index, VERSION, split, tmp_path / split, progress=False) for split in ("all", "far")
+    )
+    assert list(whole.measures.sets) == ["all_far"]
+    far = whole.measures.sets["all_far"]
+    assert far.part.score.class_ap.items() <= alone.score.class_ap.items()
+    assert far.part.objects == sum(part.objects for part in alone.measures.visibility.values())
+    assert repr(far.permanence) == repr(alone.measures.permanence)
+    assert alone.measures.sets == {}
+    written = json.loads((tmp_path / "all" / "metrics.json").read_text())
+    assert written["sets"]["all_far"]["nds"] == far.part.score.nds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -95,10 +95,20 @@ def by_age(matches: OfficialMatches, scenes: Sequence[Sequence[str]], score: flo
     for first, last in AGES:
         samples = {token for scene in scenes for token in scene[first - 1 : last]}
         if samples:
-            there = np.array([token in samples for token, _ in matches.truth.objects], dtype=np.bool_)
+            there = _on(matches, samples)
             recall = float(found[there].mean()) if there.any() else math.nan
-            rows.append(AtAge(first, last, Part(matches.score(samples=samples), int(there.sum())), recall))
+            rows.append(AtAge(first, last, of_samples(matches, samples), recall))
     return rows
+
+
+def of_samples(matches: OfficialMatches, samples: Collection[str]) -> Part:
+    """The score of some samples by themselves."""
+    return Part(matches.score(samples=samples), int(_on(matches, samples).sum()))
+
+
+def _on(matches: OfficialMatches, samples: Collection[str]) -> NDArray[np.bool_]:
+    """Which objects are on some samples."""
+    return np.array([token in samples for token, _ in matches.truth.objects], dtype=np.bool_)
 
 
 def _part(matches: OfficialMatches, counted: NDArray[np.bool_]) -> Part:

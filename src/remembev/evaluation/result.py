@@ -11,7 +11,7 @@ from remembev.data.tables import DETECTION_NAMES
 from remembev.evaluation.detecting import TRACKS, Records
 from remembev.evaluation.matching import match_frame, score_at
 from remembev.evaluation.official import OfficialMatches
-from remembev.evaluation.parts import AtAge, Part, SinceSeen, by_age, by_last_seen, by_visibility
+from remembev.evaluation.parts import AtAge, Part, SinceSeen, by_age, by_last_seen, by_visibility, of_samples
 from remembev.evaluation.permanence import (
     ALLOWED,
     Flicker,
@@ -29,6 +29,18 @@ TOLD_APART = {"seen": [Sight.SEEN], "faint": [Sight.FAINT], "hidden": [Sight.HID
 
 
 @dataclass(frozen=True)
+class SetOfScenes:
+    """What is measured of some of the scenes by themselves."""
+
+    part: Part
+    permanence: Permanence
+
+    def to_json(self) -> dict[str, Any]:
+        """The part on the uppermost level."""
+        return {**self.part.to_json(), "permanence": self.permanence.to_json()}
+
+
+@dataclass(frozen=True)
 class Measures:
     """What is measured of one track beside its official score; ``docs/evaluation.md`` has the formulas."""
 
@@ -42,6 +54,8 @@ class Measures:
     """m/s by class; NaN where none of its objects is found."""
     velocity_error_by_sight: Mapping[str, Mapping[str, float]]
     age: Sequence[AtAge]
+    sets: Mapping[str, SetOfScenes]
+    """By name of the split that holds a set's scenes."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, null for NaN."""
@@ -54,6 +68,7 @@ class Measures:
             "velocity_error": without_nan(dict(self.velocity_error)),
             "velocity_error_by_sight": without_nan(dict(self.velocity_error_by_sight)),
             "age": [row.to_json() for row in self.age],
+            "sets": {name: one.to_json() for name, one in self.sets.items()},
         }
 
 
@@ -105,12 +120,14 @@ def measure(
     matches: OfficialMatches,
     class_names: Sequence[str],
     point_cloud_range: Sequence[float],
+    sets: Mapping[str, Sequence[int]],
 ) -> Measures:
     """Everything beside the official score.
 
     scenes     what was detected on each, remembered boxes included
     annotated  their frames with the objects of all detection classes
     matches    the submission and what it finds
+    sets       places of the scenes that are measured by themselves too, by name
     """
     sighted = [sightings(frames, point_cloud_range) for frames in annotated]
     labels = [DETECTION_NAMES.index(name) for name in class_names]
@@ -135,4 +152,11 @@ def measure(
             name: measure_velocity(matched, DETECTION_NAMES, sights) for name, sights in TOLD_APART.items()
         },
         age=by_age(matches, tokens, score_at(matched, ALLOWED)),
+        sets={
+            name: SetOfScenes(
+                of_samples(matches, {token for place in places for token in tokens[place]}),
+                measure_permanence([one for place in places for one in by_scene[place]]),
+            )
+            for name, places in sets.items()
+        },
     )

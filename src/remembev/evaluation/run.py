@@ -147,11 +147,27 @@ class _Work:
             seconds=seconds,
             remembered=self.remembered,
             tracks={track: matched.score() for track, matched in matches.items()},
-            measures=measure(by_track[first], annotated, matches[first], cfg.CLASS_NAMES, parts.POINT_CLOUD_RANGE),
+            measures=measure(
+                by_track[first],
+                annotated,
+                matches[first],
+                cfg.CLASS_NAMES,
+                parts.POINT_CLOUD_RANGE,
+                self._sets(),
+            ),
         )
         with replacing(self.out / METRICS_FILE) as temporary:
             temporary.write_text(json.dumps(evaluation.to_json(), indent=2) + "\n", encoding="utf-8")
         return evaluation
+
+    def _sets(self) -> dict[str, list[int]]:
+        """Places of the scenes that are a split of their own too, by its name: ``val_doors`` where it is ``val``."""
+        names = [name for name in self.index.splits if name.startswith(f"{self.split}_")]
+        sets = {name: set(self.index.split_scenes(name)) for name in names}
+        found = {
+            name: [place for place, scene in enumerate(self.scenes) if scene in scenes] for name, scenes in sets.items()
+        }
+        return {name: places for name, places in found.items() if places}
 
 
 def _detect(

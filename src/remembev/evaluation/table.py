@@ -27,6 +27,9 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     _section(table, ["last well seen", "AP", "NDS", "objects"], parts)
     ages = [[_ages(row), *_shown_part(row.part), shown(row.recall)] for row in measures.age]
     _section(table, ["frame of the stream", "AP", "NDS", "objects", "recall"], ages)
+    sets = [[name, *_shown_part(one.part)] for name, one in measures.sets.items()]
+    if sets:
+        _section(table, ["set of scenes", "AP", "NDS", "objects"], sets)
     _section(table, *_permanence(measures))
     flicker = measures.flicker
     values = (flicker.found_share, flicker.lost_per_track, flicker.mean_gap_s)

@@ -8,29 +8,23 @@ false boxes.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from remembev.data import Frame, NuScenesIndex
-from remembev.data.frame import centred_within
+from remembev.data import SLACK_SECONDS, NuScenesIndex
 from remembev.errors import DataError
-from remembev.evaluation.matching import NEAR, score_allowing
+from remembev.evaluation.matching import match_frame, score_at
+from remembev.evaluation.sight import HIDDEN_SECONDS, Sight, SightedFrame, sightings
 from remembev.models import Detections
 from remembev.streaming import read_record
 
 HIDDEN_FROM_S = 1.0
 """Seconds without a point from which on an object that was seen is an episode."""
-HIDDEN_UP_TO_S = 4.0
+HIDDEN_UP_TO_S = HIDDEN_SECONDS
 """Seconds without a point up to which the boxes near it count."""
 FOUND_WITHIN_S = 2.0
 """Both detectors have to find it in some key frame so many seconds at most before its last point."""
-_JITTER_S = 0.05
-"""Key frames come every half second, more or less."""
 KEPT_SHARE = 0.5
 """Share of the key frames without a point in which a detector that keeps an object has a box on it."""
 
@@ -106,21 +100,6 @@ def read_detections(path: Path, class_names: Sequence[str]) -> dict[str, Detecti
         raise DataError(f"{path} holds no detections that can be read: {error!r}") from error
 
 
-def match(found: Detections, frame: Frame) -> Tensor:
-    """Which object of the frame each box is on [K] int64, -1 for none, as nuScenes matches.
-
-    The best box first, each takes the nearest object of its class that is left, at most ``NEAR`` away from above.
-    """
-    distance = torch.cdist(found.boxes[:, :2].double(), frame.boxes[:, :2].double())
-    distance[found.labels[:, None] != frame.labels] = math.inf
-    taken = torch.full((len(found.scores),), -1)
-    for box in found.scores.argsort(descending=True, stable=True).tolist():
-        if distance.shape[1] and distance[box].min() <= NEAR:
-            taken[box] = nearest = int(distance[box].argmin())
-            distance[:, nearest] = math.inf
-    return taken
-
-
 def search(
     index: NuScenesIndex,
     scenes: Sequence[int],
@@ -133,35 +112,34 @@ def search(
 
     detections  by sample token, of every key frame of the scenes. Raises DataError if one is missing.
     """
-    frames = {
-        number: index.load_annotations(number, class_names) for scene in scenes for number in index.scene_frames(scene)
-    }
-    both = _matched(detections[0], frames, false_boxes), _matched(detections[1], frames, false_boxes)
+    objects: dict[int, SightedFrame] = {}
+    for scene in scenes:
+        numbers = index.scene_frames(scene)
+        annotated = (index.load_annotations(number, class_names) for number in numbers)
+        objects |= zip(numbers, sightings(annotated, point_cloud_range), strict=True)
+    both = _matched(detections[0], objects, false_boxes), _matched(detections[1], objects, false_boxes)
     episodes = [
         episode
         for scene in scenes
-        for track, seen in _tracks(index.scene_frames(scene), frames, point_cloud_range).items()
-        for episode in _episodes(scene, track, seen, frames, both)
+        for track, seen in _tracks(index.scene_frames(scene), objects).items()
+        for episode in _episodes(scene, track, seen, objects, both)
     ]
     return Search(episodes, both)
 
 
-def _matched(found: Found, frames: Mapping[int, Frame], false_boxes: float) -> Matched:
+def _matched(found: Found, objects: Mapping[int, SightedFrame], false_boxes: float) -> Matched:
     """The boxes of a detector on the objects of all frames."""
-    missing = [frame.sample_token for frame in frames.values() if frame.sample_token not in found]
+    missing = [one.frame.sample_token for one in objects.values() if one.frame.sample_token not in found]
     if missing:
         raise DataError(f"detections of {len(missing)} key frames are missing, for instance of {missing[0]}")
-    taken = {number: match(found[frame.sample_token], frame) for number, frame in frames.items()}
-    scores = {number: found[frame.sample_token].scores for number, frame in frames.items()}
-    threshold = score_allowing(
-        torch.cat([scores[n][on < 0] for n, on in taken.items()]), int(false_boxes * len(frames))
-    )
-    on_objects = {}
-    for number, on in taken.items():
-        chosen = (on >= 0) & (scores[number] > threshold)
-        tracks = frames[number].track_ids[on[chosen]].tolist()
-        on_objects[number] = dict(zip(tracks, scores[number][chosen].tolist(), strict=True))
-    return Matched(threshold, on_objects)
+    matched = {number: match_frame(one, found[one.frame.sample_token]) for number, one in objects.items()}
+    threshold = score_at(list(matched.values()), false_boxes)
+    scores = {}
+    for number, one in matched.items():
+        chosen = one.found_at > threshold
+        tracks = one.sighted.frame.track_ids[chosen].tolist()
+        scores[number] = dict(zip(tracks, one.found_at[chosen].tolist(), strict=True))
+    return Matched(threshold, scores)
 
 
 @dataclass(frozen=True)
@@ -172,29 +150,28 @@ class _Track:
     points: dict[int, int]
 
 
-def _tracks(numbers: Iterable[int], frames: Mapping[int, Frame], limits: Sequence[float]) -> dict[int, _Track]:
+def _tracks(numbers: Iterable[int], objects: Mapping[int, SightedFrame]) -> dict[int, _Track]:
     """The objects of a scene by their track ids."""
     tracks: dict[int, _Track] = {}
     for number in numbers:
-        frame = frames[number]
-        inside = centred_within(frame.boxes, limits).tolist()
-        objects = zip(frame.track_ids.tolist(), frame.labels.tolist(), frame.num_points.tolist(), inside, strict=True)
-        for track, label, points, is_inside in objects:
-            if is_inside:
-                tracks.setdefault(track, _Track(label, {})).points[number] = points
+        frame = objects[number].frame.of_objects(objects[number].sight != Sight.OUTSIDE)
+        columns = (frame.track_ids.tolist(), frame.labels.tolist(), frame.num_points.tolist())
+        for track, label, points in zip(*columns, strict=True):
+            tracks.setdefault(track, _Track(label, {})).points[number] = points
     return tracks
 
 
 def _episodes(
-    scene: int, track: int, seen: _Track, frames: Mapping[int, Frame], both: tuple[Matched, Matched]
+    scene: int, track: int, seen: _Track, objects: Mapping[int, SightedFrame], both: tuple[Matched, Matched]
 ) -> Iterator[Episode]:
     """The episodes of one object."""
     for last, hidden in _gaps(seen.points):
-        since = {number: frames[number].timestamp - frames[last].timestamp for number in seen.points}
-        recent = [number for number in seen.points if -FOUND_WITHIN_S - _JITTER_S <= since[number] <= 0]
+        times = {number: objects[number].frame.timestamp for number in seen.points}
+        since = {number: time - times[last] for number, time in times.items()}
+        recent = [number for number in seen.points if -FOUND_WITHIN_S - SLACK_SECONDS <= since[number] <= 0]
         met = [number for number in recent if seen.points[number] and all(track in one.scores[number] for one in both)]
-        if since[hidden[-1]] >= HIDDEN_FROM_S - _JITTER_S and met:
-            counted = tuple(number for number in hidden if since[number] <= HIDDEN_UP_TO_S + _JITTER_S)
+        if since[hidden[-1]] >= HIDDEN_FROM_S - SLACK_SECONDS and met:
+            counted = tuple(number for number in hidden if since[number] <= HIDDEN_UP_TO_S + SLACK_SECONDS)
             first, second = (tuple(track in one.scores[number] for number in counted) for one in both)
             yield Episode(scene, track, seen.label, met[-1], last, counted, (first, second))
 
