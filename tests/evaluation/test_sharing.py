@@ -25,12 +25,15 @@ from remembev.models import build_model, save_checkpoint
 pytest.importorskip("nuscenes")
 
 
+FINDS_FEW = "MODEL.POST_PROCESSING={SCORE_THRESH: 0.005, NMS_CONFIG: {NMS_PRE_MAXSIZE: 20, NMS_POST_MAXSIZE: 5}}"
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fresh weights, with a threshold that lets boxes through."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    save_checkpoint(path, build_model(load_config("tiny", [*SMALL, "MODEL.POST_PROCESSING.SCORE_THRESH=0.005"])))
+    save_checkpoint(path, build_model(load_config("tiny", [*SMALL, FINDS_FEW])))
     return path
 
 
