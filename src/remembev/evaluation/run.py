@@ -127,15 +127,20 @@ class _Work:
         """Write what was found, measure it, and write the measures."""
         seconds = time.perf_counter() - self.started
         by_track = {track: [found[scene][track] for scene in self.scenes] for track in self.tracks}
-        submissions = {track: as_submission(scenes, remembered=self.remembered) for track, scenes in by_track.items()}
-        first = self.tracks[0]
-        write_submission(self.out / SUBMISSION_FILE, submissions[first])
+        first, *others = self.tracks
+        results = as_submission(by_track[first], remembered=self.remembered)
+        write_submission(self.out / SUBMISSION_FILE, results)
         with replacing(self.out / DETECTIONS_FILE) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for scene in by_track[first] for record in scene)
 
         names = [self.index.scene_name(scene) for scene in self.scenes]
         truth = OfficialTruth(self.index.root, self.version, names)
-        matches = {track: truth.match(results, self.out) for track, results in submissions.items()}
+        matches = truth.match(results, self.out / SUBMISSION_FILE)
+        scores = {first: matches.score()}
+        for track in others:
+            of_track = as_submission(by_track[track], remembered=self.remembered)
+            same = of_track == results  # a detector without a memory
+            scores[track] = scores[first] if same else truth.match(of_track, f"track {track}").score()
         annotated = [
             [self.index.load_annotations(number) for number in self.index.scene_frames(scene)] for scene in self.scenes
         ]
@@ -143,17 +148,12 @@ class _Work:
         evaluation = Evaluation(
             with_memory=self.use_memory,
             split=self.split,
-            frames=len(submissions[first]),
+            frames=len(results),
             seconds=seconds,
             remembered=self.remembered,
-            tracks={track: matched.score() for track, matched in matches.items()},
+            tracks=scores,
             measures=measure(
-                by_track[first],
-                annotated,
-                matches[first],
-                cfg.CLASS_NAMES,
-                parts.POINT_CLOUD_RANGE,
-                self._sets(),
+                by_track[first], annotated, matches, cfg.CLASS_NAMES, parts.POINT_CLOUD_RANGE, self._sets()
             ),
         )
         with replacing(self.out / METRICS_FILE) as temporary:

@@ -9,9 +9,9 @@ from torch import Tensor
 from remembev.data.points import near_rectangles, outlines
 from remembev.geometry import points_in_boxes
 
-MARGIN = 0.2
-"""Metres by which a box is widened on each side. Centres and sizes that a detector finds are off by some 0.1 m, and
-LiDAR returns come from an object's skin: without a margin half of the boxes on faint objects would hold no point."""
+MARGIN = 0.4
+"""Metres by which a box is widened on each side. Centres that a detector finds are off by some decimetres, as wide as a
+cone is, and LiDAR returns come from an object's skin; with more, what stands in front observes what is hidden."""
 GROUND = 0.1
 """Metres above a box's bottom below which points don't count: they are the road's, wherever the box stands."""
 
