@@ -173,7 +173,7 @@ def test_losses_are_openpcdets_written_out(frames_with_boxes: int) -> None:
 
 
 def test_padding_and_boxes_without_enough_points_are_no_targets() -> None:
-    head = anchor_head("TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT=2")
+    head = anchor_head("TARGET_ASSIGNER_CONFIG={MIN_POINTS_IN_GT: 2}")
     boxes, labels, num_points = ground_truth(head)
     outputs = head(features())
     num_points[:, :4] = 1
@@ -184,7 +184,7 @@ def test_padding_and_boxes_without_enough_points_are_no_targets() -> None:
 
 
 def test_boxes_that_had_a_point_a_short_time_ago_are_targets_of_a_detector_with_a_history() -> None:
-    head, same = anchor_head("TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=1 s"), anchor_head()
+    head, same = (anchor_head(f"TARGET_ASSIGNER_CONFIG={{{key}}}") for key in ("SEEN_WITHIN: 1 s", ""))
     same.load_state_dict(head.state_dict())
     boxes, labels, num_points = ground_truth(head)
     outputs = head(features())
@@ -193,6 +193,18 @@ def test_boxes_that_had_a_point_a_short_time_ago_are_targets_of_a_detector_with_
     remembered = head.loss(outputs, boxes, labels, num_points, unseen)
     num_points[:, :3] = 1
     assert remembered == same.loss(outputs, boxes, labels, num_points, unseen)
+
+
+def test_boxes_without_a_point_count_as_often_as_they_weigh() -> None:
+    change = "TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=1 s"
+    heads = [anchor_head(change, f"TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT={weight}") for weight in (1, 2, 5)]
+    boxes, labels, num_points = ground_truth(heads[0])
+    num_points[:, :4] = 0
+    outputs = heads[0](features())
+    one, two, five = (head.loss(outputs, boxes, labels, num_points, torch.zeros(num_points.shape)) for head in heads)
+    for name in one:
+        assert two[name] > one[name]
+        torch.testing.assert_close(five[name] - one[name], 4 * (two[name] - one[name]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 3])

@@ -417,6 +417,8 @@ class TargetAssignerConfig(Section):
     SEEN_WITHIN: Seconds | None = None
     """Boxes that had a point this short a time ago are targets too, whatever they have now: what a detector that has a
     history can know. The history is the clip so far and what the sweeps of its first frame reach; ``null``: none."""
+    UNSEEN_WEIGHT: Positive = 1.0
+    """Weight of those boxes in the losses: they are few beside the ones with points."""
 
 
 class LossWeights(Section):

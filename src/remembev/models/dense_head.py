@@ -112,16 +112,22 @@ class SingleHead(nn.Module):
         is_class = gt_labels[..., None] == self.class_ids
         return self.assigner.assign(gt_boxes, torch.where(is_class.any(-1), is_class.int().argmax(-1), BACKGROUND))
 
-    def loss(self, output: HeadOutput, targets: HeadTargets, sample_weight: Tensor) -> dict[str, Tensor]:
-        """Weighted losses, summed over anchors with ``sample_weight`` [B] for those of a sample."""
+    def loss(
+        self, output: HeadOutput, targets: HeadTargets, sample_weight: Tensor, gt_weight: Tensor
+    ) -> dict[str, Tensor]:
+        """Weighted losses, summed over anchors: ``sample_weight`` [B] for those of a sample, ``gt_weight`` [B, M] for
+        those of a box.
+        """
         weights = self.loss_weights
         labels, positive = targets.labels, (targets.sample, targets.anchor)
-        anchor_weight = (labels >= 0) * weights.pos_cls_weight + (labels == BACKGROUND) * weights.neg_cls_weight
+        box_weight = gt_weight[targets.sample, targets.gt]
+        anchor_weight = (labels == BACKGROUND) * weights.neg_cls_weight
+        anchor_weight[positive] = box_weight * weights.pos_cls_weight
         is_class = labels[..., None] == torch.arange(len(self.class_ids), device=labels.device)
         focal = sigmoid_focal_loss(output.cls_preds.float(), is_class)
         cls_loss = (focal * (anchor_weight * sample_weight[:, None])[..., None]).sum()
 
-        positive_weight = sample_weight[targets.sample]
+        positive_weight = sample_weight[targets.sample] * box_weight
         codes = encode_boxes(targets.boxes, self.anchors.boxes(targets.anchor))
         l1 = weighted_l1_loss(output.box_preds[positive].float(), codes, self.code_weights)
         losses = {
@@ -149,6 +155,7 @@ class AnchorHeadMulti(nn.Module):
         super().__init__()
         self.min_points_in_gt = cfg.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT
         seen_within = cfg.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN
+        self.unseen_weight = cfg.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT
         self.seen_within = -math.inf if seen_within is None else measure(seen_within) + _SAME_TIME
         shared = cfg.SHARED_CONV_NUM_FILTER
         self.shared_conv = nn.Sequential(*conv_norm_relu(nn.Conv2d(in_channels, shared, 3, padding=1, bias=False)))
@@ -183,14 +190,15 @@ class AnchorHeadMulti(nn.Module):
         Each sample's losses are divided by its positive anchors of all heads, then averaged over the batch. A number of
         a box that is NaN (an unknown velocity) is not learnt from.
         """
-        is_target = (gt_num_points >= self.min_points_in_gt) | (gt_seconds_unseen <= self.seen_within)
-        labels = torch.where(is_target, gt_labels, -1)
+        seen = gt_num_points >= self.min_points_in_gt
+        labels = torch.where(seen | (gt_seconds_unseen <= self.seen_within), gt_labels, -1)
+        gt_weight = torch.where(seen, 1.0, self.unseen_weight)
         targets = [head.assign(gt_boxes, labels) for head in self.heads]
         positives = torch.stack([(target.labels >= 0).sum(dim=1) for target in targets]).sum(dim=0)
         sample_weight = 1 / (positives.clamp(min=1) * len(positives))
         losses: dict[str, Tensor] = {}
         for head, output, target in zip(self.heads, outputs, targets, strict=True):
-            for name, value in head.loss(output, target, sample_weight).items():
+            for name, value in head.loss(output, target, sample_weight, gt_weight).items():
                 losses[name] = losses[name] + value if name in losses else value
         return losses
 

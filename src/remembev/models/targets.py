@@ -23,6 +23,7 @@ class HeadTargets:
     labels: Tensor  # [B, N] int64: class within the head, BACKGROUND or IGNORED
     sample: Tensor  # [P] int64, sample of each positive anchor
     anchor: Tensor  # [P] int64, its number
+    gt: Tensor  # [P] int64, row of its ground truth
     boxes: Tensor  # [P, 9] its ground truth
 
 
@@ -40,7 +41,7 @@ class AxisAlignedTargetAssigner:
         gt = matches[sample, anchor]
         anchor_labels = matches.clone()
         anchor_labels[sample, anchor] = labels[sample, gt]
-        return HeadTargets(anchor_labels, sample, anchor, gt_boxes[sample, gt].float())
+        return HeadTargets(anchor_labels, sample, anchor, gt, gt_boxes[sample, gt].float())
 
     def _match_sample(self, gt_boxes: Tensor, labels: Tensor) -> Tensor:
         """Row of the ground truth [M, 9] that each anchor answers for, BACKGROUND or IGNORED: int64 [N]."""
