@@ -123,14 +123,14 @@ def train(
     begun = _begun(run, cfg, seed, resume)
     if run.finished:
         return run
-    start = start_of(cfg)
-    if init is None and start is not None:
-        init = train(start, data, run.start.out, resume=resume, seed=seed, devices=devices, workers=workers).weights
     quieten_lightning()
-    L.seed_everything(seed, verbose=False)
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data, seed=seed)
     val_loader = _validation_loader(cfg, data)
+    start = start_of(cfg)
+    if init is None and start is not None:  # not before the clips are known to be there
+        init = train(start, data, run.start.out, resume=resume, seed=seed, devices=devices, workers=workers).weights
+    L.seed_everything(seed, verbose=False)
     module = ClipModule(cfg)
     if init is not None:
         start_from(module.model, init)
