@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.evaluation.sights import RANGE, frame
 
 from remembev.data import Frame
-from remembev.evaluation.sight import ENOUGH_POINTS, HIDDEN_SECONDS, Sight, sightings
+from remembev.data.census import WELL_SEEN
+from remembev.evaluation.sight import HIDDEN_SECONDS, Sight, sightings
 
 
 def sights(frames: list[Frame]) -> list[list[Sight]]:
@@ -48,8 +49,8 @@ def test_sight_is_what_the_frames_before_say(points: list[list[int]]) -> None:
     for now, track in product(range(len(points)), range(3)):
         before = [(times[now] - times[past], points[past][track]) for past in range(now)]
         if points[now][track] > 0:
-            expected = Sight.SEEN if points[now][track] >= ENOUGH_POINTS else Sight.FAINT
-        elif any(count >= ENOUGH_POINTS and since <= HIDDEN_SECONDS for since, count in before):
+            expected = Sight.SEEN if points[now][track] >= WELL_SEEN else Sight.FAINT
+        elif any(count >= WELL_SEEN and since <= HIDDEN_SECONDS for since, count in before):
             expected = Sight.HIDDEN
         else:
             expected = Sight.LOST if any(count > 0 for _, count in before) else Sight.UNSEEN
@@ -61,7 +62,7 @@ def test_the_time_since_an_object_was_well_seen_is_the_least_there_is(points: li
     times = [0.5 * number for number in range(len(points))]
     found = since([frame(t, dict(enumerate(row))) for t, row in zip(times, points, strict=True)])
     for now, track in product(range(len(points)), range(3)):
-        seen = [times[now] - times[past] for past in range(now + 1) if points[past][track] >= ENOUGH_POINTS]
+        seen = [times[now] - times[past] for past in range(now + 1) if points[past][track] >= WELL_SEEN]
         assert found[now][track] == pytest.approx(min(seen, default=math.inf), abs=1e-6)
 
 

@@ -14,7 +14,8 @@ from remembev.data.tables import DETECTION_NAMES
 
 WINDOWS = (0.5, 1.0, 2.0, 4.0)  # seconds
 SLACK = 0.1  # seconds: key frames come at 2 Hz, more or less
-WELL_SEEN = 5  # points
+WELL_SEEN = 5
+"""Points from which on an object counts as well seen."""
 
 
 @dataclass(frozen=True)

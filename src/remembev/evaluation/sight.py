@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from remembev.data import SLACK_SECONDS, Frame
+from remembev.data.census import WELL_SEEN
 from remembev.data.frame import centred_within
 
-ENOUGH_POINTS = 5
-"""Points of one frame from which on an object counts as well seen in it."""
 HIDDEN_SECONDS = 4.0
 """An object without a point counts as hidden for so long after a frame in which it was well seen."""
 
@@ -36,7 +35,7 @@ class Sight(IntEnum):
     HIDDEN = 4
     """No point now; well seen within the last ``HIDDEN_SECONDS``."""
     FAINT = 5
-    """Fewer points than ``ENOUGH_POINTS``."""
+    """Fewer points than ``WELL_SEEN``."""
     SEEN = 6
     """Points enough."""
 
@@ -78,9 +77,9 @@ def sightings(frames: Iterable[Frame], point_cloud_range: Sequence[float]) -> li
         sight, since = [], []
         inside = centred_within(frame.boxes, point_cloud_range).tolist()
         for track, points, is_inside in zip(frame.track_ids.tolist(), frame.num_points.tolist(), inside, strict=True):
-            if is_inside and points >= ENOUGH_POINTS:
+            if is_inside and points >= WELL_SEEN:
                 seen_at[track] = frame.timestamp
-            since.append(0.0 if points >= ENOUGH_POINTS else frame.timestamp - seen_at.get(track, -math.inf))
+            since.append(0.0 if points >= WELL_SEEN else frame.timestamp - seen_at.get(track, -math.inf))
             sight.append(_sight(points, since[-1], track in met) if is_inside else Sight.OUTSIDE)
             if is_inside and points > 0:
                 met.add(track)
@@ -92,7 +91,7 @@ def sightings(frames: Iterable[Frame], point_cloud_range: Sequence[float]) -> li
 def _sight(points: int, since_seen: float, met: bool) -> Sight:
     """The sight of an object in range that was well seen so many seconds ago, and has or hasn't had a point before."""
     if points:
-        return Sight.SEEN if points >= ENOUGH_POINTS else Sight.FAINT
+        return Sight.SEEN if points >= WELL_SEEN else Sight.FAINT
     if since_seen <= HIDDEN_SECONDS + SLACK_SECONDS:
         return Sight.HIDDEN
     return Sight.LOST if met else Sight.UNSEEN
