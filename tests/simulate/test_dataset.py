@@ -184,8 +184,12 @@ def test_ordinary_streets_have_the_splits_and_settings_they_had_before_there_wer
 
 
 def test_a_complete_data_set_is_left_alone(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "_simulate_scene", lambda *_: pytest.fail("simulated again"))
+    simulated: list[object] = []
+    monkeypatch.setattr(dataset, "_simulate_scene", lambda *of: simulated.append(of))
+    before = {path: path.stat().st_mtime_ns for path in small_root.glob("**/*")}
     simulate_dataset(small_root, SMALL, workers=1)
+    assert simulated == []
+    assert {path: path.stat().st_mtime_ns for path in small_root.glob("**/*")} == before
 
 
 def test_an_interrupted_run_has_no_tables_and_goes_on(

@@ -96,7 +96,7 @@ def stream(
     version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the boxes, a JSON object a frame and line.")] = None,
     movie: Annotated[Path | None, typer.Option(help="Write a moving picture (.gif or .mp4), seen from above.")] = None,
-    min_score: Annotated[float, typer.Option(help="Lowest score that is drawn in the moving picture.")] = 0.25,
+    min_score: Annotated[float, typer.Option(help="Lowest score that is shown; --out has all boxes.")] = 0.25,
     frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1, show_default=False)] = None,
     save_state: Annotated[
         Path | None, typer.Option(help="Write the state of the scene after its last frame (.safetensors).")
@@ -141,7 +141,8 @@ def stream(
                 state = detector.state(source.token)
                 screen.update(terminal_frame(views[-1], state, console.size, min_score=min_score), refresh=True)
                 continue
-            found = Counter(names[label] for label in detections.labels.tolist())
+            sure = detections[detections.scores >= min_score]
+            found = Counter(names[label] for label in sure.labels.tolist())
             shown = ", ".join(f"{n} {name}" for name, n in found.most_common()) or "nothing"
             console.print(f"{frame.timestamp - records[0]['timestamp']:6.2f} s  {shown}")
     if not records:

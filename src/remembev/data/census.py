@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from remembev.data.frame import seconds_unseen
 from remembev.data.index import NuScenesIndex
 from remembev.data.tables import DETECTION_NAMES
 
@@ -51,16 +52,11 @@ def take_census(
     rows = [np.zeros((0, 4))]  # of every object: label, points, visibility level, seconds since it was well seen
     frames = 0
     for scene in index.split_scenes(split):
-        last_seen: dict[int, float] = {}
-        for number in index.scene_frames(scene):
-            frame = index.load_annotations(number, class_names)
-            frames += 1
-            for track, count in zip(frame.track_ids.tolist(), frame.num_points.tolist(), strict=True):
-                if count >= WELL_SEEN:
-                    last_seen[track] = frame.timestamp
-            ages = [frame.timestamp - last_seen.get(track, -np.inf) for track in frame.track_ids.tolist()]
+        of_scene = [index.load_annotations(number, class_names) for number in index.scene_frames(scene)]
+        frames += len(of_scene)
+        for frame, age in zip(of_scene, seconds_unseen(of_scene, WELL_SEEN), strict=True):
             near = (frame.boxes[:, :2].abs() <= within).all(1).numpy()
-            rows.append(np.column_stack([frame.labels, frame.num_points, frame.visibility, ages])[near])
+            rows.append(np.column_stack([frame.labels, frame.num_points, frame.visibility, age])[near])
     label, count, level, age = np.concatenate(rows).T
 
     def by_class(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:

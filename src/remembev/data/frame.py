@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -71,16 +71,17 @@ class Frame:
         )
 
 
-def seconds_unseen(frames: Sequence[Frame]) -> list[Tensor]:
-    """Seconds [M] since each object of a frame last had a LiDAR point in it or a frame before, in order of time.
+def seconds_unseen(frames: Iterable[Frame], points: int = 1) -> list[Tensor]:
+    """Seconds [M] since each object of a frame last had that many LiDAR points, in it or a frame before.
 
-    0 where it has one now, infinity where it has had none in any of these frames.
+    Frames come in order of time; 0 where it has them now, infinity where it had them in none of these frames.
     """
     seen_at: dict[int, float] = {}
     unseen = []
     for frame in frames:
         tracks = frame.track_ids.tolist()
-        seen_at |= {track: frame.timestamp for track, seen in zip(tracks, frame.num_points > 0, strict=True) if seen}
+        seen = (frame.num_points >= points).tolist()
+        seen_at |= {track: frame.timestamp for track, is_seen in zip(tracks, seen, strict=True) if is_seen}
         unseen.append(torch.tensor([frame.timestamp - seen_at.get(track, -math.inf) for track in tracks]).float())
     return unseen
 
