@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from remembev.config.schema import DataConfig, ProcessorConfig, VFEConfig
 from remembev.models import DynPillarVFE, PillarVFE, build_vfe
+from remembev.models.vfe import PFNLayer
 
 MAX_POINTS = 6
 
@@ -53,6 +56,32 @@ def test_every_setting_gives_its_number_of_features(name: str, kwargs: dict[str,
     features, coords = encoder(*cloud(40))
     assert features.shape == (len(coords), encoder.num_features)
     assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_layer_is_what_pytorch_s_linear_normalisation_and_maximum_are(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = PFNLayer(11, 16).to(dtype).train()
+    rows = torch.randn(500, 11, generator=generator, dtype=torch.float64)
+    rows[:, 5:8] = rows[:, :3] * 1e-2 + rows[:, 5:8] * 1e-3  # offsets go with coordinates, and are far smaller
+    rows[:, :3] *= 30
+    pillar = torch.cat((torch.arange(20), torch.randint(0, 20, (480,), generator=generator)))
+    weights = torch.randn(20, 16, generator=generator, dtype=torch.float64)
+
+    reference = copy.deepcopy(layer).double()
+    encoded = reference.norm(reference.linear(rows)).relu()
+    expected = torch.zeros(20, 16).double().scatter_reduce(0, pillar[:, None].expand_as(encoded), encoded, "amax")
+    (expected * weights).sum().backward()
+    pooled = layer.pooled(rows.to(dtype), pillar, 20)
+    (pooled * weights.to(dtype)).sum().backward()
+
+    close = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-9}
+    torch.testing.assert_close(pooled.double(), expected, **close)
+    for own, its in zip(layer.parameters(), reference.parameters(), strict=True):
+        assert own.grad is not None
+        torch.testing.assert_close(own.grad.double(), its.grad, **close)
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(layer.norm, name).double(), getattr(reference.norm, name), **close)
 
 
 def full_pillars() -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,17 +7,18 @@ bfloat16 resolves a coordinate of 50 m to 0.25 m.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from remembev.config.schema import DataConfig, VFEConfig
-from remembev.ops import assign_pillars, scatter_pillars, stage, voxelise
+from remembev.ops import argmax_in_group, assign_pillars, scatter_pillars, stage, voxelise
 
 NUM_POINT_FEATURES = 5
 """x, y, z, intensity, age."""
+_MOMENTUM = 0.01
+"""Share of a frame in the running statistics, as in OpenPCDet."""
 
 
 class PFNLayer(nn.Module):
@@ -26,26 +27,54 @@ class PFNLayer(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(in_channels, out_channels, bias=False)
-        self.norm = nn.BatchNorm1d(out_channels, eps=1e-3, momentum=0.01)
+        self.norm = nn.BatchNorm1d(out_channels, eps=1e-3, momentum=_MOMENTUM)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., C_in] to [..., C_out]."""
-        x = self.linear(x)
-        return self._normalise(x.flatten(0, -2)).relu().view_as(x)
+        """[N, C_in] to [N, C_out]."""
+        return F.linear(x, *self._folded(x)).relu()
 
-    def _normalise(self, rows: Tensor) -> Tensor:
+    def pooled(self, x: Tensor, pillar: Tensor, pillars: int) -> Tensor:
+        """Maximum [P, C_out] over the rows x [N, C_in] of each pillar, whose number is ``pillar`` [N].
+
+        Only rows that are the largest of some channel have a gradient beside that of the statistics; no other is kept.
+        """
+        weight, bias = self._folded(x)
+        with torch.no_grad():
+            largest = argmax_in_group(F.linear(x, weight), pillar, pillars)
+            wins = torch.zeros_like(pillar, dtype=torch.bool).index_fill(0, largest.flatten(), True)
+        place = wins.cumsum(0) - 1
+        return F.linear(x[wins], weight, bias).gather(0, place[largest]).relu()
+
+    def _folded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight [C_out, C_in] and bias [C_out] with the normalisation in them.
+
+        In training it goes by rows x [N, C_in]; no statistics come from a single row or none: those of earlier frames
+        stand in.
+        """
         norm = self.norm
-        if len(rows) > 1 and self.training:
-            # A channel at a time: of rows PyTorch sums in plain float32 on a CPU, and 400,000 of them cost four digits.
-            return norm(rows.T.contiguous()[None])[0].T
-        if len(rows) > 1:
-            return norm(rows)
-        # No statistics come from a frame without points, or with a single one: those of earlier frames stand in, copied
-        # because later frames change them before this one is back-propagated.
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        mean, variance = norm.running_mean.clone(), norm.running_var.clone()
-        return F.batch_norm(rows, mean, variance, norm.weight, norm.bias, eps=norm.eps)
+        mean, variance = norm.running_mean, norm.running_var
+        if norm.training and len(x) > 1:
+            mean, variance = self._statistics(x)
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked.add_(1)
+            norm.running_mean.lerp_(mean.detach(), _MOMENTUM)
+            norm.running_var.lerp_(variance.detach() * len(x) / (len(x) - 1), _MOMENTUM)
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        return self.linear.weight * scale[:, None], norm.bias - mean * scale
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance [C_out] of what the linear layer makes of rows x [N, C_in].
+
+        W mean(x) and diag(W cov(x) Wᵀ), in float64: inputs are large beside their differences.
+        """
+        rows, weight = x.double(), self.linear.weight.double()
+        mean = rows.mean(dim=0)
+        rows = rows - mean
+        covariance = rows.T @ rows / len(rows)
+        variance = (weight @ covariance * weight).sum(dim=1).clamp(min=0)
+        return (weight @ mean).to(x.dtype), variance.to(x.dtype)
 
 
 class PillarEncoder(nn.Module, ABC):
@@ -95,13 +124,15 @@ class PillarFeatureNet(PillarEncoder):
             features.append(xyz.norm(dim=-1, keepdim=True))
         return torch.cat(features, dim=-1)
 
-    def _encode(self, x: Tensor, pool: Callable[[Tensor], Tensor], spread: Callable[[Tensor], Tensor]) -> Tensor:
-        """Features [P, C] of pillars: ``pool`` takes points to pillars, ``spread`` pillars back to their points."""
+    def _encode(self, x: Tensor, pillar: Tensor, pillars: int) -> Tensor:
+        """Features [P, C] of pillars, the maxima over their rows x [N, F]; ``pillar`` [N] says whose they are."""
         *inner, last = self.pfn_layers
         for layer in inner:
             x = layer(x)
-            x = torch.cat((x, spread(pool(x))), dim=-1)
-        return pool(last(x))
+            largest = x.gather(0, argmax_in_group(x.detach(), pillar, pillars))
+            x = torch.cat((x, largest[pillar]), dim=-1)
+        assert isinstance(last, PFNLayer)
+        return last.pooled(x, pillar, pillars)
 
 
 class PillarVFE(PillarFeatureNet):
@@ -125,11 +156,8 @@ class PillarVFE(PillarFeatureNet):
             mean = pillars.points[..., :3].sum(dim=1) / count
             is_point = torch.arange(self.max_points, device=points.device) < count
             x = self._inputs(pillars.points, mean[:, None], pillars.coords[:, None]) * is_point[..., None]
-            features = self._encode(
-                x,
-                pool=lambda x: x.max(dim=1).values,
-                spread=lambda pooled: pooled[:, None].expand(-1, self.max_points, -1),
-            )
+            pillar = torch.arange(len(x), device=points.device).repeat_interleave(self.max_points)
+            features = self._encode(x.flatten(0, 1), pillar, len(x))
         return features, pillars.coords
 
 
@@ -141,17 +169,12 @@ class DynPillarVFE(PillarFeatureNet):
         with stage("voxelise"):
             assigned = assign_pillars(points, num_points, self.grid, self.z_range)
         pillar, coords = assigned.pillar, assigned.coords
-
-        def pool(x: Tensor) -> Tensor:
-            zeros = x.new_zeros(len(coords), x.shape[1])  # a lower bound: x comes out of a ReLU
-            return zeros.scatter_reduce(0, pillar[:, None].expand_as(x), x, "amax")
-
         with stage("vfe"), torch.autocast(points.device.type, enabled=False):
             count = torch.bincount(pillar, minlength=len(coords))[:, None]
             xyz = assigned.points[:, :3]
             mean = xyz.new_zeros(len(coords), 3).index_add(0, pillar, xyz) / count
             x = self._inputs(assigned.points, mean[pillar], coords[pillar])
-            features = self._encode(x, pool, spread=lambda pooled: pooled[pillar])
+            features = self._encode(x, pillar, len(coords))
         return features, coords
 
 

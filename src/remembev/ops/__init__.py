@@ -2,7 +2,7 @@
 
 from remembev.ops.memory_read import read_memory, similarity
 from remembev.ops.pillars import encode_pillars
-from remembev.ops.rank import rank_in_group
+from remembev.ops.rank import argmax_in_group, rank_in_group
 from remembev.ops.scatter import scatter_pillars
 from remembev.ops.stages import StageObserver, StageTimer, stage
 from remembev.ops.voxelise import PillarAssignment, Pillars, assign_pillars, voxelise
@@ -12,6 +12,7 @@ __all__ = [
     "Pillars",
     "StageObserver",
     "StageTimer",
+    "argmax_in_group",
     "assign_pillars",
     "encode_pillars",
     "rank_in_group",

@@ -1,4 +1,4 @@
-"""Ranks within groups, without a loop over the groups."""
+"""Ranks and maxima within groups, without a loop over the groups."""
 
 from __future__ import annotations
 
@@ -14,3 +14,17 @@ def rank_in_group(group: Tensor) -> Tensor:
     rank = torch.empty_like(group)
     rank[order] = torch.arange(len(group), device=group.device) - start[group[order]]
     return rank
+
+
+def argmax_in_group(values: Tensor, group: Tensor, groups: int) -> Tensor:
+    """Row of the largest value of each group and channel, the first of equals: int64 [G, C] from values [N, C].
+
+    group   [N] number of each row's group; each of the groups 0..G-1 has a row
+    A channel with a NaN in a group has the group's first row.
+    """
+    channels = values.shape[1]
+    largest = values.new_full((groups, channels), -torch.inf)
+    largest.scatter_reduce_(0, group[:, None].expand_as(values), values, "amax")
+    row, channel = (~(values < largest[group])).nonzero(as_tuple=True)
+    first = row.new_full((groups * channels,), len(values))
+    return first.scatter_reduce_(0, group[row] * channels + channel, row, "amin").view(groups, channels)
