@@ -71,3 +71,26 @@ def test_a_training_tells_in_words_how_long_it_is() -> None:
     assert describe_training(load_config("tiny", QUICK)) == (
         "1 epochs of 1 batches of 3 single frames, without a memory; then 1 epochs of 1 batches of 1 clips of 3 frames"
     )
+
+
+def test_clips_leave_the_statistics_of_the_start_as_they_are(sim_root: Path, tmp_path: Path) -> None:
+    overrides = [*QUICK, "OPTIMIZATION.NUM_EPOCHS=2", "OPTIMIZATION.START={EPOCHS: 2, LR: 0.002}"]
+    held, moved = (
+        train(load_config("tiny", [*overrides, f"OPTIMIZATION.NORM_EVAL={held}"]), sim_root, tmp_path / held, workers=0)
+        for held in ("true", "false")
+    )
+
+    def statistics(weights: Path) -> list[torch.Tensor]:
+        return [value for name, value in load_checkpoint(weights).state_dict().items() if "running_" in name]
+
+    start = statistics(held.start.weights)
+    assert not any(map(torch.equal, start, statistics(held.start.initial_weights)))
+    assert all(map(torch.equal, start, statistics(held.weights)))
+    assert not any(map(torch.equal, start, statistics(moved.weights)))
+
+
+def test_statistics_of_fresh_weights_are_not_held(sim_root: Path, tmp_path: Path) -> None:
+    cfg = load_config("tiny", [*QUICK, "OPTIMIZATION.START=null", "OPTIMIZATION.NORM_EVAL=true"])
+    with pytest.raises(UserError, match="NORM_EVAL"):
+        train(cfg, sim_root, tmp_path, workers=0)
+    assert not (tmp_path / "config.yaml").exists()

@@ -499,6 +499,9 @@ class OptimizationConfig(Section):
 
     START: StartConfig | None = None
     """What a training starts from, if it isn't told what: ``null`` is fresh weights."""
+    NORM_EVAL: bool = False
+    """Batch normalisation keeps the running statistics of the weights that a training starts from: those of a few
+    frames of one scene, which a clip is, vary far more than those of as many single frames."""
     BATCH_SIZE_PER_GPU: Count = 1
     NUM_EPOCHS: Count = 20
     BATCHES_PER_EPOCH: Count | None = None

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LRScheduler
 
 from remembev.config import Config
@@ -29,6 +30,13 @@ class ClipModule(L.LightningModule):
         self.automatic_optimization = False
         self.cfg = cfg
         self.model = build_model(cfg)
+
+    def on_train_start(self) -> None:
+        """Hold the running statistics, where the configuration says so."""
+        if self.cfg.OPTIMIZATION.NORM_EVAL:
+            for norm in self.modules():
+                if isinstance(norm, _BatchNorm):
+                    norm.eval()
 
     def training_step(self, batch_seq: dict[str, Any], batch_idx: int) -> Tensor:
         """One step of the optimiser. Returns the loss [] of a batch of clips, the mean over their frames."""

@@ -130,6 +130,10 @@ def train(
     start = start_of(cfg)
     if init is None and start is not None:  # not before the clips are known to be there
         init = train(start, data, run.start.out, resume=resume, seed=seed, devices=devices, workers=workers).weights
+    if init is None and begun is None and cfg.OPTIMIZATION.NORM_EVAL:
+        raise UserError(
+            "OPTIMIZATION.NORM_EVAL holds the statistics of other weights: give --init or OPTIMIZATION.START"
+        )
     L.seed_everything(seed, verbose=False)
     module = ClipModule(cfg)
     if init is not None:

@@ -26,6 +26,7 @@ def start_of(cfg: Config) -> Config | None:
         "MODEL.MEMORY": "{FUSION: none, STRIDE: 1}",
         "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": "null",
         "OPTIMIZATION.START": "null",
+        "OPTIMIZATION.NORM_EVAL": "false",
         "OPTIMIZATION.BATCH_SIZE_PER_GPU": cfg.DATA_CONFIG.SEQ_LEN * plan.BATCH_SIZE_PER_GPU,
         "OPTIMIZATION.NUM_EPOCHS": plan.START.EPOCHS,
         "OPTIMIZATION.LR": plan.START.LR,
