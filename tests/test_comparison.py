@@ -17,6 +17,7 @@ from remembev.cli import main
 from remembev.comparison import Comparison, load_peers, run_comparison, start_name
 from remembev.config import config_to_yaml, load_config
 from remembev.errors import DataError, UserError
+from remembev.evaluation import TRACKS
 from remembev.models import load_checkpoint
 from remembev.standings import FLICKER, SCORES, Standings
 from remembev.training import ClipModule, start_of
@@ -94,7 +95,7 @@ def compare(*arguments: object) -> Any:
 def stopped(files: list[Path], sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """One seed whose start and single peer are done, and whose gate was stopped after its first epoch."""
     out = tmp_path_factory.mktemp("comparison")
-    comparison = Comparison(tuple(load_peers(files)), sim_root, out, 1, "val")
+    comparison = Comparison(tuple(load_peers(files)), sim_root, out, 1, "val", TRACKS)
     start, single, gate = comparison.trainings()
     start.work()
     single.work()
@@ -119,7 +120,8 @@ def test_a_stopped_comparison_goes_on_and_does_nothing_twice(
     out = stopped.out
     start, single, gate = stopped.trainings()
     done = {path: path.stat().st_mtime_ns for job in (start, single) for path in job.run.out.glob("**/*.safetensors")}
-    assert compare(*files, "--data", stopped.data, "--out", out, "--seeds", 1, "--workers", 2) == 0
+    asked = ("--seeds", 1, "--workers", 2, "--track", "both")
+    assert compare(*files, "--data", stopped.data, "--out", out, *asked) == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert sorted(path.name for path in out.glob("seed-0/*") if path.is_dir()) == ["gate", "single", start.name]
 

@@ -88,7 +88,8 @@ def start_name(start: Config) -> str:
 class Comparison:
     """What is compared, on what, and where it is kept.
 
-    split  what is scored on
+    split   what is scored on
+    tracks  what scoring goes by, of ``TRACKS``
     """
 
     peers: tuple[Peer, ...]
@@ -96,6 +97,7 @@ class Comparison:
     out: Path
     seeds: int
     split: str
+    tracks: tuple[str, ...]
 
     @cached_property
     def starts(self) -> dict[str, Config]:
@@ -106,7 +108,7 @@ class Comparison:
     @property
     def asked(self) -> dict[str, str]:
         """How results are measured."""
-        return {"split": self.split}
+        return {"split": self.split, "tracks": " ".join(self.tracks)}
 
     def trainings(self) -> list[Training]:
         """Starts and peers, seed by seed."""
@@ -134,6 +136,7 @@ class Comparison:
             "data": str(self.data.resolve()),
             "version": first.cfg.DATA_CONFIG.VERSION,
             "split": self.split,
+            "tracks": " ".join(self.tracks),
             "starts": {peer: start_name(cfg) for peer, cfg in self.starts.items()},
             "differences": {peer.name: _differences(peer.cfg, first.cfg) for peer in others},
         }
@@ -147,12 +150,14 @@ def run_comparison(
     overrides: Sequence[str] = (),
     seeds: int = 3,
     split: str | None = None,
+    tracks: Sequence[str] = TRACKS[:1],
     workers: int = 2,
     console: Console | None = None,
 ) -> list[Training | Timing]:
     """Train, score and time every peer for every seed, as far as ``out`` does not hold it, and report after each.
 
     split         to score on; the configurations' test split if not given
+    tracks        to score by, of ``TRACKS``; the second takes a frame for each sweep
     workers       trainings at a time, in processes of one thread each
     returns       the jobs that failed or could not start; their logs say why
 
@@ -161,7 +166,7 @@ def run_comparison(
     """
     peers = load_peers(sources, overrides)
     split = split or peers[0].cfg.DATA_CONFIG.DATA_SPLIT.test
-    comparison = Comparison(tuple(peers), data, out, seeds, split)
+    comparison = Comparison(tuple(peers), data, out, seeds, split, tuple(tracks))
     index = _open_data(data, peers, split)
     check_runs(out, {peer.name: peer.cfg for peer in peers})
     _write_comparison(out, {**comparison.to_json(), "settings": _settings(comparison, index, overrides)})
@@ -178,12 +183,12 @@ def run_comparison(
 
 
 def score_peer(trained: Training) -> dict[str, Any]:
-    """Leave what ``remembev eval --track both`` leaves in ``eval`` of a run; returns how many weights the model has."""
+    """Leave what ``remembev eval`` leaves in ``eval`` of a run; returns how many weights the model has."""
     weights = trained.run.weights
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    split = trained.asked["split"]
+    split, tracks = trained.asked["split"], trained.asked["tracks"].split()
     out = trained.run.out / "eval"
-    evaluate_checkpoint(weights, trained.data, out, split=split, tracks=TRACKS, device=device, progress=False)
+    evaluate_checkpoint(weights, trained.data, out, split=split, tracks=tracks, device=device, progress=False)
     return {"parameters": sum(weight.numel() for weight in load_checkpoint(weights).parameters())}
 
 

@@ -212,7 +212,7 @@ class Standings:
 
 def _read_run(out: Path, seed: int, peer: str, comparison: Mapping[str, Any]) -> dict[str, Any] | None:
     folder = out / f"seed-{seed}" / peer
-    result = read_result(folder, asked={"split": comparison["split"]})
+    result = read_result(folder, asked={key: comparison[key] for key in ("split", "tracks")})
     if result is None:
         return None
     return {"result": result, "eval": json.loads((folder / "eval" / "metrics.json").read_text(encoding="utf-8"))}

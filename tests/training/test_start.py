@@ -37,6 +37,17 @@ def test_a_start_sees_as_many_frames_a_step_and_has_no_memory() -> None:
     assert start_of(start) is None
 
 
+def test_a_start_may_have_batches_of_its_own() -> None:
+    own = "OPTIMIZATION.START={EPOCHS: 2, LR: 0.002, BATCH_SIZE_PER_GPU: 2, BATCHES_PER_EPOCH: 7}"
+    cfg = load_config("tiny", [*QUICK, own])
+    start = start_of(cfg)
+    assert start is not None
+    assert (start.OPTIMIZATION.BATCH_SIZE_PER_GPU, start.OPTIMIZATION.BATCHES_PER_EPOCH) == (2, 7)
+    assert describe_training(cfg).startswith(
+        "2 epochs of 7 batches of 2 single frames, without a memory; then 1 epochs of 1"
+    )
+
+
 def test_a_training_begins_with_its_start_and_goes_on_from_its_weights(trained: TrainingRun) -> None:
     assert trained.start.finished
     start = load_checkpoint(trained.start.weights)

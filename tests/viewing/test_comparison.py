@@ -78,6 +78,9 @@ def metrics(value: float) -> dict[str, Any]:
     }
 
 
+ASKED = {"split": "val", "tracks": "unbounded half_second"}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A comparison of three seeds, all trained and scored, whose data set is not there."""
@@ -92,10 +95,10 @@ def folder(tmp_path: Path) -> Path:
             (run / "logs" / "metrics.csv").write_text(
                 f"step,train/cls_loss,val/cls_loss\n4,{seed}.5,\n9,1.0,\n9,,2.0\n"
             )
-            result = {"split": "val", "parameters": 1_234_567, "step_ms": 12.5, "points": 20_000, "frames": 640}
+            result = {**ASKED, "parameters": 1_234_567, "step_ms": 12.5, "points": 20_000, "frames": 640}
             (run / "result.json").write_text(json.dumps(result))
             (run / "eval" / "metrics.json").write_text(json.dumps(metrics(QUALITY[name] + 0.001 * seed**2)))
-    tell(out, data="nowhere", split="val")
+    tell(out, data="nowhere", **ASKED)
     return out
 
 
@@ -220,7 +223,7 @@ def detect(folder: Path, root: Path) -> int:
 
     Returns how many objects in range have a point and then none for a second or longer.
     """
-    tell(folder, data=str(root), split="train")
+    tell(folder, data=str(root), **{**ASKED, "split": "train"})
     for run in folder.glob("seed-*/*/result.json"):
         run.write_text(json.dumps({**json.loads(run.read_text()), "split": "train"}))
     index, cfg = NuScenesIndex.open(root, "v1.0-sim"), load_config("tiny")

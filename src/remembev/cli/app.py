@@ -52,12 +52,23 @@ Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Precision = Annotated[
     Literal["fp32", "bf16"], typer.Option(help="Of backbone and head; pillars, memory and boxes are in fp32 always.")
 ]
+Track = Annotated[
+    Literal["unbounded", "half-second", "both"],
+    typer.Option(help="How far back the memory goes; half a second is what the detection challenge allows."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set", help="Change a key, such as --set OPTIMIZATION.LR=0.002; may be repeated.", show_default=False
     ),
 ]
+
+
+def tracks_of(track: Literal["unbounded", "half-second", "both"]) -> tuple[str, ...]:
+    """The names by which evaluation knows what ``--track`` asks for."""
+    from remembev.evaluation import TRACKS
+
+    return TRACKS if track == "both" else (track.replace("-", "_"),)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.live import Live
 
-from remembev.cli.app import CHECKPOINT, DATA, Checkpoint, DataRoot, Device, Precision, app, console
+from remembev.cli.app import CHECKPOINT, DATA, Checkpoint, DataRoot, Device, Precision, Track, app, console, tracks_of
 from remembev.errors import DataError, UserError
 from remembev.files import replacing
 
@@ -38,10 +38,7 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Split; the configuration's test split if not given.")] = None,
     version: Annotated[str | None, typer.Option(help="Version; the configuration's if not given.")] = None,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Keep the memory from frame to frame.")] = True,
-    track: Annotated[
-        Literal["unbounded", "half-second", "both"],
-        typer.Option(help="How far back the memory goes; half a second is what the detection challenge allows."),
-    ] = "unbounded",
+    track: Track = "unbounded",
     remembered: Annotated[
         bool,
         typer.Option("--remembered", help="Hand in boxes without a point inside too: official rules call them false."),
@@ -54,7 +51,7 @@ def evaluate(
     ] = 1,
 ) -> None:
     """Go through every scene in order, write a nuScenes submission, score it, and measure what that score can't see."""
-    from remembev.evaluation import TRACKS, evaluate_checkpoint, evaluation_table
+    from remembev.evaluation import evaluate_checkpoint, evaluation_table
     from remembev.streaming import DTYPES
 
     out = out or checkpoint.parent / ("eval" if memory else "eval-no-memory")
@@ -65,7 +62,7 @@ def evaluate(
         version=version,
         split=split,
         use_memory=memory,
-        tracks=TRACKS if track == "both" else [track.replace("-", "_")],
+        tracks=tracks_of(track),
         remembered=remembered,
         device=device,
         dtype=DTYPES[precision],

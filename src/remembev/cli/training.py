@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remembev.cli.app import DataRoot, Overrides, app, console
+from remembev.cli.app import DataRoot, Overrides, Track, app, console, tracks_of
 from remembev.config import config_to_yaml, load_config
 from remembev.errors import UserError
 from remembev.files import replacing
@@ -87,6 +87,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder of the runs and the report; what it holds is not done again.")],
     seeds: Annotated[int, typer.Option(help="Trainings of each configuration.", min=1)] = 3,
     split: Annotated[str | None, typer.Option(help="Split to score on; the configurations' if not given.")] = None,
+    track: Track = "unbounded",
     workers: Annotated[int, typer.Option(help="Trainings at a time, one thread each.", min=1)] = 2,
     overrides: Overrides = None,
 ) -> None:
@@ -100,6 +101,7 @@ def compare(
         overrides=overrides or (),
         seeds=seeds,
         split=split,
+        tracks=tracks_of(track),
         workers=workers,
         console=console,
     )

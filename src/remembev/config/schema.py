@@ -491,7 +491,11 @@ class StartConfig(Section):
 
     EPOCHS: Count
     LR: Positive
-    """Peak of its learning rate; the rest of the plan is that of the training."""
+    """Peak of its learning rate; what is not said here is that of the training."""
+    BATCH_SIZE_PER_GPU: Count | None = None
+    """Single frames a step; ``null``: as many as a step of the training sees, ``SEQ_LEN × BATCH_SIZE_PER_GPU``."""
+    BATCHES_PER_EPOCH: Count | None = None
+    """``null``: as many as the training's."""
 
 
 class OptimizationConfig(Section):
