@@ -51,7 +51,7 @@ def join_torchrun(rank: int, port: int) -> None:
 def forked_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of ``run_jobs`` are forks of this one: they start at once, without importing everything again."""
     forking = multiprocessing.get_context("fork")
-    monkeypatch.setattr("remembev.jobs.mp.get_context", lambda _: forking)
+    monkeypatch.setattr("remembev.experiments.jobs.mp.get_context", lambda _: forking)
 
 
 @pytest.fixture

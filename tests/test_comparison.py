@@ -18,8 +18,8 @@ from remembev.comparison import Comparison, load_peers, run_comparison, start_na
 from remembev.config import config_to_yaml, load_config
 from remembev.errors import DataError, UserError
 from remembev.evaluation import TRACKS
+from remembev.experiments.standings import FLICKER, SCORES, Standings
 from remembev.models import load_checkpoint
-from remembev.standings import FLICKER, SCORES, Standings
 from remembev.training import ClipModule, start_of
 
 QUICK = [

@@ -20,6 +20,7 @@ ALLOWED = {
     "models": {"geometry", "ops", "config", "memory"},
     "data": {"geometry", "ops", "config"},
     "simulate": {"geometry"},
+    "experiments": {"geometry", "ops", "config", "memory", "models", "data", "training"},
     "export": {"geometry", "ops", "config", "memory", "models", "streaming"},
 }
 

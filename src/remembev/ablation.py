@@ -27,7 +27,7 @@ from remembev.evaluation import evaluate
 from remembev.evaluation.occupancy import score_occupancy
 from remembev.evaluation.permanence import ALLOWED
 from remembev.evaluation.sight import HIDDEN_SECONDS, sightings
-from remembev.jobs import Training, check_runs, run_jobs
+from remembev.experiments.jobs import Training, check_runs, run_jobs
 from remembev.models import Detections, load_checkpoint
 from remembev.streaming import StreamingDetector
 from remembev.training import TrainingRun, describe_training, start_of

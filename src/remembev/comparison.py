@@ -26,12 +26,12 @@ from remembev.config import Config, load_config
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError, UserError
 from remembev.evaluation import TRACKS, evaluate_checkpoint
+from remembev.experiments.jobs import Training, check_runs, run_jobs
+from remembev.experiments.seeds import read_result, write_result
+from remembev.experiments.standings import COMPARISON_FILE, Standings
 from remembev.files import replacing
-from remembev.jobs import Training, check_runs, run_jobs
 from remembev.models import load_checkpoint
 from remembev.ops import StageTimer
-from remembev.seeds import read_result, write_result
-from remembev.standings import COMPARISON_FILE, Standings
 from remembev.streaming import StreamingDetector
 from remembev.training import describe_training, start_of
 from remembev.viewing.comparison import write_comparison

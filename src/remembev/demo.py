@@ -101,7 +101,7 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
             untrained=scores["untrained"],
             with_memory=scores["memory"],
             without_memory=scores["no memory"],
-            curves=read_curves(run.curves),
+            curves=[read_curves(stage.curves) for stage in (run.start, run)],
             movie=pictures["scene.gif"],
             strip=pictures["strip.png"],
             config=config_to_yaml(cfg),

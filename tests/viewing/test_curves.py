@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remembev.errors import DataError
+from remembev.viewing.charts import Panel
 from remembev.viewing.curves import Curve, curves_svg, mean_line, read_curves, running_mean
 
 TABLE = """step,epoch,train/loss,train/occ_loss,lr-AdamW,val/loss
@@ -28,15 +29,30 @@ def test_empty_cells_are_left_out_of_each_curve(tmp_path: Path) -> None:
 
 def test_curves_become_one_well_formed_svg_that_fetches_nothing(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(TABLE)
-    svg = curves_svg(read_curves(tmp_path / "metrics.csv"))
+    svg = curves_svg([read_curves(tmp_path / "metrics.csv")])
     root = ElementTree.fromstring(svg[svg.index("<svg") :])
     links = [value for node in root.iter() for key, value in node.attrib.items() if key.endswith("href")]
     assert all(link.startswith("#") for link in links)
 
 
+def test_the_steps_of_two_stages_are_counted_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    panels: list[Panel] = []
+    monkeypatch.setattr("remembev.viewing.curves.chart_svg", panels.extend)
+    steps = np.array([0.0, 5.0, 9.0])
+    start = {"train/loss": Curve(steps, steps), "val/loss": Curve(steps[2:], steps[2:])}
+    clips = {"train/loss": Curve(steps, steps), "train/occ_loss": Curve(steps, steps)}
+    curves_svg([start, clips])
+    loss, parts, rate = panels
+    assert [line.x.tolist() for line in loss.lines] == [[0, 5, 9], [10, 15, 19], [9]]
+    assert [line.name for line in loss.lines] == ["", "training", "validation"]
+    assert [line.x.tolist() for line in parts.lines] == [[10, 15, 19]]
+    assert [list(panel.marks) for panel in panels] == [[10.0]] * 3
+    assert rate.lines == []
+
+
 def test_a_run_without_a_curve_still_draws(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,epoch\n")
-    assert "<svg" in curves_svg(read_curves(tmp_path / "metrics.csv"))
+    assert "<svg" in curves_svg([read_curves(tmp_path / "metrics.csv")])
 
 
 @pytest.mark.parametrize("content", [None, "epoch,train/loss\n0,1.0\n", "step,train/loss\n0,much\n"])

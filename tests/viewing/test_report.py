@@ -35,7 +35,7 @@ def report(tmp_path: Path) -> Report:
         untrained=score(0.0, 0.0),
         with_memory=score(0.30, 0.35),
         without_memory=score(0.25, 0.36),
-        curves={"train/loss": Curve(np.arange(3.0), np.ones(3))},
+        curves=[{"train/loss": Curve(np.arange(3.0), np.ones(3))}],
         movie=pictures["movie.gif"],
         strip=pictures["strip.png"],
         config="KEY: {a: <b>}",

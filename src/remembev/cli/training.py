@@ -14,7 +14,7 @@ from remembev.errors import UserError
 from remembev.files import replacing
 
 if TYPE_CHECKING:
-    from remembev.jobs import Job
+    from remembev.experiments.jobs import Job
 
 
 @app.command(name="import-openpcdet")

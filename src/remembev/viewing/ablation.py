@@ -12,8 +12,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from remembev.experiments.seeds import Spread, markdown_table, paired
 from remembev.files import replacing
-from remembev.seeds import Spread, markdown_table, paired
 from remembev.viewing import style
 
 Run = Mapping[str, float | None]

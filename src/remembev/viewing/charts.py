@@ -46,6 +46,8 @@ class Panel:
     """Where the x axis has ticks, and what is written there."""
     y_from: float | None = None
     """Lower end of the y axis."""
+    marks: Sequence[float] | Values = ()
+    """Where on the x axis something begins."""
 
 
 def chart_svg(panels: Sequence[Panel], *, columns: int = 3, width: float = 10.5, row_height: float = 2.9) -> str:
@@ -65,6 +67,8 @@ def chart_svg(panels: Sequence[Panel], *, columns: int = 3, width: float = 10.5,
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
+    for mark in panel.marks:
+        axes.axvline(mark, color=style.QUIET, linewidth=0.8, linestyle=":")
     for line in panel.lines:
         if line.band is not None:
             axes.fill_between(line.x, *line.band, color=line.colour, alpha=0.14, linewidth=0)

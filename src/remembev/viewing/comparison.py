@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from remembev.seeds import Spread
+from remembev.experiments.seeds import Spread
 from remembev.viewing import sections
 from remembev.viewing.contest import MAP, NDS, Contest, scored
 from remembev.viewing.findings import Finding, claim_sentence

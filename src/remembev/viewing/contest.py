@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from remembev.config import Config, config_from_yaml
 from remembev.errors import DataError
-from remembev.standings import COMPARISON_FILE, Measure, Standings
+from remembev.experiments.standings import COMPARISON_FILE, Measure, Standings
 from remembev.training import TrainingRun
 from remembev.viewing.curves import Curve, Curves, read_curves
 from remembev.viewing.style import PEER_COLOURS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,19 +39,33 @@ def read_curves(path: Path) -> dict[str, Curve]:
         raise DataError(f"{path} is no table of training curves: {error}") from error
 
 
-def curves_svg(curves: Curves) -> str:
-    """Three panels as SVG: total loss in training and validation, its parts, the learning rate."""
-    totals = {name: curve for name, curve in curves.items() if name in ("train/loss", "val/loss")}
-    rates = {name: curve for name, curve in curves.items() if name.lower().startswith("lr")}
-    parts = {name: curve for name, curve in curves.items() if name.startswith("train/") and name not in totals}
+def curves_svg(stages: Sequence[Curves]) -> str:
+    """Three panels as SVG: total loss in training and validation, its parts, the learning rate.
+
+    The stages of a training follow one another, their steps counted through.
+    """
+    starts = np.cumsum([0.0, *(_length(stage) for stage in stages)])
+    panels: dict[str, list[str]] = {"loss": [], "its parts": [], "learning rate": []}
+    for name in dict.fromkeys(name for stage in stages for name in stage):
+        if name in ("train/loss", "val/loss"):
+            panels["loss"].append(name)
+        elif name.startswith("train/"):
+            panels["its parts"].append(name)
+        elif name.lower().startswith("lr"):
+            panels["learning rate"].append(name)
     return chart_svg(
         [
             Panel(
                 title,
-                [_line(*named, colour) for named, colour in zip(shown.items(), LINE_COLOURS, strict=False)],
+                [
+                    line
+                    for name, colour in zip(names, LINE_COLOURS, strict=False)
+                    for line in _lines(name, [stage.get(name) for stage in stages], starts, colour)
+                ],
                 "step",
+                marks=starts[1:-1],
             )
-            for title, shown in (("loss of a clip", totals), ("its parts", parts), ("learning rate", rates))
+            for title, names in panels.items()
         ]
     )
 
@@ -82,8 +96,18 @@ def _column(rows: list[dict[str, str]], name: str) -> Curve:
     return Curve(table[:, 0], table[:, 1])
 
 
-def _line(name: str, curve: Curve, colour: str) -> Line:
-    return Line(curve.steps, running_mean(curve.values), colour, _label(name), behind=curve.values)
+def _length(stage: Curves) -> float:
+    return max((float(curve.steps.max()) + 1 for curve in stage.values()), default=0.0)
+
+
+def _lines(name: str, curves: Sequence[Curve | None], starts: NDArray[np.float64], colour: str) -> list[Line]:
+    """A line for each stage that has the curve, one of them named."""
+    lines = [
+        Line(start + curve.steps, running_mean(curve.values), colour, behind=curve.values)
+        for curve, start in zip(curves, starts, strict=False)
+        if curve is not None
+    ]
+    return [*lines[:-1], replace(lines[-1], name=_label(name))]
 
 
 def _label(name: str) -> str:

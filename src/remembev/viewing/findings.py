@@ -12,7 +12,7 @@ from enum import Enum
 from functools import cached_property
 
 from remembev.evaluation.scoring import DetectionScore
-from remembev.seeds import Spread, paired
+from remembev.experiments.seeds import Spread, paired
 
 _NOTICEABLE = 0.0005
 """Differences below this vanish in the decimals shown (0.05 points)."""

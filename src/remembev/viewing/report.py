@@ -42,7 +42,7 @@ class Report:
     untrained: DetectionScore
     with_memory: DetectionScore
     without_memory: DetectionScore
-    curves: Curves
+    curves: Sequence[Curves]
     movie: Path
     strip: Path
     config: str

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from remembev.seeds import Spread
-from remembev.standings import COSTS, Measure
+from remembev.experiments.seeds import Spread
+from remembev.experiments.standings import COSTS, Measure
 from remembev.viewing.charts import Line, Panel, chart_svg
 from remembev.viewing.contest import MAP, NDS, Contest, scored
 from remembev.viewing.curves import mean_line

@@ -13,7 +13,7 @@ from tests.conftest import SMALL
 
 from remembev.config import load_config
 from remembev.errors import UserError
-from remembev.jobs import Training, check_runs, run_jobs
+from remembev.experiments.jobs import Training, check_runs, run_jobs
 from remembev.training import ClipModule
 
 QUICK = [*SMALL, "OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.VAL_CLIPS=1"]
@@ -76,7 +76,7 @@ def test_a_result_of_another_split_is_measured_anew_without_training(
 ) -> None:
     other = job(sim_root, done.out, split="train")
     assert not other.done
-    monkeypatch.setattr("remembev.jobs.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("remembev.experiments.jobs.train", lambda *_, **__: pytest.fail("trained again"))
     before = done.result or {}
     other.work()
     assert other.result == {**before, "split": "train", "letters": 5}

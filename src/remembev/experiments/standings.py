@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from remembev.seeds import Spread, markdown_table, paired, read_result
+from remembev.experiments.seeds import Spread, markdown_table, paired, read_result
 
 COMPARISON_FILE = "compare.json"
 

@@ -22,7 +22,7 @@ import torch
 from remembev.config import Config, load_config
 from remembev.data import ClipSampler, build_seq_loader
 from remembev.errors import UserError
-from remembev.seeds import discard_result, read_result, write_result
+from remembev.experiments.seeds import discard_result, read_result, write_result
 from remembev.training import TrainingRun, train
 from remembev.training.resuming import Progress
 
