@@ -17,6 +17,7 @@ from remembev.evaluation import evaluate_checkpoint
 from remembev.evaluation.run import METRICS_FILE
 from remembev.files import replacing
 from remembev.models import TemporalPointPillar, load_checkpoint, save_checkpoint
+from remembev.training import describe_training
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _SIMULATION = "simulation.json"
@@ -102,16 +103,15 @@ def model_card(
 
 
 def _model_facts(model: TemporalPointPillar, kept: str) -> dict[str, str]:
-    memory, plan, parts = model.cfg.MODEL.MEMORY, model.cfg.OPTIMIZATION, model.cfg.DATA_CONFIG
+    memory, parts = model.cfg.MODEL.MEMORY, model.cfg.DATA_CONFIG
     parameters, remembering = (sum(weight.numel() for weight in part.parameters()) for part in (model, model.memory))
     corners = " ".join(f"{value:g}" for value in parts.POINT_CLOUD_RANGE)
-    pillar, batches = parts.DATA_PROCESSOR.VOXEL_SIZE[0], plan.BATCHES_PER_EPOCH or "all"
-    batch = f"{plan.BATCH_SIZE_PER_GPU} × {parts.SEQ_LEN} frames"
+    pillar = parts.DATA_PROCESSOR.VOXEL_SIZE[0]
     return {
         "weights": f"{parameters:,} parameters, {remembering:,} of them the memory's; {kept}",
         "memory": f"{memory.NAME}, `FUSION: {memory.FUSION}`",
         "input": f"{parts.NUM_SWEEPS + 1} LiDAR turns a frame, range {corners} m, pillars of {pillar:g} m",
-        "schedule": f"{plan.NUM_EPOCHS} epochs, {batches} batches each, of {batch}",
+        "schedule": describe_training(model.cfg),
     }
 
 
