@@ -35,15 +35,16 @@ MAP, NDS = SCORES[:2]
 
 
 @pytest.mark.parametrize("family", ["small", "nuscenes"])
-def test_a_start_is_the_peer_without_a_memory_on_as_many_frames_a_step(family: str) -> None:
+def test_a_start_is_the_peer_without_a_memory_on_single_frames(family: str) -> None:
     for peer in load_peers([f"{family}_{name}" for name in ("single", "sweeps", "conv_gru", "gate", "read")]):
         start = start_of(peer.cfg)
         assert start is not None
-        frames = peer.cfg.DATA_CONFIG.SEQ_LEN * peer.cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU
-        assert start.DATA_CONFIG.SEQ_LEN * start.OPTIMIZATION.BATCH_SIZE_PER_GPU == frames
+        assert peer.cfg.OPTIMIZATION.START is not None
+        frames_of_a_clip_step = peer.cfg.DATA_CONFIG.SEQ_LEN * peer.cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU
+        batch = peer.cfg.OPTIMIZATION.START.BATCH_SIZE_PER_GPU or frames_of_a_clip_step
+        assert start.OPTIMIZATION.BATCH_SIZE_PER_GPU == batch
         assert start.DATA_CONFIG.SEQ_LEN == 1
         assert start.MODEL.MEMORY.FUSION == "none"
-        assert peer.cfg.OPTIMIZATION.START is not None
         assert start.OPTIMIZATION.NUM_EPOCHS == peer.cfg.OPTIMIZATION.START.EPOCHS
         assert start.OPTIMIZATION.LR == peer.cfg.OPTIMIZATION.START.LR
         assert start_of(start) is None

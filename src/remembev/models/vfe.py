@@ -54,7 +54,7 @@ class PFNLayer(nn.Module):
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        mean, variance = norm.running_mean, norm.running_var
+        mean, variance = norm.running_mean.clone(), norm.running_var.clone()  # later frames of the clip change them
         if norm.training and len(x) > 1:
             mean, variance = self._statistics(x)
             assert norm.num_batches_tracked is not None
