@@ -57,6 +57,8 @@ def test_peers_share_a_start_unless_their_detectors_or_their_points_differ() -> 
     assert names["small_sweeps"] != names["small_single"]
     seen = load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=4 s"])
     assert start_name(start_of(seen)) == names["small_gate"]
+    weighed = load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT=7"])
+    assert start_name(start_of(weighed)) == names["small_gate"]
     wider = load_config("small_single", ["MODEL.VFE.NUM_FILTERS=[24]"])
     assert start_name(start_of(wider)) not in names.values()
 

@@ -27,6 +27,7 @@ def start_of(cfg: Config) -> Config | None:
         "DATA_CONFIG.AGENT_SLOTS": 1,
         "MODEL.MEMORY": "{FUSION: none, STRIDE: 1}",
         "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": "null",
+        "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT": 1,
         "OPTIMIZATION.START": "null",
         "OPTIMIZATION.NORM_EVAL": "false",
         "OPTIMIZATION.BATCH_SIZE_PER_GPU": size,
