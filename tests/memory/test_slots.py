@@ -109,7 +109,7 @@ def test_one_agent_slot_is_the_scene_bit_for_bit() -> None:
             t, features(t), mask(9), mask(t), torch.tensor([[True]]), state=slot.state if slot else None
         )
         assert torch.equal(scene.occ_logits, slot.occ_logits)
-        assert torch.equal(scene.decoded, slot.decoded)
+        assert torch.equal(scene.recalled, slot.recalled)
         assert_same(scene.state, slot.state)
 
 
@@ -117,7 +117,7 @@ def test_slots_with_nobody_in_them_change_nothing() -> None:
     one, several = (stream(small_memory(agents=agents).eval(), 6) for agents in (1, 3))
     for alone, among in zip(one, several, strict=True):
         torch.testing.assert_close(among.occ_logits, alone.occ_logits, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(among.decoded, alone.decoded, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(among.recalled, alone.recalled, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(among.state.tokens.value[:, :1], alone.state.tokens.value, rtol=1e-4, atol=1e-4)
 
 

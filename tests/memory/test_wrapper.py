@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from remembev.memory import MemoryState, MemoryStep, TokenStore, XMemBackboneWrapper
-from remembev.memory.wrapper import combine_decoded, combine_slots
+from remembev.memory.wrapper import combine_recalled, combine_slots
 
 from .small import (
     CHANNELS,
@@ -53,7 +53,7 @@ def test_neither_the_masks_nor_the_agents_of_a_frame_touch_what_it_gives(t: int,
         valids = torch.rand(1, 3, generator=generator) > 0.5
         steps.append(memory.forward_step(t, features(t), None, masks, valids, state=state))
     assert torch.equal(steps[0].occ_logits, steps[1].occ_logits)
-    assert torch.equal(steps[0].decoded, steps[1].decoded)
+    assert torch.equal(steps[0].recalled, steps[1].recalled)
 
 
 def _clip(memory: XMemBackboneWrapper, frames: int) -> MemoryState:
@@ -216,7 +216,7 @@ def test_nothing_is_nan_when_nothing_is_remembered() -> None:
             t, features(t), None, torch.zeros(1, 2, 4, 4), torch.tensor([[True, t % 3 == 1]]),
             state=step.state if step else None, prev_from_frame=planar(1.0, 0.0), teacher_forcing=1.0,
         )  # fmt: skip
-        loss = loss + step.occ_logits.square().sum() + step.decoded.square().sum()
+        loss = loss + step.occ_logits.square().sum() + step.recalled.square().sum()
     assert step is not None
     assert not step.state.tokens.valid.any()
     loss.backward()
@@ -234,7 +234,7 @@ def test_the_memory_works_in_bfloat16_and_remembers_in_float32() -> None:
             step = memory.forward_step(t, features(t), *masks, state=state, **arguments)
         plain = memory.forward_step(t, features(t), *masks, state=exact, **arguments)
         state, exact = step.state, plain.state
-        assert step.occ_logits.dtype == step.decoded.dtype == torch.float32
+        assert step.occ_logits.dtype == step.recalled.dtype == torch.float32
         torch.testing.assert_close(step.occ_logits, plain.occ_logits, rtol=0.1, atol=0.5)
     assert state is not None
     assert exact is not None
@@ -272,9 +272,9 @@ def test_combined_logits_are_finite_however_sure_the_slots_are() -> None:
     assert logits.grad.isfinite().all()
 
 
-def test_each_slot_counts_in_what_is_decoded_by_how_surely_it_claims_the_cell() -> None:
-    decoded, logits = torch.randn(1, 3, 4, 2, 2), torch.randn(1, 3, 2, 2)
+def test_each_slot_counts_in_what_is_recalled_by_how_surely_it_claims_the_cell() -> None:
+    recalled, logits = torch.randn(1, 3, 4, 2, 2), torch.randn(1, 3, 2, 2)
     held = torch.tensor([[True, True, False]])
     share = logits.sigmoid()[:, :2] / logits.sigmoid()[:, :2].sum(dim=1, keepdim=True)
-    expected = (decoded[:, :2] * share[:, :, None]).sum(dim=1)
-    torch.testing.assert_close(combine_decoded(decoded, logits, held), expected)
+    expected = (recalled[:, :2] * share[:, :, None]).sum(dim=1)
+    torch.testing.assert_close(combine_recalled(recalled, logits, held), expected)

@@ -69,16 +69,16 @@ class CBAM(nn.Module):
 class SensoryUpdate(nn.Module):
     """XMem's gated recurrent unit: h' = f · h · (1 − u) + u · c, with f, u, c from one convolution of [input, h].
 
-    Fresh weights remember: f begins at σ(3) = 0.95 and u at σ(−1) = 0.27 (Jozefowicz et al., ICML 2015, §2.2). At
-    ½ each a frame, whose two units come after each other, would keep a sixteenth of what was there.
+    Fresh weights remember: f begins at σ(4) = 0.98 and u at σ(−1.5) = 0.18 (Jozefowicz et al., ICML 2015, §2.2), so
+    that a frame, whose two units come after each other, keeps 0.65 of what was there. At ½ each it is a sixteenth.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.gates = _conv(input_dim + hidden_dim, 3 * hidden_dim)
         forget, update, _ = torch.chunk(cast(Tensor, self.gates.bias).data, 3)
-        forget += 3
-        update -= 1
+        forget += 4
+        update -= 1.5
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:
         """Inputs [B, C, H, W] and hidden [B, C_h, H, W] to the next hidden, float32."""

@@ -189,8 +189,8 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         super().__init__(cfg.MAX_SCENES)
         self.cfg = cfg
         self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents)
-        fine = cfg.stride(feature_grid)
-        self.add_read = Upsample(cfg.FEATURE_DIM, in_channels, fine) if cfg.FUSION == "gate_and_read" else None
+        recalled, fine = cfg.FEATURE_DIM + cfg.HIDDEN_DIM, cfg.stride(feature_grid)
+        self.add_read = Upsample(recalled, in_channels, fine) if cfg.FUSION == "gate_and_read" else None
 
     def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
         """Nothing seen, nothing stored."""
@@ -213,7 +213,7 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         )
         changed = features * gate(step.occ_logits, features)
         if self.add_read is not None:
-            changed = changed + self.add_read(step.decoded).to(features.dtype)
+            changed = changed + self.add_read(step.recalled).to(features.dtype)
         return changed, step.occ_logits, step.state
 
     def follow(self, state: MemoryState, boxes: Tensor, scores: Tensor, count: Tensor) -> MemoryState:

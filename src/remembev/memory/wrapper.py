@@ -24,10 +24,10 @@ Keys = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class MemoryStep:
-    """What a step gives: the occupancy of the frame, what it was decoded from, and what is remembered from now on."""
+    """What a step gives: the occupancy of the frame, what is recalled in it, and what is remembered from now on."""
 
     occ_logits: Tensor  # [B, 1, H_m, W_m] float32
-    decoded: Tensor  # [B, F, H_m, W_m] float32
+    recalled: Tensor  # [B, F + C_h, H_m, W_m] float32: what the occupancy was decoded from, and the sensory memory
     state: MemoryState
 
 
@@ -43,10 +43,10 @@ def combine_slots(logits: Tensor, held: Tensor) -> Tensor:
     return log_free + torch.log(-torch.expm1(-log_free))
 
 
-def combine_decoded(decoded: Tensor, logits: Tensor, held: Tensor) -> Tensor:
-    """Mean [B, F, H, W] of what slots decode [B, A, F, H, W], each weighted by how surely it claims the cell."""
+def combine_recalled(recalled: Tensor, logits: Tensor, held: Tensor) -> Tensor:
+    """Mean [B, F, H, W] of what slots recall [B, A, F, H, W], each weighted by how surely it claims the cell."""
     claim = F.logsigmoid(logits).masked_fill(~held[:, :, None, None], torch.finfo(logits.dtype).min)
-    return (decoded * claim.softmax(dim=1)[:, :, None]).sum(dim=1)
+    return (recalled * claim.softmax(dim=1)[:, :, None]).sum(dim=1)
 
 
 def is_due(since: Tensor, every: int | str, elapsed: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,6 +153,7 @@ class XMemBackboneWrapper(nn.Module):
         keys = self.project(features)
         read, tokens = self._read(keys, state.tokens)
         decoded, logits, hidden = self.decode(features, read, state.hidden)
+        recalled = torch.cat((decoded, hidden), dim=2)
         occ_logits = combine_slots(logits, state.slots.held)
 
         if not self.training:
@@ -164,7 +165,7 @@ class XMemBackboneWrapper(nn.Module):
         state = self._remember(state, features, keys, masks, present, importance, elapsed)
         return MemoryStep(
             occ_logits,
-            combine_decoded(decoded, logits, held),
+            combine_recalled(recalled, logits, held),
             state if timestamp is None else replace(state, timestamp=timestamp),
         )
 
