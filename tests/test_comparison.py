@@ -51,10 +51,10 @@ def test_a_start_is_the_peer_without_a_memory_on_single_frames(family: str) -> N
 
 
 def test_peers_share_a_start_unless_their_detectors_or_their_points_differ() -> None:
-    names = {peer.name: start_name(start_of(peer.cfg)) for peer in load_peers(
-        ["small_single", "small_conv_gru", "small_gate", "small_read", "small_sweeps"])}  # fmt: skip
+    peers = load_peers([f"small_{name}" for name in ("single", "conv_gru", "gate", "read", "sweeps", "sweeps_read")])
+    names = {peer.name: start_name(start_of(peer.cfg)) for peer in peers}
     assert len({names[f"small_{name}"] for name in ("single", "conv_gru", "gate", "read")}) == 1
-    assert names["small_sweeps"] != names["small_single"]
+    assert names["small_sweeps"] == names["small_sweeps_read"] != names["small_single"]
     seen = load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=4 s"])
     assert start_name(start_of(seen)) == names["small_gate"]
     weighed = load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT=7"])

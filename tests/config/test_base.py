@@ -112,6 +112,11 @@ def test_a_peer_differs_from_its_base_only_where_its_name_says(base: str, peer: 
     assert load_config(f"{base}_{peer}") == load_config(base, changes)
 
 
+def test_the_memory_on_stacked_sweeps_has_their_points_and_all_else_of_the_memory() -> None:
+    assert load_config("small_sweeps_read") == load_config("small_read", ["DATA_CONFIG.NUM_SWEEPS=9"])
+    assert load_config("small_sweeps").DATA_CONFIG == load_config("small_sweeps_read").DATA_CONFIG
+
+
 @pytest.mark.parametrize("base", FAMILIES)
 def test_the_recurrent_peer_differs_in_its_memory_only_and_has_about_as_many_parameters(base: str) -> None:
     cfg, recurrent = load_config(base), load_config(f"{base}_conv_gru")
