@@ -520,8 +520,6 @@ class OptimizationConfig(Section):
     """Keep only the memory's state of a frame, and run the frame a second time to back-propagate it."""
     OPTIMIZER: Literal["adam_onecycle"] = "adam_onecycle"
     LR: Positive = 1e-3
-    MEMORY_LR: Positive | None = None
-    """Peak for the memory's own weights, which are fresh where the detector goes on from its start; ``null``: as LR."""
     WEIGHT_DECAY: NonNegative = 0.01
     MOMS: Interval = (0.95, 0.85)
     PCT_START: Share = 0.4

@@ -90,20 +90,14 @@ class ClipModule(L.LightningModule):
         self._log_losses("val", losses, batch_seq)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and one cycle of learning rate and momentum, a step of the schedule a batch; the memory's own peak."""
+        """AdamW and one cycle of learning rate and momentum, a step of the schedule a batch."""
         cfg = self.cfg.OPTIMIZATION
-        memory = list(self.model.memory.parameters())
-        of_memory = {id(weight) for weight in memory}
-        detector = [weight for weight in self.parameters() if id(weight) not in of_memory]
-        peaks = [(detector, cfg.LR), (memory, cfg.MEMORY_LR or cfg.LR)]
         optimizer = torch.optim.AdamW(
-            [{"params": weights, "lr": peak} for weights, peak in peaks],
-            betas=(cfg.MOMS[0], 0.99),
-            weight_decay=cfg.WEIGHT_DECAY,
+            self.parameters(), lr=cfg.LR, betas=(cfg.MOMS[0], 0.99), weight_decay=cfg.WEIGHT_DECAY
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            max_lr=[peak for _, peak in peaks],
+            max_lr=cfg.LR,
             total_steps=self._total_steps,
             pct_start=cfg.PCT_START,
             div_factor=cfg.DIV_FACTOR,

@@ -34,7 +34,6 @@ def start_of(cfg: Config) -> Config | None:
         "OPTIMIZATION.BATCHES_PER_EPOCH": batches or "null",
         "OPTIMIZATION.NUM_EPOCHS": plan.START.EPOCHS,
         "OPTIMIZATION.LR": plan.START.LR,
-        "OPTIMIZATION.MEMORY_LR": "null",
         "OPTIMIZATION.CHUNK": "null",
         "OPTIMIZATION.CHECKPOINT": "false",
     }
