@@ -20,8 +20,6 @@ from remembev.errors import ConfigError
 
 IDENTITY_GATE_BIAS = 10.0
 """Occupancy logit of an imported detector's memory: its gate is σ(10) = 1 − 4.5e-5 everywhere."""
-GENTLE_OCC_WEIGHT = 0.1
-"""Weight of the occupancy's loss from there: with 1 it shuts the gate before the detector's own loss can object."""
 
 
 def load_openpcdet_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -399,7 +397,6 @@ def _translated(file: _File) -> dict[str, Any]:
     tree["MODEL"].update(_model(file))
     tree["MODEL"]["DENSE_HEAD"]["TARGET_ASSIGNER_CONFIG"]["SEEN_WITHIN"] = seen_within
     tree["MODEL"]["MEMORY"]["GATE_BIAS"] = IDENTITY_GATE_BIAS
-    tree["MODEL"]["MEMORY"]["OCC_LOSS"]["WEIGHT"] = GENTLE_OCC_WEIGHT
     theirs = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
     clips = max(1, round(file.OPTIMIZATION.BATCH_SIZE_PER_GPU / shipped.DATA_CONFIG.SEQ_LEN))
     start = {"EPOCHS": theirs["NUM_EPOCHS"], "LR": theirs["LR"]}
