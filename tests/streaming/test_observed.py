@@ -91,6 +91,8 @@ def test_what_a_box_says_stays_with_it_when_boxes_are_picked_moved_and_written()
     again = read_record(record, ["car", "bus"])
     for name in ("boxes", "scores", "labels", "observed"):
         assert torch.equal(getattr(again, name), getattr(found, name))
+    digits = [len(repr(abs(number)).replace(".", "")) for box in record["boxes"] for number in box["box"]]
+    assert max(digits) <= 13  # nine of the number, zeros before them or an exponent
 
 
 def test_boxes_count_as_observed_until_a_stream_has_looked() -> None:

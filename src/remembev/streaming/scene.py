@@ -73,7 +73,7 @@ def continue_scene(detector: StreamingDetector, index: NuScenesIndex, scene: int
 def frame_record(frame: Frame, detections: Detections, class_names: Sequence[str]) -> dict[str, Any]:
     """A frame and its boxes (LiDAR frame, metres, radians, m/s) as plain values for JSON."""
     columns = (detections.boxes, detections.scores, detections.labels, detections.observed)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
+    rows = zip(*(_plain(column) for column in columns), strict=True)
     return {
         "sample_token": frame.sample_token,
         "timestamp": frame.timestamp,
@@ -94,6 +94,13 @@ def read_record(record: Mapping[str, Any], class_names: Sequence[str]) -> Detect
         torch.tensor([class_names.index(box["label"]) for box in boxes], dtype=torch.int64),
         torch.tensor([box["observed"] for box in boxes], dtype=torch.bool),
     )
+
+
+def _plain(values: Tensor) -> list[Any]:
+    """Values as JSON has them, float32 in as many digits as bring it back bit for bit: half of what float64 needs."""
+    array = values.numpy()
+    plain: list[Any] = (array.astype(str).astype(float) if values.dtype == torch.float32 else array).tolist()
+    return plain
 
 
 def _frames(cfg: Config, index: NuScenesIndex, scene: int) -> Iterator[Frame]:
