@@ -41,7 +41,7 @@ REFERENCE = "gate"
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table: what is changed under MODEL.MEMORY of a configuration."""
+    """One row of the table: what is changed under MODEL.MEMORY of a configuration, whose memory gates."""
 
     name: str
     what: str
@@ -49,7 +49,8 @@ class Variant:
 
     def overrides(self, cfg: Config) -> list[str]:
         """The changes as ``KEY=value``."""
-        return [f"MODEL.MEMORY.{key}={value}" for key, value in self.changes(cfg).items()]
+        changes = {"FUSION": "gate", **self.changes(cfg)}
+        return [f"MODEL.MEMORY.{key}={value}" for key, value in changes.items()]
 
     def of(self, cfg: Config) -> Config:
         """The configuration with the changes. Raises ConfigError if it can't be had."""
@@ -80,7 +81,7 @@ def _foreground(cfg: Config) -> dict[str, object]:
 VARIANTS = (
     Variant("none", "single frames, trained on for as long", lambda _: {"FUSION": "none"}),
     Variant("conv_gru", "a plain recurrent unit of about the same size instead", _conv_gru),
-    Variant(REFERENCE, "the configuration as it is", lambda _: {}),
+    Variant(REFERENCE, "the memory gates the features, and does nothing else", lambda _: {}),
     Variant("gate_and_read", "what is read is added to the features too", lambda _: {"FUSION": "gate_and_read"}),
     Variant("no_long_term", "the oldest frame is forgotten", lambda _: {"LONG_TERM.MAX_TOKENS": 0}),
     Variant("fifo", "the same with room for as many tokens: first in, first out", _first_in_first_out),
