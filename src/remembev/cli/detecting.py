@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from remembev.models import Detections
     from remembev.streaming import StreamingDetector
 
-_DEMO_WEIGHTS = "small"
+_DEMO_WEIGHTS = "small_sweeps_read"
 _DEMO_MOVIE = Path("remembev-demo.gif")
 
 
@@ -141,6 +141,7 @@ def stream(
             sure = detections[detections.scores >= min_score]
             found = Counter(names[label] for label in sure.labels.tolist())
             shown = ", ".join(f"{n} {name}" for name, n in found.most_common()) or "nothing"
+            shown += f" ({remembered} remembered)" if (remembered := int((~sure.observed).sum())) else ""
             console.print(f"{frame.timestamp - records[0]['timestamp']:6.2f} s  {shown}")
     if not records:
         raise DataError(f"{data}: scene {source.name} has no frame after the one that {load_state} ends at")
