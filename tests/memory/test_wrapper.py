@@ -33,6 +33,13 @@ def test_an_untrained_gate_is_open() -> None:
     assert memory.forward_step(0, features(0)).occ_logits.sigmoid().min() > 0.9
 
 
+def test_what_is_recalled_holds_the_sensory_memory_as_the_frame_has_updated_it() -> None:
+    memory = small_memory(MEM_EVERY=2).eval()
+    first, second = stream(memory, 2)  # of which the second is not written, so that nothing else changes its state
+    assert torch.equal(second.recalled[:, -memory.cfg.HIDDEN_DIM :], second.state.hidden[:, 0])
+    assert not torch.equal(second.state.hidden, first.state.hidden)
+
+
 def test_the_logits_of_a_frame_do_not_change_with_its_masks_but_later_ones_do() -> None:
     memory = small_memory().train()
     one, other = (memory.forward_step(0, features(0), mask(seed)) for seed in (1, 2))
