@@ -83,9 +83,9 @@ def test_the_demo_streams_a_street_with_shipped_weights_and_leaves_a_moving_pict
     monkeypatch.setattr("remembev.models.checkpoint.SHIPPED", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     assert remembev(monkeypatch, "stream", "--demo") == 1
-    assert "small: no such file, and no shipped weights (none)" in error(capsys)
+    assert "small_sweeps_read: no such file, and no shipped weights (none)" in error(capsys)
     (tmp_path / "shipped").mkdir()
-    shutil.copy(checkpoint, tmp_path / "shipped" / "small.safetensors")
+    shutil.copy(checkpoint, tmp_path / "shipped" / "small_sweeps_read.safetensors")
     assert remembev(monkeypatch, "stream", "--demo", "--frames", 2) == 0
     assert "0.50 s" in capsys.readouterr().out
     assert (tmp_path / "remembev-demo.gif").read_bytes().startswith(b"GIF")

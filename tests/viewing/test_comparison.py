@@ -133,6 +133,7 @@ def test_the_report_is_one_well_formed_file_that_fetches_nothing(folder: Path) -
 def test_who_is_who_is_told_by_the_configurations(folder: Path) -> None:
     contest = Contest.read(folder)
     assert (contest.single, contest.stacked, contest.gate, contest.best_memory) == ("alone", "ten", "gated", "gated")
+    assert contest.reading == "reading"
 
 
 def test_the_best_memory_is_the_one_of_the_highest_permanence(folder: Path) -> None:
@@ -143,6 +144,7 @@ def test_the_best_memory_is_the_one_of_the_highest_permanence(folder: Path) -> N
 def test_a_memory_that_gains_more_than_the_spread_is_said_to(folder: Path) -> None:
     text = read(folder)
     assert "gated beats alone by more than the spread over seeds on permanence 0.5 s, permanence 4 s, mAP at" in text
+    assert "reading beats alone by more than the spread over seeds on permanence 0.5 s" in text
     assert "gated beats ten by more than" in text
     assert "worse" not in text
     assert "not done" not in text

@@ -64,6 +64,7 @@ def _claims(contest: Contest) -> list[Claim]:
     """What memory is claimed to bring, of the peers that are there."""
     asked = (
         ("the gate over a single frame", contest.gate, contest.single),
+        ("gate and read over a single frame", contest.reading, contest.single),
         ("the best memory over stacked sweeps", contest.best_memory, contest.stacked),
     )
     return [(title, one, other, _findings(contest, one, other)) for title, one, other in asked if one and other]

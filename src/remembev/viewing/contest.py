@@ -122,6 +122,15 @@ class Contest:
         return self.first(lambda cfg: _remembers(cfg) and cfg.MODEL.MEMORY.FUSION == "gate")
 
     @property
+    def reading(self) -> str | None:
+        """The peer whose memory gates, and adds what it reads, on the points that the single frame has."""
+        return self.first(
+            lambda cfg: (
+                _remembers(cfg) and cfg.MODEL.MEMORY.FUSION == "gate_and_read" and cfg.DATA_CONFIG.NUM_SWEEPS == 0
+            )
+        )
+
+    @property
     def best_memory(self) -> str | None:
         """The memory with the highest mean permanence, or the highest NDS where there is none to tell by."""
         memories = [peer for peer, cfg in self.parsed.items() if _remembers(cfg)]
