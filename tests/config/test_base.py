@@ -97,11 +97,11 @@ def test_what_is_written_of_a_configuration_stands_without_its_base(name: str) -
 
 FAMILIES = ["small", "nuscenes", "benchmark"]
 SEEN_WITHIN = "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN"
-UNSEEN_WEIGHT = "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT"
+OCC_LOSS = "MODEL.MEMORY.OCC_LOSS"
 PEERS = {
     "single": {"DATA_CONFIG.NUM_SWEEPS": 0, "MODEL.MEMORY.FUSION": "none", SEEN_WITHIN: "null"},
     "sweeps": {"DATA_CONFIG.NUM_SWEEPS": 9, "MODEL.MEMORY.FUSION": "none", SEEN_WITHIN: "0.5 s"},
-    "gate": {"MODEL.MEMORY.FUSION": "gate", UNSEEN_WEIGHT: 1},
+    "gate": {"MODEL.MEMORY.FUSION": "gate", f"{OCC_LOSS}.WEIGHT": 0.1, f"{OCC_LOSS}.POSITIVE_WEIGHT": 10},
     "read": {"MODEL.MEMORY.FUSION": "gate_and_read"},
 }
 
