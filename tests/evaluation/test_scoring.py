@@ -15,6 +15,7 @@ from remembev.data import NuScenesIndex
 from remembev.data.tables import DETECTION_NAMES
 from remembev.errors import DataError
 from remembev.evaluation import DetectionScore, score_submission, score_table, write_submission
+from remembev.evaluation.accumulation import match_class
 from remembev.evaluation.official import OfficialTruth
 from remembev.evaluation.scoring import ERRORS
 
@@ -227,6 +228,36 @@ def test_a_part_is_scored_as_if_boxes_that_find_other_objects_were_not_there(
         aps = [plain_ap(truth, jittered, name, distance, counted) for distance in (0.5, 1.0, 2.0, 4.0)]
         assert ap == pytest.approx(np.mean(aps), abs=1e-9)
     assert score.mean_ap == pytest.approx(np.mean(list(score.class_ap.values())))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_curves_of_a_part_are_what_the_devkit_accumulates_over_it(
+    truth: OfficialTruth, jittered: Boxes, seed: int
+) -> None:
+    from nuscenes.eval.common.data_classes import EvalBoxes
+    from nuscenes.eval.common.utils import center_distance
+    from nuscenes.eval.detection.algo import accumulate
+    from nuscenes.eval.detection.data_classes import DetectionBox
+
+    counted = np.random.default_rng(seed).random(len(truth.objects)) < 0.4
+    found = truth.in_range(EvalBoxes.deserialize(jittered, DetectionBox))
+    objects = EvalBoxes()
+    for box in truth.boxes:
+        if counted[box.number]:
+            objects.add_boxes(box.sample_token, [box])
+    for name in ("car", "pedestrian", "barrier", "traffic_cone"):
+        of_class = [box for boxes in found.values() for box in boxes if box.detection_name == name]
+        things = [box for box in truth.boxes if box.detection_name == name]
+        for distance, matched in match_class(of_class, things, truth.cfg.dist_ths).items():
+            kept = (matched.found < 0) | counted[matched.found]
+            boxes, left = EvalBoxes(), {id(box) for box, keep in zip(matched.boxes, kept, strict=True) if keep}
+            for box in of_class:  # in the order of the submission: of equal scores the last one is the first
+                if id(box) in left:
+                    boxes.add_boxes(box.sample_token, [box])
+            ours = matched.curves(kept, sum(bool(counted[thing.number]) for thing in things)).serialize()
+            theirs = accumulate(objects, boxes, name, center_distance, distance).serialize()
+            for kind, values in theirs.items():
+                np.testing.assert_array_equal(ours[kind], values, err_msg=f"{name} {distance} {kind}")
 
 
 def plain_ap(truth: OfficialTruth, found: Boxes, name: str, distance: float, counted: Any) -> float:

@@ -1,7 +1,7 @@
 """The official nuScenes detection score, of all objects or of some: the devkit's own steps on a submission.
 
-Loading, filtering, ``accumulate``, ``calc_ap`` and ``calc_tp`` are the devkit's, unmodified. The devkit is imported
-when something is scored.
+Loading, filtering, errors, ``calc_ap`` and ``calc_tp`` are the devkit's, unmodified; its ``accumulate`` is done
+once for all parts. The devkit is imported when something is scored.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remembev.errors import DataError
-from remembev.evaluation.matching import match_greedily
+from remembev.evaluation.accumulation import match_class
 from remembev.evaluation.scoring import ERRORS, Curve, DetectionScore
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
+    from nuscenes.eval.detection.data_classes import DetectionMetricData
 
 EVALUATION_CONFIG = "detection_cvpr_2019"
 
@@ -108,7 +109,7 @@ class OfficialTruth:
 class OfficialMatches:
     """The boxes of a submission, and which object the official rules let each of them find at each distance.
 
-    A score of some objects ignores the boxes that find others. What is left is matched by the devkit as before: in the
+    A score of some objects ignores the boxes that find others. The rest is matched as it would be without them: in the
     greedy matching of all, a box that finds nothing has no free object near, and one that finds an object of the
     subset has none nearer, so that neither misses the objects and boxes that are gone.
     """
@@ -119,11 +120,13 @@ class OfficialMatches:
         self._objects: dict[str, list[Any]] = {name: [] for name in self.cfg.class_names}
         for box in truth.boxes:
             self._objects[box.detection_name].append(box)
-        self._boxes: dict[str, list[Any]] = {name: [] for name in self.cfg.class_names}
+        of_class: dict[str, list[Any]] = {name: [] for name in self.cfg.class_names}
         for of_sample in boxes.values():
             for box in of_sample:
-                self._boxes[box.detection_name].append(box)
-        self._found = {name: self._match(name) for name in self.cfg.class_names}
+                of_class[box.detection_name].append(box)
+        self._matched = {
+            name: match_class(of_class[name], self._objects[name], self.cfg.dist_ths) for name in self.cfg.class_names
+        }
 
     def score(self, counted: NDArray[np.bool_] | None = None, samples: Collection[str] | None = None) -> DetectionScore:
         """The score of all objects, or of those ``counted`` [n] on some ``samples``.
@@ -135,11 +138,11 @@ class OfficialMatches:
 
         cfg = copy(self.cfg)
         if counted is not None or samples is not None:
-            cfg.class_names = [name for name in cfg.class_names if self._of(name, counted, samples)]
+            cfg.class_names = [name for name in cfg.class_names if self._count(name, counted, samples)]
         metrics = DetectionMetrics(cfg)
         for name in cfg.class_names:
             for distance in cfg.dist_ths:
-                data = self._metric_data(name, distance, counted, samples)
+                data = self._curves(name, distance, counted, samples)
                 metrics.add_label_ap(name, distance, calc_ap(data, cfg.min_recall, cfg.min_precision))
                 if distance == cfg.dist_th_tp:
                     for error in ERRORS.values():
@@ -152,56 +155,37 @@ class OfficialMatches:
         """Precision over recall of each class at the distance of the true-positive errors (2 m), as the devkit's."""
         found = {}
         for name in self.cfg.class_names:
-            data = self._metric_data(name, self.cfg.dist_th_tp, None, None)
+            data = self._curves(name, self.cfg.dist_th_tp, None, None)
             found[name] = Curve(data.recall.tolist(), data.precision.tolist(), data.confidence.tolist())
         return found
 
     def found_at(self) -> NDArray[np.float64]:
         """The score [n] of the box that finds each object at that distance, -inf where none does."""
         found = np.full(len(self.truth.boxes), -np.inf)
-        for name, boxes in self._boxes.items():
-            for box, number in zip(boxes, self._found[name][self.cfg.dist_th_tp], strict=True):
-                if number >= 0:
-                    found[number] = box.detection_score
+        for of_class in self._matched.values():
+            matched = of_class[self.cfg.dist_th_tp]
+            hits = matched.found >= 0
+            found[matched.found[hits]] = matched.scores[hits]
         return found
 
-    def _match(self, name: str) -> dict[float, NDArray[np.int64]]:
-        """The number of the object that each box of a class finds, -1 for none, at each of the devkit's distances."""
-        boxes, objects = _by_sample(self._boxes[name]), _by_sample(self._objects[name])
-        of_name = np.array([truth.number for truth in self._objects[name]])
-        found = {distance: np.full(len(self._boxes[name]), -1) for distance in self.cfg.dist_ths}
-        for token in boxes.keys() & objects.keys():
-            # The devkit's order: of equal scores the one that comes last is the first.
-            best_first = sorted(boxes[token], key=lambda row: (row[1].detection_score, row[0]), reverse=True)
-            rows, numbers = (np.array([row for row, _ in of]) for of in (best_first, objects[token]))
-            distances = _distances([box for _, box in best_first], [truth for _, truth in objects[token]])
-            for limit, of_class in found.items():
-                column = match_greedily(distances, limit)
-                of_class[rows[column >= 0]] = of_name[numbers[column[column >= 0]]]
-        return found
-
-    def _of(self, name: str, counted: NDArray[np.bool_] | None, samples: Collection[str] | None) -> list[Any]:
-        """The objects of a class that count."""
-        return [
-            box
+    def _count(self, name: str, counted: NDArray[np.bool_] | None, samples: Collection[str] | None) -> int:
+        """How many objects of a class count."""
+        return sum(
+            (counted is None or bool(counted[box.number])) and (samples is None or box.sample_token in samples)
             for box in self._objects[name]
-            if (counted is None or counted[box.number]) and (samples is None or box.sample_token in samples)
-        ]
+        )
 
-    def _metric_data(
+    def _curves(
         self, name: str, distance: float, counted: NDArray[np.bool_] | None, samples: Collection[str] | None
-    ) -> Any:
+    ) -> DetectionMetricData:
         """The devkit's curves of a class over the objects that count, without the boxes that find others."""
-        from nuscenes.eval.common.data_classes import EvalBoxes
-        from nuscenes.eval.detection.algo import accumulate
-
-        objects, boxes = EvalBoxes(), EvalBoxes()
-        for truth in self._of(name, counted, samples):
-            objects.add_boxes(truth.sample_token, [truth])
-        for box, number in zip(self._boxes[name], self._found[name][distance], strict=True):
-            if (number < 0 or counted is None or counted[number]) and (samples is None or box.sample_token in samples):
-                boxes.add_boxes(box.sample_token, [box])
-        return accumulate(objects, boxes, name, _known_distance, distance)
+        matched = self._matched[name][distance]
+        kept = np.ones(len(matched.boxes), dtype=np.bool_)
+        if counted is not None:
+            kept &= (matched.found < 0) | counted[matched.found]
+        if samples is not None:
+            kept &= np.array([box.sample_token in samples for box in matched.boxes], dtype=np.bool_)
+        return matched.curves(kept, self._count(name, counted, samples))
 
 
 def score_submission(submission: Path, data_root: Path, version: str, scene_names: Sequence[str]) -> DetectionScore:
@@ -212,31 +196,6 @@ def score_submission(submission: Path, data_root: Path, version: str, scene_name
     """
     results = _read_results(submission)
     return OfficialTruth(data_root, version, scene_names).match(results, submission).score()
-
-
-def _distances(boxes: Sequence[Any], objects: Sequence[Any]) -> NDArray[np.float64]:
-    """The devkit's centre distances [P, G], which are kept for ``_known_distance`` too."""
-    centres, others = (np.array([one.translation[:2] for one in of]) for of in (boxes, objects))
-    distances: NDArray[np.float64] = np.linalg.norm(centres[:, None] - others, axis=2)
-    for column, truth in enumerate(objects):
-        truth.column = column
-    for box, row in zip(boxes, distances.tolist(), strict=True):
-        box.distances = row
-    return distances
-
-
-def _known_distance(truth: Any, box: Any) -> float:
-    """The devkit's distance, which has been worked out once for all that asks for it."""
-    distance: float = box.distances[truth.column]
-    return distance
-
-
-def _by_sample(boxes: Sequence[Any]) -> dict[str, list[tuple[int, Any]]]:
-    """Boxes with their place in the list, by sample."""
-    found: dict[str, list[tuple[int, Any]]] = {}
-    for row, box in enumerate(boxes):
-        found.setdefault(box.sample_token, []).append((row, box))
-    return found
 
 
 def _read_results(submission: Path) -> dict[str, Any]:

@@ -162,6 +162,7 @@ def run_jobs(jobs: Sequence[AnyJob], workers: int, ended: Callable[[AnyJob, floa
     running: dict[int, tuple[BaseProcess, AnyJob, float, int]] = {}
     idle, gpus = list(range(workers)), _gpus()
     failed: list[AnyJob] = []
+    over: list[tuple[AnyJob, float]] = []
     try:
         while True:
             while idle and (job := next((job for job in waiting if job.ready), None)):
@@ -170,6 +171,8 @@ def run_jobs(jobs: Sequence[AnyJob], workers: int, ended: Callable[[AnyJob, floa
                 process = context.Process(target=_work, args=(job, gpus[worker % len(gpus)] if gpus else ""))
                 process.start()
                 running[process.sentinel] = (process, job, time.monotonic(), worker)
+            while over:  # told only now, so that no worker waits for the telling
+                ended(*over.pop(0))
             if not running:
                 return failed + waiting
             for sentinel in wait(list(running)):
@@ -179,7 +182,7 @@ def run_jobs(jobs: Sequence[AnyJob], workers: int, ended: Callable[[AnyJob, floa
                 idle.append(worker)
                 if ended_process.exitcode or not job.done:
                     failed.append(job)
-                ended(job, time.monotonic() - started)
+                over.append((job, time.monotonic() - started))
     finally:
         for left, *_ in running.values():
             left.terminate()

@@ -49,6 +49,8 @@ SCORES = (
         ("eval", "visibility", "1", "mean_ap"),
     ),
     Measure("mAP at visibility 2", "the same for 40 to 60 %", ("eval", "visibility", "2", "mean_ap")),
+    Measure("NDS at visibility 1", "of the objects at visibility 1", ("eval", "visibility", "1", "nds")),
+    Measure("NDS at visibility 2", "of those at visibility 2", ("eval", "visibility", "2", "nds")),
 )
 FLICKER = Measure(
     "flicker",
