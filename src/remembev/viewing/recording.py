@@ -232,7 +232,8 @@ def _log_detections(recording: rr.RecordingStream, detections: Detections, class
         texts = [f"{name} {score:.2f}" for name, score in zip(names, found.scores.tolist(), strict=True)]
         colours = [_rgb(style.class_colour(name)) for name in names]
         entity = f"world/ego/detections/{path}"
-        _log_boxes(recording, entity, found.boxes, texts, colours, radius=-1.1, dashed=path == "remembered")
+        is_rare = path == "remembered"  # thirty texts at once hide what they are about
+        _log_boxes(recording, entity, found.boxes, texts, colours, radius=-1.1, dashed=is_rare, written=is_rare)
         recording.log(f"counts/boxes/{path}", rr.Scalars([len(found)]))
 
 
@@ -245,8 +246,11 @@ def _log_boxes(
     *,
     radius: float,
     dashed: bool,
+    written: bool = False,
 ) -> None:
-    """Boxes with a text each. Dashed ones are dim hairlines that hold the text, and dashes along them."""
+    """Boxes with a text each, under the pointer or written out. Dashed ones are dim hairlines that hold the text, and
+    dashes along them.
+    """
     shades = _array(colours)
     half_yaw = boxes[:, 6].numpy() / 2
     flat = np.zeros_like(half_yaw)
@@ -257,7 +261,7 @@ def _log_boxes(
         colors=shades // 2 if dashed else shades,
         radii=[-0.15 if dashed else radius],
         labels=list(texts),
-        show_labels=radius < -0.5,
+        show_labels=written,
     )
     recording.log(entity, outlines)
     if dashed:
