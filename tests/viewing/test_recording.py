@@ -110,6 +110,9 @@ def test_boxes_are_told_apart_by_whether_they_hold_a_point(scene: Path) -> None:
     assert "/world/ego/detections/remembered/dashes" in table.entities
     assert "/world/ego/detections/observed/dashes" not in table.entities
     assert table.column("/world/ego/truth/hidden", "Text") == [["pedestrian"]] * 3
+    written = [table.column(f"/world/ego/{name}", "ShowLabels") for name in ("detections/observed", "truth/hidden")]
+    assert written == [[[False]] * 3] * 2
+    assert table.column("/world/ego/detections/remembered", "ShowLabels") == [[True]] * 3
     counts = [table.column(f"/counts/boxes/{name}", "Scalar") for name in ("observed", "remembered", "hidden")]
     assert counts == [[[1.0]] * 3] * 3
 
