@@ -161,18 +161,38 @@ def test_sets_are_dealt_in_turn_and_each_has_a_validation_split(tmp_path: Path) 
         simulate_dataset(tmp_path, replace(settings, sets=("doors",)), workers=1)
 
 
+def test_test_scenes_are_further_ones_and_change_no_others(tmp_path: Path) -> None:
+    settings = replace(TINY, scenes=4, val_share=0.25, sets=("doors", "far"))
+    for test in (0, 2):
+        simulate_dataset(tmp_path / str(test), replace(settings, test=test), workers=1)
+    splits = json.loads((tmp_path / "2/v1.0-sim/splits.json").read_text())
+    assert [splits["test"], splits["test_far"]] == [["sim-0004", "sim-0005"], ["sim-0005"]]
+    assert splits["sim_test"] == splits["test"]
+    without = json.loads((tmp_path / "0/v1.0-sim/splits.json").read_text())
+    assert without.items() <= splits.items()
+    clouds = list((tmp_path / "0/samples/LIDAR_TOP").iterdir())
+    assert all((tmp_path / "2/samples/LIDAR_TOP" / cloud.name).read_bytes() == cloud.read_bytes() for cloud in clouds)
+    assert len(list((tmp_path / "2/samples/LIDAR_TOP").iterdir())) == len(clouds) * 6 // 4
+    assert "test" not in settings.identity()
+    with pytest.raises(DataError, match="test"):
+        simulate_dataset(tmp_path / "0", replace(settings, test=2), workers=1)
+
+
 @given(
     sets=st.lists(st.sampled_from(list(SETS)), min_size=2, unique=True),
     scenes=st.integers(12, 400),
     share=st.floats(0.05, 0.9),
+    test=st.integers(6, 100),
 )
-def test_every_set_is_in_both_splits_evenly(sets: list[str], scenes: int, share: float) -> None:
-    settings = SimulationSettings(scenes=scenes, val_share=share, sets=tuple(sets))
+def test_every_set_is_in_every_split_evenly(sets: list[str], scenes: int, share: float, test: int) -> None:
+    settings = SimulationSettings(scenes=scenes, val_share=share, sets=tuple(sets), test=test)
     splits = settings.splits()
-    parts = [splits[f"val_{name}"] for name in sets]
-    assert sorted(name for part in parts for name in part) == splits["val"]
-    number = {f"sim-{i:04d}": settings.scene_set(i) for i in range(scenes)}
-    for names in (splits["train"], splits["val"]):
+    for split in ("val", "test"):
+        parts = [splits[f"{split}_{name}"] for name in sets]
+        assert sorted(name for part in parts for name in part) == splits[split]
+    number = {f"sim-{i:04d}": settings.scene_set(i) for i in range(settings.all_scenes)}
+    assert sorted(splits["train"] + splits["val"] + splits["test"]) == sorted(number)
+    for names in (splits["train"], splits["val"], splits["test"]):
         counts = [sum(number[n] == name for n in names) for name in sets]
         assert min(counts) >= 1
         assert max(counts) - min(counts) <= 1
@@ -238,6 +258,7 @@ def test_a_foreign_folder_or_file_is_not_touched(tmp_path: Path) -> None:
         ("sets", ()),
         ("sets", ("doors", "doors")),
         ("sets", ("mars",)),
+        ("test", -1),
     ],
 )
 def test_a_bad_setting_is_named(field: str, value: object) -> None:

@@ -15,7 +15,8 @@ from remembev.cli.app import app, console
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder of the data set to write.", show_default=False)],
-    scenes: Annotated[int, typer.Option(help="Scenes of the data set.")] = 24,
+    scenes: Annotated[int, typer.Option(help="Scenes to train on and to validate with, the last quarter.")] = 24,
+    test: Annotated[int, typer.Option(help="Scenes more, for a test split that nothing is chosen by.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     seconds: Annotated[float, typer.Option(help="Length of a scene.")] = 20.0,
     sweeps: Annotated[
@@ -35,10 +36,10 @@ def simulate(
 
     names = tuple(SETS) if sets == "all" else _names(sets)
     settings = SimulationSettings(
-        scenes=scenes, seed=seed, seconds=seconds, sweeps=sweeps, azimuths=azimuths, sets=names
+        scenes=scenes, test=test, seed=seed, seconds=seconds, sweeps=sweeps, azimuths=azimuths, sets=names
     )
     simulate_dataset(out, settings, workers=workers)
-    console.print(f"[bold]{out}[/]: version {settings.version}, {scenes} scenes")
+    console.print(f"[bold]{out}[/]: version {settings.version}, {settings.all_scenes} scenes")
 
 
 @app.command()

@@ -53,12 +53,15 @@ class SimulationSettings:
     val_share: float = 0.25  # share of the scenes, the last ones, that are the split `val`
     version: str = "v1.0-sim"
     sets: tuple[str, ...] = (ORDINARY,)  # kinds of scene (sets/), dealt in turn
+    test: int = 0  # scenes after these, that are the split `test`
 
     def __post_init__(self) -> None:
         self._need("sets", bool(self.sets) and len(set(self.sets)) == len(self.sets), "different names, one at least")
         self._need("sets", set(self.sets) <= set(SETS), f"among {', '.join(SETS)}")
         fewest = 1 if len(self.sets) == 1 else 2 * len(self.sets)  # every set in both splits
         self._need("scenes", fewest <= self.scenes <= 10_000, f"between {fewest} and 10000")
+        good = self.test == 0 or len(self.sets) <= self.test <= 10_000
+        self._need("test", good, f"0, or between {len(self.sets)} and 10000")
         self._need("seed", self.seed >= 0, "0 or more")
         self._need("seconds", 0.5 <= self.seconds <= 120.0, "between 0.5 and 120")
         self._need("azimuths", 90 <= self.azimuths <= 4096, "between 90 and 4096")
@@ -74,26 +77,35 @@ class SimulationSettings:
         """The set of scene `index`."""
         return self.sets[index % len(self.sets)]
 
-    def splits(self) -> dict[str, list[str]]:
-        """Scene names of the splits; the validation scenes of each set are a split too, such as `val_doors`.
+    @property
+    def all_scenes(self) -> int:
+        """Scenes of the folder, of whatever split."""
+        return self.scenes + self.test
 
-        The devkit ties the names train and val to the released data; by the names sim_train and sim_val it scores
-        these splits as custom ones.
+    def splits(self) -> dict[str, list[str]]:
+        """Scene names of the splits; what a split that is scored has of each set is one too, such as `val_doors`.
+
+        The devkit ties the names train, val and test to the released data; by names such as sim_val it scores these
+        splits as custom ones.
         """
         held_out = min(max(len(self.sets), round(self.scenes * self.val_share)), self.scenes - len(self.sets))
         first = self.scenes - (held_out if self.val_share > 0 else 0)
-        names = [scene_name(i) for i in range(self.scenes)]
-        train, val = names[:first], names[first:]
-        splits = {"train": train, "val": val, "sim_train": train, "sim_val": val}
+        parts = {"train": range(first), "val": range(first, self.scenes)}
+        if self.test:
+            parts["test"] = range(self.scenes, self.all_scenes)
+        names = {part: [scene_name(i) for i in places] for part, places in parts.items()}
+        splits = {**names, **{f"sim_{part}": scenes for part, scenes in names.items()}}
         if self.sets != (ORDINARY,):
-            for name in self.sets:
-                splits[f"val_{name}"] = [names[i] for i in range(first, self.scenes) if self.scene_set(i) == name]
+            for part in [part for part in parts if part != "train"]:
+                for name in self.sets:
+                    splits[f"{part}_{name}"] = [scene_name(i) for i in parts[part] if self.scene_set(i) == name]
         return splits
 
     def identity(self) -> dict[str, Any]:
-        """What a folder keeps of them; without the sets where those are ordinary streets, as before there were any."""
+        """What a folder keeps of them; without what was added later, where it is as it was before."""
         fields = {"simulator": SIMULATOR, **asdict(self), "sets": list(self.sets)}
-        return {k: v for k, v in fields.items() if k != "sets" or self.sets != (ORDINARY,)}
+        as_before = {"sets": [ORDINARY], "test": 0}
+        return {k: v for k, v in fields.items() if k not in as_before or v != as_before[k]}
 
 
 def simulate_dataset(out: Path, settings: SimulationSettings, *, workers: int | None = None) -> None:
@@ -113,12 +125,12 @@ def simulate_dataset(out: Path, settings: SimulationSettings, *, workers: int | 
     finished = out / FINISHED
     for folder in (finished, *(out / kind / CHANNEL for kind in ("samples", "sweeps"))):
         folder.mkdir(parents=True, exist_ok=True)
-    missing = [i for i in range(settings.scenes) if not _scene_file(out, i).is_file()]
+    missing = [i for i in range(settings.all_scenes) if not _scene_file(out, i).is_file()]
     steps = _simulate_scenes(out, settings, missing, workers or os.cpu_count() or 1)
     for _ in track(steps, total=len(missing), description="Simulating scenes", disable=not missing):
         pass
     write_mask(out / MASK_FILE)
-    scenes = [json.loads(_scene_file(out, i).read_text()) for i in range(settings.scenes)]
+    scenes = [json.loads(_scene_file(out, i).read_text()) for i in range(settings.all_scenes)]
     _publish(out / settings.version, data_set_tables(settings.seed, scenes), settings.splits())
     shutil.rmtree(finished)
 
