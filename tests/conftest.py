@@ -13,6 +13,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 from remembev.config import Config, load_config
+from remembev.models import TemporalPointPillar
 
 torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)
@@ -60,6 +61,20 @@ def small_cfg() -> Config:
     return load_config("tiny", SMALL)
 
 
+def awaken(model: TemporalPointPillar, std: float = 1.0) -> TemporalPointPillar:
+    """The model, with weights drawn through which its memory, fresh and so far silent, is heard by the head."""
+    for name, weight in model.memory.named_parameters():
+        if name in SILENT:
+            torch.nn.init.normal_(weight, std=std)
+    return model
+
+
+SILENT = (
+    "xmem.decode.occupancy.weight",
+    "add_gated.project.weight",
+    "add_read.project.weight",
+    "recurrent.project.weight",
+)
 SMALL = [
     "DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE=[1.25, 1.25, 8.0]",
     "DATA_CONFIG.SEQ_LEN=3",

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import SMALL, free_port, join_torchrun
+from tests.conftest import SMALL, awaken, free_port, join_torchrun
 
 from remembev.config import load_config
 from remembev.errors import DataError, UserError
@@ -33,7 +33,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fresh weights, with a threshold that lets boxes through."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    save_checkpoint(path, build_model(load_config("tiny", [*SMALL, FINDS_FEW])))
+    save_checkpoint(path, awaken(build_model(load_config("tiny", [*SMALL, FINDS_FEW]))))
     return path
 
 

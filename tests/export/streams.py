@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from tests.conftest import SMALL
+from tests.conftest import SMALL, awaken
 from tests.streaming.frames import cloud, pose
 from torch import Tensor
 
@@ -43,10 +43,7 @@ MEMORIES = {
 def drawn_model(memory: str) -> TemporalPointPillar:
     """A model whose scores differ, so that rounding does not decide which boxes are best, and that its memory moves."""
     torch.manual_seed(0)
-    model = build_model(load_config("tiny", [*SMALLEST, *MEMORIES[memory]])).eval()
-    for name, weight in model.named_parameters():
-        if name.endswith(("occupancy.weight", "recurrent.project.weight", "add_read.weight")):
-            torch.nn.init.normal_(weight, std=0.5)
+    model = awaken(build_model(load_config("tiny", [*SMALLEST, *MEMORIES[memory]])).eval(), std=0.2)
     for head in model.dense_head.heads:
         torch.nn.init.normal_(head.conv_cls[-1].weight, std=0.5)
         torch.nn.init.zeros_(head.conv_cls[-1].bias)

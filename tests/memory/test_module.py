@@ -19,6 +19,7 @@ def module(**changes: object) -> XMemBEVModule:
     made = XMemBEVModule(small_config(**changes), CHANNELS, FEATURE_GRID)
     torch.manual_seed(1)
     torch.nn.init.normal_(made.xmem.decode.occupancy.weight)
+    torch.nn.init.normal_(made.add_gated.project.weight)
     return made.eval()
 
 
@@ -101,21 +102,23 @@ def test_forgetting_one_scene_leaves_the_others() -> None:
 # --------------------------------------------------------------------------------------------------------------- fusion
 
 
-def test_the_gate_multiplies_the_features() -> None:
+def test_what_the_gate_lets_through_and_the_gate_itself_are_added() -> None:
     memory = module()
     bev = features("a", 0)
     gated, occ_logits = memory(bev, ["a"], 0)
     open_by = gate(occ_logits, bev)
     assert open_by.shape == (1, 1, 8, 8)
     assert 0 <= open_by.min() < open_by.max() <= 1
-    assert torch.equal(gated, bev * open_by)
+    of_features, of_gate = memory.add_gated.project.weight[:, :, 0, 0].split((CHANNELS, 1), dim=1)
+    expected = bev + torch.einsum("oc,bchw->bohw", of_features, bev * open_by) + of_gate[:, :, None] * open_by
+    torch.testing.assert_close(gated, expected)
 
 
-def test_gate_and_read_starts_as_the_gate() -> None:
-    plain, both = module(), module(FUSION="gate_and_read")
+@pytest.mark.parametrize("fusion", ["gate", "gate_and_read"])
+def test_a_fresh_memory_changes_nothing(fusion: str) -> None:
+    memory = XMemBEVModule(small_config(FUSION=fusion), CHANNELS, FEATURE_GRID)
     for t in range(4):
-        gated, _ = plain(features("a", t), ["a"], t)
-        assert torch.equal(both(features("a", t), ["a"], t)[0], gated)
+        assert torch.equal(memory(features("a", t), ["a"], t)[0], features("a", t))
 
 
 def test_gate_and_read_learns_to_bring_back_what_the_frame_does_not_show() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.conftest import SMALL
+from tests.conftest import SMALL, awaken
 from tests.streaming.frames import cloud, listening_model, pose, run
 
 from remembev import StreamingDetector, build_model, load_config
@@ -28,7 +28,7 @@ VARIANTS = {
 def model_with_statistics(*overrides: str) -> TemporalPointPillar:
     """A small model whose normalisations have learnt something, some of them to turn their input round."""
     torch.manual_seed(0)
-    model = build_model(load_config("tiny", [*SMALL, *overrides])).eval()
+    model = awaken(build_model(load_config("tiny", [*SMALL, *overrides])).eval())
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.weight)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.conftest import awaken
 from torch import Tensor
 
 from remembev.config import Config, load_config
 from remembev.config.schema import ForcingConfig
-from remembev.memory import XMemBEVModule
 from remembev.models import TemporalPointPillar, build_model
 
 
@@ -42,10 +42,7 @@ def clip(cfg: Config, batch: int = 1, frames: int = 3, seed: int = 0, points: in
 
 def model(cfg: Config) -> TemporalPointPillar:
     torch.manual_seed(0)
-    made = build_model(cfg)
-    if isinstance(made.memory, XMemBEVModule):
-        torch.nn.init.normal_(made.memory.xmem.decode.occupancy.weight)
-    return made
+    return awaken(build_model(cfg))
 
 
 def stream(made: TemporalPointPillar, batch_seq: dict[str, Any]) -> list[dict[str, Any]]:

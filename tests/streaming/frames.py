@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from tests.conftest import SMALL
+from tests.conftest import SMALL, awaken
 from torch import Tensor
 
 from remembev import Detections, StreamingDetector, build_model, load_config
@@ -28,11 +28,7 @@ MEMORIES = {
 def listening_model(*overrides: str) -> TemporalPointPillar:
     """A model that finds boxes: untrained, but with a low threshold, and with a memory that its boxes depend on."""
     torch.manual_seed(0)
-    model = build_model(load_config("tiny", [*SMALL, *FINDS_BOXES, *overrides]))
-    for name, weight in model.memory.named_parameters():
-        if name in ("xmem.decode.occupancy.weight", "recurrent.project.weight"):
-            torch.nn.init.normal_(weight)
-    return model
+    return awaken(build_model(load_config("tiny", [*SMALL, *FINDS_BOXES, *overrides])))
 
 
 def cloud(seed: int) -> Tensor:

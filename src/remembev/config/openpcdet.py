@@ -18,9 +18,6 @@ from remembev.config.load import config_from_yaml, explain, load_config
 from remembev.config.schema import Config, Interval, Section, ShuffleConfig
 from remembev.errors import ConfigError
 
-IDENTITY_GATE_BIAS = 10.0
-"""Occupancy logit of an imported detector's memory: its gate is σ(10) = 1 − 4.5e-5 everywhere."""
-
 
 def load_openpcdet_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration that an OpenPCDet file describes, with ``KEY.PATH=value`` overrides in RememBEV's keys.
@@ -396,7 +393,6 @@ def _translated(file: _File) -> dict[str, Any]:
     seen_within = shipped.MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN
     tree["MODEL"].update(_model(file))
     tree["MODEL"]["DENSE_HEAD"]["TARGET_ASSIGNER_CONFIG"]["SEEN_WITHIN"] = seen_within
-    tree["MODEL"]["MEMORY"]["GATE_BIAS"] = IDENTITY_GATE_BIAS
     theirs = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
     clips = max(1, round(file.OPTIMIZATION.BATCH_SIZE_PER_GPU / shipped.DATA_CONFIG.SEQ_LEN))
     start = {"EPOCHS": theirs["NUM_EPOCHS"], "LR": theirs["LR"]}

@@ -167,10 +167,13 @@ def gate(occ_logits: Tensor, spatial_features_2d: Tensor) -> Tensor:
     return resized.sigmoid().to(spatial_features_2d.dtype)
 
 
-class Upsample(nn.Module):
-    """A cell becomes ``scale`` × ``scale`` cells that differ, each linear in it (Shi et al., CVPR 2016); 0 at first."""
+class ZeroConv(nn.Module):
+    """A 1 × 1 convolution that is 0 at first, so that what it brings in disturbs nothing (Zhang et al., ICCV 2023).
 
-    def __init__(self, inputs: int, outputs: int, scale: int) -> None:
+    With a ``scale`` a cell becomes ``scale`` × ``scale`` cells that differ, each linear in it (Shi et al., CVPR 2016).
+    """
+
+    def __init__(self, inputs: int, outputs: int, scale: int = 1) -> None:
         super().__init__()
         self.scale = scale
         self.project = nn.Conv2d(inputs, outputs * scale**2, 1)
@@ -183,14 +186,19 @@ class Upsample(nn.Module):
 
 
 class XMemBEVModule(BEVMemory[MemoryState]):
-    """Gates BEV features with the occupancy that the memory of their scene gives; may also add what it reads."""
+    """Gates BEV features with the occupancy that the memory of their scene gives; may also add what it reads.
+
+    What is gated, and the gate itself, is added to the features by a convolution that starts at 0: a detector that
+    gets a memory is at first what it was. Multiplied right away it has to be learnt anew, and ends up worse.
+    """
 
     def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1) -> None:
         super().__init__(cfg.MAX_SCENES)
         self.cfg = cfg
         self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents)
         recalled, fine = cfg.FEATURE_DIM + cfg.HIDDEN_DIM, cfg.stride(feature_grid)
-        self.add_read = Upsample(recalled, in_channels, fine) if cfg.FUSION == "gate_and_read" else None
+        self.add_gated = ZeroConv(in_channels + 1, in_channels)
+        self.add_read = ZeroConv(recalled, in_channels, fine) if cfg.FUSION == "gate_and_read" else None
 
     def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
         """Nothing seen, nothing stored."""
@@ -211,10 +219,11 @@ class XMemBEVModule(BEVMemory[MemoryState]):
             timestamp=context.timestamp,
             teacher_forcing=teacher_forcing,
         )
-        changed = features * gate(step.occ_logits, features)
+        opened = gate(step.occ_logits, features)
+        change = self.add_gated(torch.cat((features * opened, opened), dim=1).float())
         if self.add_read is not None:
-            changed = changed + self.add_read(step.recalled).to(features.dtype)
-        return changed, step.occ_logits, step.state
+            change = change + self.add_read(step.recalled)
+        return features + change.to(features.dtype), step.occ_logits, step.state
 
     def follow(self, state: MemoryState, boxes: Tensor, scores: Tensor, count: Tensor) -> MemoryState:
         """The state whose agent slots follow the boxes that were detected."""

@@ -11,11 +11,10 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from remembev.config import Config
 from remembev.errors import CheckpointError
-from remembev.memory import XMemBEVModule
 from remembev.models.checkpoint import check_fit, load_weights
 from remembev.models.temporal import TemporalPointPillar, build_model
 
@@ -27,15 +26,13 @@ _LABELS, _CHANNELS = "head_label_indices", "box_channels"
 def import_openpcdet(path: str | Path, cfg: Config) -> TemporalPointPillar:
     """The detector whose weights OpenPCDet saved at ``path``, with a memory that changes nothing yet, in eval mode.
 
-    What the memory is made of is drawn with a fixed seed, and its gate is σ(``GATE_BIAS``) whatever it sees. Raises
-    CheckpointError naming what is wrong with the file, or the weights that are missing, left over or misshapen.
+    What the memory is made of is drawn with a fixed seed. Raises CheckpointError naming what is wrong with the file, or
+    the weights that are missing, left over or misshapen.
     """
     published = read_openpcdet(Path(path))
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         model = build_model(cfg)
-    if isinstance(model.memory, XMemBEVModule):  # the other memories start as identities
-        nn.init.zeros_(model.memory.xmem.decode.occupancy.weight)
     load_openpcdet(model, published, name=str(path))
     return model.eval()
 
