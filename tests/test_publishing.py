@@ -35,8 +35,9 @@ def model() -> TemporalPointPillar:
     return build_model(load_config("tiny", [*SMALL, "MODEL.POST_PROCESSING.SCORE_THRESH=1.0"]))
 
 
+@pytest.mark.parametrize("split", ["val", "train"])
 def test_published_weights_are_those_of_the_checkpoint_in_half_the_room_with_their_card(
-    model: TemporalPointPillar, sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: TemporalPointPillar, sim_root: Path, tmp_path: Path, split: str
 ) -> None:
     trained, out = tmp_path / "model.safetensors", tmp_path / "weights" / "compact.safetensors"
     save_checkpoint(trained, model)
@@ -52,13 +53,15 @@ def test_published_weights_are_those_of_the_checkpoint_in_half_the_room_with_the
         "--command",
         "remembev train x",
     ]
+    arguments += ["--split", split]
     app([str(argument) for argument in arguments], standalone_mode=False)
     for name, weight in load_checkpoint(out).named_parameters():
         assert torch.equal(weight, model.get_parameter(name).half().float()), name
     card = (tmp_path / "weights" / "compact.md").read_text()
     assert "mAP 0.0000" in card
     assert "| trained by | `remembev train x` |" in card
-    assert "| test split | `val`: 2 scenes, 16 key frames |" in card
+    assert f"| test split | `{split}`: 2 scenes, 16 key frames |" in card
+    assert f"Official scores on the split `{split}`" in card
     assert "seed 0" in card
     assert sorted(path.name for path in out.parent.iterdir()) == ["compact.md", "compact.safetensors"]
 

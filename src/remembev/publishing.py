@@ -56,13 +56,15 @@ def publish(
     *,
     command: str,
     dtype: Literal["float32", "float16"] = "float32",
+    split: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a checkpoint's weights to ``out`` and their model card beside it, ``.md``. Where the card is.
 
-    data     root of the data set whose test split the weights are scored on, as they are written
+    data     root of the data set that the weights are scored on, as they are written
     command  that trained them, for the card
     dtype    that they are kept in
+    split    that they are scored on; the configuration's test split if not given
 
     Raises UserError unless ``out`` is a ``.safetensors``; what goes wrong leaves what was there before.
     """
@@ -73,7 +75,7 @@ def publish(
     with replacing(out) as temporary:
         save_checkpoint(temporary, model, _DTYPES[dtype])
         with TemporaryDirectory() as folder:
-            evaluate_checkpoint(temporary, data, Path(folder), progress=progress)
+            evaluate_checkpoint(temporary, data, Path(folder), split=split, progress=progress)
             metrics = json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8"))
         megabytes = temporary.stat().st_size / 1e6
         text = model_card(out.stem, model, data, metrics, command=command, kept=f"{dtype}, {megabytes:.1f} MB")
@@ -88,7 +90,11 @@ def model_card(
     """A model card in Markdown, from a model, its data set's root and its ``metrics.json``; ``kept`` says how it is."""
     settings = data / _SIMULATION
     simulation = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-    facts = {**_model_facts(model, kept), "trained by": f"`{command}`", **_data_facts(data, model.cfg, simulation)}
+    facts = {
+        **_model_facts(model, kept),
+        "trained by": f"`{command}`",
+        **_data_facts(data, model.cfg, metrics["split"], simulation),
+    }
     return _CARD.format(
         name=name,
         facts=_table(("", ""), facts.items()),
@@ -115,11 +121,11 @@ def _model_facts(model: TemporalPointPillar, kept: str) -> dict[str, str]:
     }
 
 
-def _data_facts(data: Path, cfg: Config, simulation: Mapping[str, Any]) -> dict[str, str]:
+def _data_facts(data: Path, cfg: Config, scored: str, simulation: Mapping[str, Any]) -> dict[str, str]:
     version, split = cfg.DATA_CONFIG.VERSION, cfg.DATA_CONFIG.DATA_SPLIT
     index = NuScenesIndex.open(data, version)
     facts = {"data": version}
-    for purpose, name in (("training", split.train), ("test", split.test)):
+    for purpose, name in (("training", split.train), ("test", scored)):
         scenes = index.split_scenes(name)
         frames = sum(len(index.scene_frames(scene)) for scene in scenes)
         facts[f"{purpose} split"] = f"`{name}`: {len(scenes)} scenes, {frames} key frames"
