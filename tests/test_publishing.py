@@ -52,8 +52,9 @@ def test_published_weights_are_those_of_the_checkpoint_in_half_the_room_with_the
         "float16",
         "--command",
         "remembev train x",
+        "--split",
+        split,
     ]
-    arguments += ["--split", split]
     app([str(argument) for argument in arguments], standalone_mode=False)
     for name, weight in load_checkpoint(out).named_parameters():
         assert torch.equal(weight, model.get_parameter(name).half().float()), name
