@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -167,18 +167,37 @@ def gate(occ_logits: Tensor, spatial_features_2d: Tensor) -> Tensor:
     return resized.sigmoid().to(spatial_features_2d.dtype)
 
 
-class ZeroConv(nn.Module):
-    """A 1 × 1 convolution that is 0 at first, so that what it brings in disturbs nothing (Zhang et al., ICCV 2023).
+def zero_conv(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 1 × 1 convolution that is 0 at first: what it brings in disturbs nothing (Zhang et al., ICCV 2023)."""
+    conv = nn.Conv2d(inputs, outputs, 1)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
 
-    With a ``scale`` a cell becomes ``scale`` × ``scale`` cells that differ, each linear in it (Shi et al., CVPR 2016).
-    """
 
-    def __init__(self, inputs: int, outputs: int, scale: int = 1) -> None:
+class GatedConv(nn.Module):
+    """W [f ⊙ g, g] + b, a convolution of what a gate lets through and of the gate itself; 0 at first."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.project = zero_conv(channels + 1, channels)
+
+    def forward(self, features: Tensor, opened: Tensor) -> Tensor:
+        """[B, C, H, W] of features f [B, C, H, W] and a gate g [B, 1, H, W].
+
+        A gate is one number a cell, so that this is g ⊙ (W_f f + w_g) + b: no map is multiplied or joined first.
+        """
+        weight, bias = self.project.weight, cast("Tensor", self.project.bias)
+        return F.conv2d(features, weight[:, :-1], weight[:, -1].flatten()) * opened + bias[:, None, None]
+
+
+class Upsample(nn.Module):
+    """A cell becomes ``scale`` × ``scale`` cells that differ, each linear in it (Shi et al., CVPR 2016); 0 at first."""
+
+    def __init__(self, inputs: int, outputs: int, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        self.project = nn.Conv2d(inputs, outputs * scale**2, 1)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+        self.project = zero_conv(inputs, outputs * scale**2)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C_in, H, W] to [B, C_out, scale · H, scale · W]."""
@@ -197,8 +216,8 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         self.cfg = cfg
         self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents)
         recalled, fine = cfg.FEATURE_DIM + cfg.HIDDEN_DIM, cfg.stride(feature_grid)
-        self.add_gated = ZeroConv(in_channels + 1, in_channels)
-        self.add_read = ZeroConv(recalled, in_channels, fine) if cfg.FUSION == "gate_and_read" else None
+        self.add_gated = GatedConv(in_channels)
+        self.add_read = Upsample(recalled, in_channels, fine) if cfg.FUSION == "gate_and_read" else None
 
     def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
         """Nothing seen, nothing stored."""
@@ -219,8 +238,7 @@ class XMemBEVModule(BEVMemory[MemoryState]):
             timestamp=context.timestamp,
             teacher_forcing=teacher_forcing,
         )
-        opened = gate(step.occ_logits, features)
-        change = self.add_gated(torch.cat((features * opened, opened), dim=1).float())
+        change = self.add_gated(features.float(), gate(step.occ_logits, features).float())
         if self.add_read is not None:
             change = change + self.add_read(step.recalled)
         return features + change.to(features.dtype), step.occ_logits, step.state
