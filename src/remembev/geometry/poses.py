@@ -39,7 +39,7 @@ def invert_pose(pose: Tensor) -> Tensor:
     inverse = torch.zeros_like(pose)
     inverse[..., :3, :3] = rotation
     inverse[..., :3, 3] = -_turn(rotation, pose[..., None, :3, 3])[..., 0, :]
-    inverse[..., 3, 3] = 1.0
+    inverse[..., 3, :] = pose[..., 3, :]
     return inverse
 
 
