@@ -96,12 +96,22 @@ def test_what_is_written_of_a_configuration_stands_without_its_base(name: str) -
 # --------------------------------------------------------------------------------------------------------------- peers
 
 FAMILIES = ["small", "nuscenes", "benchmark"]
-SEEN_WITHIN = "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN"
+TARGETS = "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG"
 OCC_LOSS = "MODEL.MEMORY.OCC_LOSS"
 PEERS = {
-    "single": {"DATA_CONFIG.NUM_SWEEPS": 0, "MODEL.MEMORY.FUSION": "none", SEEN_WITHIN: "null"},
-    "sweeps": {"DATA_CONFIG.NUM_SWEEPS": 9, "MODEL.MEMORY.FUSION": "none", SEEN_WITHIN: "0.5 s"},
-    "gate": {"MODEL.MEMORY.FUSION": "gate", f"{OCC_LOSS}.WEIGHT": 0.1, f"{OCC_LOSS}.POSITIVE_WEIGHT": 10},
+    "single": {"DATA_CONFIG.NUM_SWEEPS": 0, "MODEL.MEMORY.FUSION": "none", f"{TARGETS}.SEEN_WITHIN": "null"},
+    "sweeps": {
+        "DATA_CONFIG.NUM_SWEEPS": 9,
+        "MODEL.MEMORY.FUSION": "none",
+        f"{TARGETS}.SEEN_WITHIN": "0.5 s",
+        f"{TARGETS}.UNSEEN_WEIGHT": 1,
+    },
+    "gate": {
+        "MODEL.MEMORY.FUSION": "gate",
+        f"{OCC_LOSS}.WEIGHT": 0.1,
+        f"{OCC_LOSS}.POSITIVE_WEIGHT": 10,
+        f"{TARGETS}.UNSEEN_WEIGHT": 1,
+    },
     "read": {"MODEL.MEMORY.FUSION": "gate_and_read"},
 }
 

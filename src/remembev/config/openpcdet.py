@@ -390,9 +390,10 @@ def _translated(file: _File) -> dict[str, Any]:
     tree = shipped.model_dump(mode="json")
     tree["CLASS_NAMES"] = list(file.CLASS_NAMES)
     tree["DATA_CONFIG"].update(_data(file))
-    seen_within = shipped.MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN
+    targets = tree["MODEL"]["DENSE_HEAD"]["TARGET_ASSIGNER_CONFIG"]
+    unseen = {key: targets[key] for key in ("SEEN_WITHIN", "UNSEEN_WEIGHT")}
     tree["MODEL"].update(_model(file))
-    tree["MODEL"]["DENSE_HEAD"]["TARGET_ASSIGNER_CONFIG"]["SEEN_WITHIN"] = seen_within
+    tree["MODEL"]["DENSE_HEAD"]["TARGET_ASSIGNER_CONFIG"].update(unseen)
     theirs = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
     clips = max(1, round(file.OPTIMIZATION.BATCH_SIZE_PER_GPU / shipped.DATA_CONFIG.SEQ_LEN))
     start = {"EPOCHS": theirs["NUM_EPOCHS"], "LR": theirs["LR"]}

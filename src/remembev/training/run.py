@@ -215,6 +215,9 @@ def quieten_lightning() -> None:
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own, about torch's pytree
+    # How many workers read is the configuration's to say; ours stay from epoch to epoch, since the loader is the same.
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message="The combination of `DataLoader")
     # The loader's sampler starts where it is told to.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
