@@ -89,7 +89,7 @@ def folder(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     none.work()
     stopped = gate.run
     stopped.out.mkdir(parents=True)
-    stopped.config.write_text(config_to_yaml(cfg))
+    stopped.config.write_text(config_to_yaml(variants["gate"]))
     (out / "seed-0" / "conv_gru").write_text("a file where a folder should be")
     return out
 

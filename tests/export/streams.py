@@ -31,10 +31,9 @@ MEMORIES = {
     "agents": [
         "DATA_CONFIG.AGENT_SLOTS=3",
         "MODEL.MEMORY.AGENTS.MIN_SCORE=0.6",
-        "MODEL.MEMORY.FUSION=gate_and_read",
         "MODEL.MEMORY.READ={DISTANCE: 5 m, AGE: 2 s}",
     ],
-    "gate": [],
+    "gate": ["MODEL.MEMORY.FUSION=gate"],
     "gru": ["MODEL.MEMORY.NAME=ConvGRUBEVModule"],
     "none": ["MODEL.MEMORY.FUSION=none", "MODEL.VFE.NAME=PillarVFE"],
 }

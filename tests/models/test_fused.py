@@ -21,14 +21,17 @@ VARIANTS = {
     "direction": ["MODEL.DENSE_HEAD.USE_DIRECTION_CLASSIFIER=true"],
     "no memory": ["MODEL.MEMORY.FUSION=none"],
     "gru": ["MODEL.MEMORY.NAME=ConvGRUBEVModule"],
-    "gate and read": ["MODEL.MEMORY.FUSION=gate_and_read"],
+    "gate": ["MODEL.MEMORY.FUSION=gate"],
 }
 
 
 def model_with_statistics(*overrides: str) -> TemporalPointPillar:
-    """A small model whose normalisations have learnt something, some of them to turn their input round."""
+    """A small model whose normalisations have learnt something, some of them to turn their input round.
+
+    Each query reads every token, so that rounding does not decide which are read.
+    """
     torch.manual_seed(0)
-    model = awaken(build_model(load_config("tiny", [*SMALL, *overrides])).eval())
+    model = awaken(build_model(load_config("tiny", [*SMALL, "MODEL.MEMORY.TOP_K=1000", *overrides])).eval())
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.weight)

@@ -204,7 +204,7 @@ def test_a_clip_of_frames_that_run_twice_learns_the_same_to_the_last_bit(
     assert made.state_dict()["dense_head.shared_conv.1.num_batches_tracked"] == 4
 
 
-@pytest.mark.parametrize("change", [{"FUSION": "gate_and_read"}, {"FUSION": "none"}, {"NAME": "ConvGRUBEVModule"}])
+@pytest.mark.parametrize("change", [{"FUSION": "gate"}, {"FUSION": "none"}, {"NAME": "ConvGRUBEVModule"}])
 def test_frames_may_run_twice_whatever_the_memory(small_cfg: Config, change: dict[str, str]) -> None:
     memory = small_cfg.MODEL.MEMORY.model_copy(update=change)
     cfg = small_cfg.model_copy(update={"MODEL": small_cfg.MODEL.model_copy(update={"MEMORY": memory})})

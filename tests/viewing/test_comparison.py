@@ -25,8 +25,8 @@ PEERS = {
     "alone": ["MODEL.MEMORY.FUSION=none"],
     "ten": ["MODEL.MEMORY.FUSION=none", "DATA_CONFIG.NUM_SWEEPS=9"],
     "recurrent": ["MODEL.MEMORY.NAME=ConvGRUBEVModule"],
-    "gated": [],
-    "reading": ["MODEL.MEMORY.FUSION=gate_and_read"],
+    "gated": ["MODEL.MEMORY.FUSION=gate"],
+    "reading": [],
 }
 """Names that don't tell what the peers are: their configurations do."""
 SEEDS = (0, 1, 2)
