@@ -21,7 +21,7 @@ from remembev.export import capture_step
 from remembev.geometry import pick_best_first
 from remembev.models import TemporalPointPillar
 from remembev.ops import encode_pillars, read_memory
-from remembev.ops.memory_read import Places
+from remembev.ops.memory_read import Positions
 from remembev.streaming.engine import ModelEngine
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -48,10 +48,12 @@ def test_pillars_are_those_of_the_cpu(limits: tuple[int | None, int | None]) -> 
 def test_what_is_read_is_what_the_cpu_reads(top_k: int) -> None:
     inputs = single(random_read(2, 2, 8, 4, 1031, 270))
     exact, age = random_places(inputs)
-    places, age = Places(exact.query.float(), exact.token.float()), age.float()
-    expected = read_memory(**inputs, top_k=top_k, places=places, age=age)
+    positions, age = Positions(exact.query.float(), exact.token.float()), age.float()
+    expected = read_memory(**inputs, top_k=top_k, positions=positions, age=age)
     there = {name: tensor.cuda() for name, tensor in inputs.items()}
-    read = read_memory(**there, top_k=top_k, places=Places(places.query.cuda(), places.token.cuda()), age=age.cuda())
+    read = read_memory(
+        **there, top_k=top_k, positions=Positions(positions.query.cuda(), positions.token.cuda()), age=age.cuda()
+    )
     torch.testing.assert_close(read.value.cpu(), expected.value, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(read.usage.cpu(), expected.usage, rtol=1e-4, atol=1e-4)
     assert torch.equal(read.is_read.cpu(), expected.is_read)

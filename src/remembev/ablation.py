@@ -24,9 +24,9 @@ from remembev.config import Config, config_from_yaml, config_to_yaml
 from remembev.data import NuScenesIndex
 from remembev.errors import UserError
 from remembev.evaluation import evaluate
+from remembev.evaluation.observability import HIDDEN_SECONDS, track_observability
 from remembev.evaluation.occupancy import score_occupancy
 from remembev.evaluation.permanence import ALLOWED
-from remembev.evaluation.sight import HIDDEN_SECONDS, sightings
 from remembev.experiments.jobs import Training, check_runs, run_jobs
 from remembev.models import Detections, load_checkpoint
 from remembev.streaming import StreamingDetector
@@ -150,7 +150,7 @@ def measure_run(run: TrainingRun, data: Path) -> dict[str, float | None]:
         (index.load_annotations(number, cfg.CLASS_NAMES) for number in index.scene_frames(scene))
         for scene in index.split_scenes(parts.DATA_SPLIT.test)
     ]
-    frames = [frame for scene in scenes for frame in sightings(scene, parts.POINT_CLOUD_RANGE)]
+    frames = [frame for scene in scenes for frame in track_observability(scene, parts.POINT_CLOUD_RANGE)]
     values = {
         "mean_ap": evaluation.score.mean_ap,
         "nds": evaluation.score.nds,

@@ -29,7 +29,7 @@ from remembev.evaluation import TRACKS, evaluate_checkpoint
 from remembev.experiments.jobs import Training, check_runs, run_jobs
 from remembev.experiments.seeds import read_result, write_result
 from remembev.experiments.standings import COMPARISON_FILE, Standings
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.models import load_checkpoint
 from remembev.ops import StageTimer
 from remembev.streaming import StreamingDetector
@@ -294,14 +294,14 @@ def _write_comparison(out: Path, comparison: Mapping[str, Any]) -> None:
         for key in ("data", "version"):
             if before[key] != comparison[key]:
                 raise UserError(f"{out} holds runs on {before[key]}, not {comparison[key]}: give another folder")
-    with replacing(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.write_text(json.dumps(comparison, indent=2) + "\n", encoding="utf-8")
 
 
 def _report(out: Path, console: Console) -> None:
     """Show how things stand, and write it to ``compare.md`` and ``report.html``."""
     standings = Standings.read(out)
-    with replacing(out / "compare.md") as temporary:
+    with atomic_write(out / "compare.md") as temporary:
         temporary.write_text(standings.to_markdown(), encoding="utf-8")
     write_comparison(out)
     if not standings.empty:

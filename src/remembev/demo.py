@@ -15,7 +15,7 @@ from remembev.config import Config, config_to_yaml, load_config
 from remembev.data import NuScenesIndex
 from remembev.evaluation import DetectionScore, evaluate_checkpoint, score_table
 from remembev.evaluation.run import METRICS_FILE
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.simulate import SimulationSettings, simulate_dataset
 from remembev.streaming import StreamingDetector
 from remembev.training import TrainingRun, train
@@ -45,7 +45,7 @@ class Stages:
             yield
         finally:
             self.seconds[name] = before + time.perf_counter() - start
-            with replacing(self.path) as temporary:
+            with atomic_write(self.path) as temporary:
                 temporary.write_text(json.dumps(self.seconds, indent=2))
 
 

@@ -15,7 +15,7 @@ from remembev.errors import UserError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well, and is removed when it doesn't.
 
     The folder is made if it is not there; the temporary name ends like ``path``, for writers that go by the suffix.

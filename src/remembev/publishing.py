@@ -15,7 +15,7 @@ from remembev.data import NuScenesIndex
 from remembev.errors import UserError
 from remembev.evaluation import evaluate_checkpoint
 from remembev.evaluation.run import METRICS_FILE
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.models import TemporalPointPillar, load_checkpoint, save_checkpoint
 from remembev.training import describe_training
 
@@ -72,14 +72,14 @@ def publish(
         raise UserError(f"{out}: a checkpoint's name ends in .safetensors")
     card = out.with_suffix(".md")
     model = load_checkpoint(checkpoint)
-    with replacing(out) as temporary:
+    with atomic_write(out) as temporary:
         save_checkpoint(temporary, model, _DTYPES[dtype])
         with TemporaryDirectory() as folder:
             evaluate_checkpoint(temporary, data, Path(folder), split=split, progress=progress)
             metrics = json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8"))
         megabytes = temporary.stat().st_size / 1e6
         text = model_card(out.stem, model, data, metrics, command=command, kept=f"{dtype}, {megabytes:.1f} MB")
-        with replacing(card) as temporary_card:
+        with atomic_write(card) as temporary_card:
             temporary_card.write_text(text, encoding="utf-8")
     return card
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.evaluation.sights import RANGE, frame
 
-from remembev.evaluation.occupancy import average_precision, roc_auc, score_occupancy, sight_cells
-from remembev.evaluation.sight import Sight, SightedFrame, sightings
+from remembev.evaluation.observability import FrameObservability, Observability, track_observability
+from remembev.evaluation.occupancy import average_precision, observability_cells, roc_auc, score_occupancy
 from remembev.geometry import BEVGrid
 
 GRID = BEVGrid(-10.0, -10.0, 10.0, 10.0, 10, 10)
@@ -22,18 +22,18 @@ scores = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0]), max_size=
 
 def test_a_cell_of_several_objects_counts_as_the_one_that_is_seen_best() -> None:
     places = [(-9.0, -9.0), (-9.0, -9.0), (1.0, -9.0)]
-    sight = torch.tensor([Sight.HIDDEN, Sight.FAINT, Sight.UNSEEN])
-    cells = sight_cells(
-        SightedFrame(frame(0, dict.fromkeys(range(3), 0), dict(enumerate(places))), sight, torch.zeros(3)), GRID
+    sight = torch.tensor([Observability.HIDDEN, Observability.FAINT, Observability.UNSEEN])
+    cells = observability_cells(
+        FrameObservability(frame(0, dict.fromkeys(range(3), 0), dict(enumerate(places))), sight, torch.zeros(3)), GRID
     )
-    expected = torch.full((10, 10), int(Sight.FREE))
-    expected[0, 0], expected[0, 5] = Sight.FAINT, Sight.UNSEEN
+    expected = torch.full((10, 10), int(Observability.FREE))
+    expected[0, 0], expected[0, 5] = Observability.FAINT, Observability.UNSEEN
     assert torch.equal(cells, expected)
 
 
 def test_a_frame_without_objects_is_free() -> None:
-    (empty,) = sightings([frame(0, {})], RANGE)
-    assert (sight_cells(empty, GRID) == Sight.FREE).all()
+    (empty,) = track_observability([frame(0, {})], RANGE)
+    assert (observability_cells(empty, GRID) == Observability.FREE).all()
 
 
 @given(scores, scores)
@@ -60,17 +60,17 @@ def test_average_precision_sums_precision_times_gain_in_recall(good: list[float]
     assert found == pytest.approx(area, abs=1e-12)
 
 
-def split_of() -> list[SightedFrame]:
+def split_of() -> list[FrameObservability]:
     """A scene of nine objects, three in sight, three hidden, three unseen."""
     points = dict.fromkeys(range(6), 9) | {6: 0, 7: 0, 8: 0}
     later = {track: 9 * (track < 3) for track in range(9)}
-    return sightings([frame(0, points), frame(1, later)], RANGE)
+    return track_observability([frame(0, points), frame(1, later)], RANGE)
 
 
 def test_an_occupancy_that_knows_only_what_is_in_sight_is_told_from_one_that_remembers() -> None:
     frames = split_of()
-    present = [(sight_cells(one, GRID) == Sight.SEEN).float() for one in frames]
-    remembered = [(sight_cells(one, GRID) >= Sight.HIDDEN).float() for one in frames]
+    present = [(observability_cells(one, GRID) == Observability.SEEN).float() for one in frames]
+    remembered = [(observability_cells(one, GRID) >= Observability.HIDDEN).float() for one in frames]
     one, other = (score_occupancy(frames, shown, GRID) for shown in (present, remembered))
     assert (one.auc_seen, one.auc_hidden, one.auc_unseen) == (1.0, 0.5, 0.5)
     assert (other.auc_seen, other.auc_hidden, other.auc_unseen) == (1.0, 1.0, 0.5)

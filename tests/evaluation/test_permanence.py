@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.evaluation.sights import RANGE, boxes_at, frame
 
 from remembev.evaluation.matching import NEAR, MatchedFrame, match_frame, match_greedily, score_allowing, score_at
+from remembev.evaluation.observability import FrameObservability, Observability, track_observability
 from remembev.evaluation.permanence import FALSE_BOXES, WINDOWS_S, measure_flicker, measure_permanence, measure_velocity
-from remembev.evaluation.sight import Sight, SightedFrame, sightings
 from remembev.models import Detections
 
 scores = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0]), max_size=12)
@@ -37,13 +37,16 @@ objects = st.lists(st.tuples(places, st.integers(0, 1), since), max_size=4)
 found_boxes = st.lists(st.tuples(places, st.integers(0, 1), st.sampled_from([0.125, 0.25, 0.5, 0.75])), max_size=6)
 
 
-def sighted_of(truth: list[tuple[Place, int, float]]) -> SightedFrame:
+def sighted_of(truth: list[tuple[Place, int, float]]) -> FrameObservability:
     """Objects that were well seen so long ago; those without a point now (> 0 s) are hidden or lost."""
     made = frame(0, dict.fromkeys(range(len(truth)), 0), {n: place for n, (place, _, _) in enumerate(truth)})
     times = torch.tensor([time for _, _, time in truth], dtype=torch.float64)
-    sight = [Sight.SEEN if t == 0 else Sight.HIDDEN if t < 4.1 else Sight.LOST for t in times.tolist()]
+    sight = [
+        Observability.SEEN if t == 0 else Observability.HIDDEN if t < 4.1 else Observability.LOST
+        for t in times.tolist()
+    ]
     labels = torch.tensor([label for _, label, _ in truth], dtype=torch.int64)
-    return SightedFrame(replace(made, labels=labels), torch.tensor(sight, dtype=torch.int64), times)
+    return FrameObservability(replace(made, labels=labels), torch.tensor(sight, dtype=torch.int64), times)
 
 
 def detections_of(boxes: list[tuple[Place, int, float]]) -> Detections:
@@ -131,7 +134,7 @@ def scene(points: dict[int, list[int]], found: dict[int, list[bool]], error: flo
             torch.tensor([error + track if found[track][n] else math.nan for track in points]),
             torch.zeros(0, dtype=torch.float64),
         )
-        for n, sighted in enumerate(sightings(frames, RANGE))
+        for n, sighted in enumerate(track_observability(frames, RANGE))
     ]
 
 
@@ -166,15 +169,15 @@ def test_velocity_errors_are_means_over_found_objects_by_class_and_sight() -> No
     frames = scene({0: [9, 0], 1: [9, 9]}, {0: [True, True], 1: [True, False]}, error=0.5)
     names = ["car", "bus"]
     for one in frames:
-        one.sighted.frame.labels[:] = torch.tensor([0, 0])
-    assert measure_velocity(frames, names, list(Sight))["car"] == pytest.approx((0.5 + 0.5 + 1.5) / 3)
-    assert measure_velocity(frames, names, [Sight.HIDDEN])["car"] == 0.5
-    assert math.isnan(measure_velocity(frames, names, list(Sight))["bus"])
+        one.observability.frame.labels[:] = torch.tensor([0, 0])
+    assert measure_velocity(frames, names, list(Observability))["car"] == pytest.approx((0.5 + 0.5 + 1.5) / 3)
+    assert measure_velocity(frames, names, [Observability.HIDDEN])["car"] == 0.5
+    assert math.isnan(measure_velocity(frames, names, list(Observability))["bus"])
 
 
 def test_an_object_annotated_once_has_no_velocity_to_compare_with() -> None:
     frames = scene({0: [9]}, {0: [True]})
-    assert math.isnan(measure_velocity(frames, ["car"], list(Sight))["car"])
+    assert math.isnan(measure_velocity(frames, ["car"], list(Observability))["car"])
 
 
 def test_a_velocity_error_is_the_length_of_the_difference() -> None:

@@ -19,7 +19,7 @@ from tests.conftest import SMALL, awaken, free_port, join_torchrun
 from remembev.config import load_config
 from remembev.errors import DataError, UserError
 from remembev.evaluation import TRACKS, evaluate_checkpoint
-from remembev.evaluation.sharing import deal, longest_first, share_devices
+from remembev.evaluation.sharing import longest_first, partition_scenes, share_devices
 from remembev.models import build_model, save_checkpoint
 
 pytest.importorskip("nuscenes")
@@ -111,9 +111,9 @@ def test_evaluation_needs_no_lightning(checkpoint: Path, sim_root: Path, tmp_pat
 
 
 @given(st.lists(st.integers(1, 400), max_size=30), st.integers(1, 8))
-def test_scenes_are_dealt_out_whole_each_once_and_balanced_by_frames(frames: list[int], hands: int) -> None:
+def test_scenes_are_dealt_out_whole_each_once_and_balanced_by_frames(frames: list[int], processes: int) -> None:
     index, scenes = SimpleNamespace(scene_frames=lambda scene: range(frames[scene])), list(range(len(frames)))
-    dealt = deal(scenes, index, hands)
+    dealt = partition_scenes(scenes, index, processes)
     assert sorted(scene for share in dealt for scene in share) == scenes
     loads = [sum(frames[scene] for scene in share) for share in dealt]
     assert max(loads) - min(loads) <= max(frames, default=0)

@@ -36,7 +36,7 @@ def small_memory(*, agents: int = 1, **changes: object) -> XMemBackboneWrapper:
     torch.manual_seed(0)
     memory = XMemBackboneWrapper(small_config(**changes), CHANNELS, FEATURE_GRID, agents)
     torch.nn.init.normal_(memory.decode.occupancy.weight)
-    torch.nn.init.normal_(memory.nothing_read)
+    torch.nn.init.normal_(memory.empty_readout)
     return memory
 
 
@@ -63,11 +63,11 @@ def stream(memory: XMemBackboneWrapper, frames: int, **arguments: object) -> lis
 
 
 def working(memory: XMemBackboneWrapper, state: MemoryState) -> TokenStore:
-    return state.tokens.part(memory.cfg.LONG_TERM.MAX_TOKENS)
+    return state.tokens.slice(memory.cfg.LONG_TERM.MAX_TOKENS)
 
 
 def long_term(memory: XMemBackboneWrapper, state: MemoryState) -> TokenStore:
-    return state.tokens.part(0, memory.cfg.LONG_TERM.MAX_TOKENS)
+    return state.tokens.slice(0, memory.cfg.LONG_TERM.MAX_TOKENS)
 
 
 def random_store(
@@ -87,7 +87,7 @@ def random_store(
         shrinkage=draw(1).square() + 1,
         selection=draw(channels).sigmoid(),
         value=draw(agents, channels) * held[:, :, None],
-        held=held,
+        has_value=held,
         position=draw(3).double() * 10,
         usage=draw().square(),
         life=torch.randint(0, 5, (batch, count), generator=generator).float(),

@@ -95,7 +95,7 @@ def test_with_fewer_candidates_than_prototypes_all_of_them_become_prototypes(
 def test_prototypes_read_values_and_shrinkage_from_all_candidates(places: bool) -> None:
     """One number at a time: softmax over i of −s_i Σ_c e_cj (k_ci − k_cj)² / √C_k − ½ |p_i − p_j|² / σ²."""
     candidates, sigma = random_store(9, agents=2, valid=0.7, seed=3), torch.tensor(5.0)
-    prototypes = candidates.pick(torch.tensor([[2, 5, 7]]))
+    prototypes = candidates.gather(torch.tensor([[2, 5, 7]]))
     found = potentiate(prototypes, candidates, sigma if places else None)
     for j in range(3):
         scores: dict[int, float] = {}
@@ -107,7 +107,7 @@ def test_prototypes_read_values_and_shrinkage_from_all_candidates(places: bool) 
                 scores[i] -= float(apart) ** 2 / 2
         torch.testing.assert_close(found.shrinkage[0, 0, j], mean(scores, candidates.shrinkage[0, 0]))
         for agent in range(2):
-            of_agent = {i: score for i, score in scores.items() if candidates.held[0, agent, i]}
+            of_agent = {i: score for i, score in scores.items() if candidates.has_value[0, agent, i]}
             torch.testing.assert_close(found.value[0, agent, :, j], mean(of_agent, candidates.value[0, agent]))
     assert torch.equal(found.key, prototypes.key)
 
@@ -121,8 +121,8 @@ def mean(scores: dict[int, float], per_token: Tensor) -> Tensor:
 def test_a_prototype_holds_an_agent_if_any_candidate_does() -> None:
     candidates = random_store(4, agents=3)
     held = torch.tensor([[[True] * 4, [False, False, True, False], [False] * 4]])
-    found = potentiate(candidates.pick(torch.tensor([[0, 1]])), replace(candidates, held=held))
-    assert found.held[0].tolist() == [[True, True], [True, True], [False, False]]
+    found = potentiate(candidates.gather(torch.tensor([[0, 1]])), replace(candidates, has_value=held))
+    assert found.has_value[0].tolist() == [[True, True], [True, True], [False, False]]
     torch.testing.assert_close(found.value[0, 1], candidates.value[0, 1, :, 2:3].expand(-1, 2))
     assert not found.value[0, 2].any()
 
@@ -147,6 +147,6 @@ def test_nothing_to_consolidate_gives_nothing_and_finite_gradients() -> None:
     learnt = {name: getattr(candidates, name).requires_grad_() for name in ("key", "selection", "shrinkage", "value")}
     found = consolidate(candidates, long_term(3), draw=NO_DRAW, sigma=torch.tensor(2.0))
     assert not found.valid.any()
-    assert not found.held.any()
+    assert not found.has_value.any()
     (found.value.sum() + found.shrinkage.sum()).backward()
     assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in learnt.values())

@@ -127,7 +127,7 @@ def test_gate_and_read_learns_to_bring_back_what_the_frame_does_not_show() -> No
     memory(features("a", 0), ["a"], 0, FrameContext(scene_masks=mask(0)))
     dark = torch.zeros(1, CHANNELS, 8, 8)
     optimizer = torch.optim.SGD(memory.parameters(), lr=0.1)
-    state = memory.recall(["a"], 1).detach()
+    state = memory.load_states(["a"], 1).detach()
     for _ in range(2):
         changed, _, _ = memory.step(dark, 1, state, FrameContext(scene_masks=mask(1)))
         optimizer.zero_grad()
@@ -150,7 +150,7 @@ def test_with_fusion_none_features_pass_as_they_are_and_nothing_is_remembered() 
     assert changed is bev
     assert occ_logits is None
     assert not list(memory.parameters())
-    _, _, state = memory.step(bev, 1, memory.recall(["a"], 1), FrameContext())
+    _, _, state = memory.step(bev, 1, memory.load_states(["a"], 1), FrameContext())
     assert list(state.named()) == ["frames"]
     assert state.frames.tolist() == [2]
 

@@ -145,7 +145,7 @@ def test_tokens_farther_than_a_limit_are_forgotten() -> None:
     memory = small_memory(FORGET_BEYOND="9 m").eval()
     state = memory.forward_step(0, features(0)).state
     state = memory.forward_step(1, features(1), state=state, prev_from_frame=planar(4.0, 0.0)).state
-    old = working(memory, state).part(0, 16)
+    old = working(memory, state).slice(0, 16)
     near = old.position[0].norm(dim=0) <= 9.0
     assert 0 < near.sum() < 16
     assert torch.equal(old.valid[0], near)

@@ -36,7 +36,7 @@ def clip(memory: XMemBackboneWrapper, present: list[list[bool]]) -> list[MemoryS
 
 def test_an_agent_is_known_once_a_frame_was_written_with_it_and_no_longer_when_it_leaves() -> None:
     states = clip(small_memory(agents=2).train(), [[True, False], [True, True], [True, True], [True, False]])
-    assert [state.slots.held[0].tolist() for state in states] == [
+    assert [state.slots.occupied[0].tolist() for state in states] == [
         [True, False],
         [True, True],
         [True, True],
@@ -46,7 +46,7 @@ def test_an_agent_is_known_once_a_frame_was_written_with_it_and_no_longer_when_i
 
 def test_the_scene_s_slot_is_always_held() -> None:
     states = clip(small_memory(agents=2).train(), [[False, True], [False, False]])
-    assert [state.slots.held[0].tolist() for state in states] == [[True, True], [True, False]]
+    assert [state.slots.occupied[0].tolist() for state in states] == [[True, True], [True, False]]
 
 
 def test_an_agent_that_appears_comes_with_its_mask_even_if_nothing_else_is_given() -> None:
@@ -73,7 +73,7 @@ def test_an_agent_that_appears_between_memory_frames_comes_with_its_mask_at_the_
             masks = mask(seed, agents=2) if t == 3 else mask(t, agents=2)
             valids = torch.tensor([[True, t > 0]])
             state = memory.forward_step(t, features(t), None, masks, valids, state=state, teacher_forcing=0.0).state
-            assert state.slots.held[0, 1].item() is (t == 3)
+            assert state.slots.occupied[0, 1].item() is (t == 3)
             assert state.hidden[:, 1].any().item() is (t == 3)
         assert state is not None
         states.append(state)
@@ -84,7 +84,7 @@ def test_an_agent_that_appears_between_memory_frames_comes_with_its_mask_at_the_
 def test_an_agent_that_left_is_forgotten() -> None:
     gone = clip(small_memory(agents=3).train(), [[True, True, True]] * 3 + [[True, False, True]])[-1]
     assert not gone.tokens.value[:, 1].any()
-    assert not gone.tokens.held[:, 1].any()
+    assert not gone.tokens.has_value[:, 1].any()
     assert not gone.hidden[:, 1].any()
     assert gone.tokens.value[:, 2].any()
     assert gone.hidden[:, 2].any()
@@ -96,8 +96,8 @@ def test_a_later_agent_in_the_slot_reads_nothing_of_the_one_before() -> None:
     after, fresh = (clip(memory, [[True, before]] * 3 + [[True, False], [True, True]])[-1] for before in (True, False))
     assert torch.equal(after.hidden[:, 1], fresh.hidden[:, 1])
     assert torch.equal(after.tokens.value[:, 1], fresh.tokens.value[:, 1])
-    assert torch.equal(after.tokens.held[:, 1], fresh.tokens.held[:, 1])
-    assert after.tokens.held[0, 1].nonzero()[:, 0].tolist() == list(range(after.tokens.capacity))[-16:]
+    assert torch.equal(after.tokens.has_value[:, 1], fresh.tokens.has_value[:, 1])
+    assert after.tokens.has_value[0, 1].nonzero()[:, 0].tolist() == list(range(after.tokens.capacity))[-16:]
 
 
 def test_one_agent_slot_is_the_scene_bit_for_bit() -> None:
@@ -109,7 +109,7 @@ def test_one_agent_slot_is_the_scene_bit_for_bit() -> None:
             t, features(t), mask(9), mask(t), torch.tensor([[True]]), state=slot.state if slot else None
         )
         assert torch.equal(scene.occ_logits, slot.occ_logits)
-        assert torch.equal(scene.recalled, slot.recalled)
+        assert torch.equal(scene.readout, slot.readout)
         assert_same(scene.state, slot.state)
 
 
@@ -117,7 +117,7 @@ def test_slots_with_nobody_in_them_change_nothing() -> None:
     one, several = (stream(small_memory(agents=agents).eval(), 6) for agents in (1, 3))
     for alone, among in zip(one, several, strict=True):
         torch.testing.assert_close(among.occ_logits, alone.occ_logits, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(among.recalled, alone.recalled, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(among.readout, alone.readout, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(among.state.tokens.value[:, :1], alone.state.tokens.value, rtol=1e-4, atol=1e-4)
 
 
@@ -164,14 +164,14 @@ def holding(*boxes: Tensor | None) -> AgentSlots:
     slots = AgentSlots.empty(1, 1 + len(boxes), CPU)
     alive = torch.tensor([[False, *(one is not None for one in boxes)]])
     now = torch.stack([torch.zeros(9), *(torch.zeros(9) if one is None else one for one in boxes)])
-    return replace(slots, boxes=now[None], alive=alive, held=slots.held | alive)
+    return replace(slots, boxes=now[None], alive=alive, occupied=slots.occupied | alive)
 
 
 def test_the_best_boxes_take_the_free_slots_but_never_the_scene_s() -> None:
     slots = follow(holding(None, None), (box(1, 1), 0.6), (box(9, 9), 0.9), (box(5, 5), 0.8), (box(3, 3), 0.4))
     assert slots.alive[0].tolist() == [False, True, True]
     assert torch.equal(slots.boxes[0, 1:], torch.stack((box(9, 9), box(5, 5))))
-    assert slots.held[0].tolist() == [True, False, False], "known only once a frame is written with them"
+    assert slots.occupied[0].tolist() == [True, False, False], "known only once a frame is written with them"
 
 
 def test_a_second_box_on_an_object_takes_no_second_slot() -> None:
@@ -212,7 +212,7 @@ def test_a_slot_missed_too_often_is_freed_and_taken_only_after_its_memory_is_gon
     assert not slots.alive[0, 1], "missed twice: free, but not for a newcomer of the same frame"
     slots = follow(slots, newcomer)
     assert not slots.alive[0, 1], "its memory is still held"
-    slots = follow(replace(slots, held=torch.tensor([[True, False]])), newcomer)
+    slots = follow(replace(slots, occupied=torch.tensor([[True, False]])), newcomer)
     assert slots.alive[0, 1]
     assert torch.equal(slots.boxes[0, 1], box(8, 8))
     assert slots.missed[0, 1] == 0
@@ -243,7 +243,7 @@ def follow_one_by_one(slots: AgentSlots, boxes: Tensor, scores: Tensor) -> Agent
             found[slot], missed[slot] = number, 0
     alive = slots.alive[0] & (missed <= CFG.MAX_MISSED)
     taken = [boxes[number] for number in found.values()] + list(now[alive])
-    free = [slot for slot in range(len(now)) if not slots.alive[0, slot] and not slots.held[0, slot]]
+    free = [slot for slot in range(len(now)) if not slots.alive[0, slot] and not slots.occupied[0, slot]]
     newcomers = iter(free)
     for number in scores.argsort(descending=True, stable=True).tolist():
         if scores[number] >= CFG.MIN_SCORE and all((boxes[number, :2] - other[:2]).norm() > 2.0 for other in taken):
@@ -268,7 +268,7 @@ def test_a_batch_of_padded_detections_is_followed_as_each_scene_s_one_by_one(
     scores = scores[: max(counts)].sort(descending=True).values.expand(len(counts), -1)
     known, is_agent = torch.rand(2, len(counts), agents, generator=draw) < 0.6, torch.arange(agents) > 0
     slots = AgentSlots(
-        held=known[0] | ~is_agent,
+        occupied=known[0] | ~is_agent,
         boxes=torch.rand(len(counts), agents, 9, generator=draw) * 8,
         alive=known[1] & is_agent,
         missed=torch.randint(0, 2, (len(counts), agents), generator=draw),
@@ -302,7 +302,7 @@ def test_however_boxes_lie_no_slot_is_lost_and_no_box_is_in_two(
     left = sum(score >= 0.5 for _, _, score in found)
     free = slots.count(None)
     assert (after.alive & ~before.alive).sum() <= min(left, free)
-    assert torch.equal(after.held, before.held)
+    assert torch.equal(after.occupied, before.occupied)
 
 
 def test_a_slot_s_mask_is_what_its_box_covers() -> None:
@@ -332,9 +332,11 @@ def test_at_inference_an_agent_goes_from_its_box_into_the_gate_and_out_of_it() -
         scene = memory.xmem.forward_step(t, features(t), state=state)
         other = without.xmem.forward_step(t, features(t), state=alone)
         differs.append(not torch.equal(scene.occ_logits, other.occ_logits))
-        held.append(scene.state.slots.held[0, 1].item())
-        knows.append(scene.state.tokens.held[0, 1].any().item())
-        state = memory.follow(scene.state, box(2, 2)[None, None], torch.tensor([[0.9]]), torch.tensor([int(t < 3)]))
+        held.append(scene.state.slots.occupied[0, 1].item())
+        knows.append(scene.state.tokens.has_value[0, 1].any().item())
+        state = memory.update_slots(
+            scene.state, box(2, 2)[None, None], torch.tensor([[0.9]]), torch.tensor([int(t < 3)])
+        )
         alone = other.state
     assert differs == [False, False, True, True, True, True]
     assert held == knows == [False, True, True, True, False, False]
@@ -348,9 +350,9 @@ def test_a_scene_with_agents_in_a_batch_is_what_it_is_alone() -> None:
     for t in range(4):
         inputs = torch.cat((features(t), features(10 + t)))
         changed, _, together = memory.step(inputs, t, together, _context(2, t))
-        together = memory.follow(together, boxes, scores, count)
+        together = memory.update_slots(together, boxes, scores, count)
         expected, _, alone = memory.step(inputs[:1], t, alone, _context(1, t))
-        alone = memory.follow(alone, boxes[:1], scores[:1], count[:1])
+        alone = memory.update_slots(alone, boxes[:1], scores[:1], count[:1])
         assert torch.equal(changed[:1], expected)
     assert_same(together.split()[0], alone)
 

@@ -34,12 +34,12 @@ def test_the_store_keeps_the_newest_frames_in_order_and_never_grows(
 
 def test_parts_of_a_store_join_to_the_store() -> None:
     store = random_store(7, batch=2, agents=2)
-    assert_same(store.part(0, 3).join(store.part(3)), store)
+    assert_same(store.slice(0, 3).cat(store.slice(3)), store)
 
 
 def test_tokens_are_picked_in_the_order_asked_for_each_item_its_own() -> None:
     store = random_store(5, batch=2, agents=2)
-    picked = store.pick(torch.tensor([[4, 0], [1, 3]]))
+    picked = store.gather(torch.tensor([[4, 0], [1, 3]]))
     assert torch.equal(picked.value[0], store.value[0][..., [4, 0]])
     assert torch.equal(picked.key[1], store.key[1][:, [1, 3]])
     assert torch.equal(picked.valid[1], store.valid[1][[1, 3]])

@@ -47,7 +47,7 @@ class Frame:
             shrinkage=torch.from_numpy(self.shrinkage)[None, None].to(dtype),
             selection=torch.from_numpy(self.selection.T)[None].to(dtype),
             value=value,
-            held=held,
+            has_value=held,
             valid=torch.ones(1, count, dtype=torch.bool),
         )
 
@@ -125,7 +125,7 @@ def as_tensors(memory: ReferenceMemory, agents: int = 1) -> dict[str, Tensor]:
         "key": np.array([token.key for token in tokens]).T,
         "selection": np.array([token.selection for token in tokens]).T,
         "value": np.array([[token.values.get(a, nothing) for token in tokens] for a in range(agents)]).swapaxes(1, 2),
-        "held": np.array([[a in token.values for token in tokens] for a in range(agents)]),
+        "has_value": np.array([[a in token.values for token in tokens] for a in range(agents)]),
     }
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
@@ -133,8 +133,8 @@ def as_tensors(memory: ReferenceMemory, agents: int = 1) -> dict[str, Tensor]:
 def assert_equal(ours: Ours, memory: ReferenceMemory, expected: dict[str, Tensor], tolerance: float) -> None:
     """Sizes, usage, life and all that the tokens hold are the same, in the same order."""
     split = ours.cfg.LONG_TERM.MAX_TOKENS
-    assert ours.store.part(0, split).count().item() == len(memory.long_term)
-    assert ours.store.part(split).count().item() == sum(map(len, memory.working))
+    assert ours.store.slice(0, split).count().item() == len(memory.long_term)
+    assert ours.store.slice(split).count().item() == sum(map(len, memory.working))
     for name, tensor in expected.items():
         found = getattr(ours.store, name)[0][..., ours.store.valid[0]]
         torch.testing.assert_close(found.to(tensor.dtype), tensor, rtol=tolerance, atol=tolerance, msg=name)

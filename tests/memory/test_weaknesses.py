@@ -93,7 +93,7 @@ def test_a_change_of_map_size_is_an_error_that_names_the_shapes() -> None:
     other = replace(state, hidden=torch.zeros(1, 1, 4, 2, 2))
     with pytest.raises(ValueError, match=r"state\.hidden: expected \[1, 1, 4, 4, 4\], got \[1, 1, 4, 2, 2\]"):
         memory.forward_step(1, features(1), state=other)
-    other = replace(state, tokens=state.tokens.part(4))
+    other = replace(state, tokens=state.tokens.slice(4))
     with pytest.raises(ValueError, match=r"state\.tokens\.value: expected \[1, 1, 4, 44\], got \[1, 1, 4, 40\]"):
         memory.forward_step(1, features(1), state=other)
     with pytest.raises(ValueError, match=r"masks: expected \[1, 1, 4, 4\], got \[1, 1, 8, 8\]"):
@@ -105,10 +105,10 @@ def test_the_least_used_go_whichever_agents_they_hold() -> None:
     store = random_store(8, agents=2)
     usage = torch.tensor([[5.0, 1.0, 6.0, 7.0, 2.0, 8.0, 3.0, 9.0]])
     held = torch.stack((torch.ones(8), torch.arange(8) >= 4)).bool()[None]
-    store = replace(store, usage=usage, life=torch.ones(1, 8), held=held, value=store.value * held[:, :, None])
-    fresh = replace(random_store(3, agents=2, seed=1), held=torch.ones(1, 2, 3, dtype=torch.bool))
+    store = replace(store, usage=usage, life=torch.ones(1, 8), has_value=held, value=store.value * held[:, :, None])
+    fresh = replace(random_store(3, agents=2, seed=1), has_value=torch.ones(1, 2, 3, dtype=torch.bool))
     after = insert(store, fresh)
-    assert_same(after, store.pick(torch.tensor([[0, 2, 3, 5, 7]])).join(fresh))
+    assert_same(after, store.gather(torch.tensor([[0, 2, 3, 5, 7]])).cat(fresh))
 
 
 def test_agents_of_different_age_stream_through_full_stores() -> None:
@@ -119,10 +119,10 @@ def test_agents_of_different_age_stream_through_full_stores() -> None:
         step = memory.forward_step(t, features(t), None, torch.ones(1, 3, 4, 4), valids, state=state)
         state = step.state
         assert step.occ_logits.isfinite().all()
-        assert state.tokens.held[:, 2].any().item() is (5 < t < 9)
+        assert state.tokens.has_value[:, 2].any().item() is (5 < t < 9)
     assert state is not None
     assert long_term(memory, state).count().item() == 12
     newest = working(memory, state)
     assert newest.count().item() == 32
-    assert newest.held[:, 1].all()
-    assert not newest.held[:, 2].any()
+    assert newest.has_value[:, 1].all()
+    assert not newest.has_value[:, 2].any()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from remembev.memory import MemoryState, MemoryStep, TokenStore, XMemBackboneWrapper
-from remembev.memory.wrapper import combine_recalled, combine_slots
+from remembev.memory.wrapper import combine_readouts, combine_slots
 
 from .small import (
     CHANNELS,
@@ -36,7 +36,7 @@ def test_an_untrained_gate_is_open() -> None:
 def test_what_is_recalled_holds_the_sensory_memory_as_the_frame_has_updated_it() -> None:
     memory = small_memory(MEM_EVERY=2).eval()
     first, second = stream(memory, 2)  # of which the second is not written, so that nothing else changes its state
-    assert torch.equal(second.recalled[:, -memory.cfg.HIDDEN_DIM :], second.state.hidden[:, 0])
+    assert torch.equal(second.readout[:, -memory.cfg.HIDDEN_DIM :], second.state.hidden[:, 0])
     assert not torch.equal(second.state.hidden, first.state.hidden)
 
 
@@ -60,7 +60,7 @@ def test_neither_the_masks_nor_the_agents_of_a_frame_touch_what_it_gives(t: int,
         valids = torch.rand(1, 3, generator=generator) > 0.5
         steps.append(memory.forward_step(t, features(t), None, masks, valids, state=state))
     assert torch.equal(steps[0].occ_logits, steps[1].occ_logits)
-    assert torch.equal(steps[0].recalled, steps[1].recalled)
+    assert torch.equal(steps[0].readout, steps[1].readout)
 
 
 def _clip(memory: XMemBackboneWrapper, frames: int) -> MemoryState:
@@ -154,10 +154,10 @@ def test_reads_are_counted_in_usage_and_life() -> None:
 
 def test_an_empty_memory_reads_what_was_learnt_for_it() -> None:
     memory, read = small_memory().eval(), []
-    torch.nn.init.normal_(memory.nothing_read)
+    torch.nn.init.normal_(memory.empty_readout)
     memory.decode.register_forward_pre_hook(lambda _, inputs: read.append(inputs[1]))
     memory.forward_step(0, features(0))
-    assert torch.equal(read[0], memory.nothing_read.detach()[None, None, :, None].expand(1, 1, -1, 16))
+    assert torch.equal(read[0], memory.empty_readout.detach()[None, None, :, None].expand(1, 1, -1, 16))
 
 
 def test_gradients_reach_frame_zero_from_the_last_frame() -> None:
@@ -185,7 +185,7 @@ def test_gradients_reach_frame_zero_through_a_consolidation() -> None:
     assert not torch.isin(recent.key, of_first).any()
 
     def gradient(prototypes: TokenStore) -> Tensor:
-        step = memory.forward_step(4, features(4), mask(4), state=replace(state, tokens=prototypes.join(recent)))
+        step = memory.forward_step(4, features(4), mask(4), state=replace(state, tokens=prototypes.cat(recent)))
         return torch.autograd.grad(step.occ_logits.sum(), first, retain_graph=True)[0]
 
     assert gradient(prototypes).any()
@@ -223,7 +223,7 @@ def test_nothing_is_nan_when_nothing_is_remembered() -> None:
             t, features(t), None, torch.zeros(1, 2, 4, 4), torch.tensor([[True, t % 3 == 1]]),
             state=step.state if step else None, prev_from_frame=planar(1.0, 0.0), teacher_forcing=1.0,
         )  # fmt: skip
-        loss = loss + step.occ_logits.square().sum() + step.recalled.square().sum()
+        loss = loss + step.occ_logits.square().sum() + step.readout.square().sum()
     assert step is not None
     assert not step.state.tokens.valid.any()
     loss.backward()
@@ -241,7 +241,7 @@ def test_the_memory_works_in_bfloat16_and_remembers_in_float32() -> None:
             step = memory.forward_step(t, features(t), *masks, state=state, **arguments)
         plain = memory.forward_step(t, features(t), *masks, state=exact, **arguments)
         state, exact = step.state, plain.state
-        assert step.occ_logits.dtype == step.recalled.dtype == torch.float32
+        assert step.occ_logits.dtype == step.readout.dtype == torch.float32
         torch.testing.assert_close(step.occ_logits, plain.occ_logits, rtol=0.1, atol=0.5)
     assert state is not None
     assert exact is not None
@@ -280,8 +280,8 @@ def test_combined_logits_are_finite_however_sure_the_slots_are() -> None:
 
 
 def test_each_slot_counts_in_what_is_recalled_by_how_surely_it_claims_the_cell() -> None:
-    recalled, logits = torch.randn(1, 3, 4, 2, 2), torch.randn(1, 3, 2, 2)
+    readout, logits = torch.randn(1, 3, 4, 2, 2), torch.randn(1, 3, 2, 2)
     held = torch.tensor([[True, True, False]])
     share = logits.sigmoid()[:, :2] / logits.sigmoid()[:, :2].sum(dim=1, keepdim=True)
-    expected = (recalled[:, :2] * share[:, :, None]).sum(dim=1)
-    torch.testing.assert_close(combine_recalled(recalled, logits, held), expected)
+    expected = (readout[:, :2] * share[:, :, None]).sum(dim=1)
+    torch.testing.assert_close(combine_readouts(readout, logits, held), expected)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from remembev.ops import memory_read as kernel
 from remembev.ops import read_memory, similarity
-from remembev.ops.memory_read import Places
+from remembev.ops.memory_read import Positions
 
 
 def random_read(
@@ -30,23 +30,23 @@ def random_read(
         "key": draw(batch, key_dim, tokens),
         "shrinkage": draw(batch, 1, tokens).square() + 1,
         "value": draw(batch, agents, value_dim, tokens),
-        "held": torch.rand(batch, agents, tokens, generator=generator) < 0.7,
+        "has_value": torch.rand(batch, agents, tokens, generator=generator) < 0.7,
         "valid": torch.rand(batch, tokens, generator=generator) < 0.8,
     }
 
 
-def random_places(inputs: dict[str, Tensor], seed: int = 0) -> tuple[Places, Tensor]:
+def random_places(inputs: dict[str, Tensor], seed: int = 0) -> tuple[Positions, Tensor]:
     """Places of queries and tokens, and ages of the tokens."""
     generator = torch.Generator().manual_seed(seed)
     batch, _, queries = inputs["query_key"].shape
     tokens = inputs["key"].shape[2]
     query, token = (torch.randn(batch, 3, n, generator=generator, dtype=torch.float64) for n in (queries, tokens))
-    return Places(query, token), torch.rand(batch, tokens, generator=generator, dtype=torch.float64) * 3
+    return Positions(query, token), torch.rand(batch, tokens, generator=generator, dtype=torch.float64) * 3
 
 
 def read_by_loop(
-    query_key: Tensor, selection: Tensor, key: Tensor, shrinkage: Tensor, value: Tensor, held: Tensor, valid: Tensor,
-    top_k: int, places: Places | None = None, age: Tensor | None = None,
+    query_key: Tensor, selection: Tensor, key: Tensor, shrinkage: Tensor, value: Tensor, has_value: Tensor,
+    valid: Tensor, top_k: int, positions: Positions | None = None, age: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """S_ij = −s_i Σ_c e_cj (k_ci − q_cj)² / √C_k − ½ |p_i − p_j|² − age_i; softmax over those of the top k that hold
     the agent; Σ_i W_ij v_i. One number at a time."""
@@ -61,8 +61,8 @@ def read_by_loop(
     def score(b: int, i: int, j: int) -> float:
         distance = sum(e[b][c][j] * (k[b][c][i] - q[b][c][j]) ** 2 for c in range(key_dim))
         found = -s[b][0][i] * distance / math.sqrt(key_dim)
-        if places is not None:
-            found -= float((places.token[b, :, i] - places.query[b, :, j]).square().sum()) / 2
+        if positions is not None:
+            found -= float((positions.token[b, :, i] - positions.query[b, :, j]).square().sum()) / 2
         return found if age is None else found - float(age[b, i])
 
     def weights(scores: dict[int, float]) -> dict[int, float]:
@@ -76,7 +76,7 @@ def read_by_loop(
             for i, weight in weights({i: scores[i] for i in best}).items():
                 usage[b, i] += weight
             for a in range(agents):
-                for i, weight in weights({i: scores[i] for i in best if held[b, a, i]}).items():
+                for i, weight in weights({i: scores[i] for i in best if has_value[b, a, i]}).items():
                     readout[b, a, :, j] += weight * value[b, a, :, i]
                     is_read[b, a, j] = True
     return readout, is_read, usage
@@ -100,8 +100,8 @@ def test_the_read_equals_the_formula_written_as_a_loop(
     batch: int, agents: int, tokens: int, queries: int, top_k: int, seed: int, knows_places: bool, knows_ages: bool
 ) -> None:
     inputs = random_read(batch, agents, 5, 3, tokens, queries, seed)
-    places, age = random_places(inputs, seed)
-    further: dict[str, Any] = {"places": places if knows_places else None, "age": age if knows_ages else None}
+    positions, age = random_places(inputs, seed)
+    further: dict[str, Any] = {"positions": positions if knows_places else None, "age": age if knows_ages else None}
     read = read_memory(**inputs, top_k=top_k, **further)
     value, is_read, usage = read_by_loop(**inputs, top_k=top_k, **further)
     torch.testing.assert_close(read.value, value, rtol=1e-10, atol=1e-10)
@@ -111,13 +111,13 @@ def test_the_read_equals_the_formula_written_as_a_loop(
 
 def test_the_expanded_similarity_equals_the_formula() -> None:
     inputs = random_read(2, 1, 6, 1, 7, 4)
-    places, age = random_places(inputs)
+    positions, age = random_places(inputs)
     scores = similarity(
-        inputs["query_key"], inputs["selection"], inputs["key"], inputs["shrinkage"], places=places, bias=-age
+        inputs["query_key"], inputs["selection"], inputs["key"], inputs["shrinkage"], positions=positions, bias=-age
     )
     distance = (inputs["key"][:, :, None] - inputs["query_key"][..., None]).square()
     expected = -(distance * inputs["selection"][..., None]).sum(1) * inputs["shrinkage"] / math.sqrt(6)
-    expected = expected - torch.cdist(places.query.mT, places.token.mT).square() / 2 - age[:, None]
+    expected = expected - torch.cdist(positions.query.mT, positions.token.mT).square() / 2 - age[:, None]
     torch.testing.assert_close(scores, expected)
 
 
@@ -125,19 +125,19 @@ def test_the_expanded_similarity_equals_the_formula() -> None:
 def test_without_places_and_ages_the_read_is_the_original_to_the_last_bit(agents: int) -> None:
     inputs = single(random_read(2, agents, 8, 4, 40, 30))
     plain = read_memory(**inputs, top_k=7)
-    here = Places(torch.full((2, 3, 30), 2.5), torch.full((2, 3, 40), 2.5))
-    same = read_memory(**inputs, top_k=7, places=here, age=torch.zeros(2, 40))
+    here = Positions(torch.full((2, 3, 30), 2.5), torch.full((2, 3, 40), 2.5))
+    same = read_memory(**inputs, top_k=7, positions=here, age=torch.zeros(2, 40))
     for one, other in ((plain.value, same.value), (plain.usage, same.usage), (plain.is_read, same.is_read)):
         assert torch.equal(one, other)
 
 
 def test_the_nearer_and_the_younger_of_two_like_tokens_is_read() -> None:
     inputs = random_read(1, 1, 4, 2, 2, 1)
-    inputs["valid"][:], inputs["held"][:] = True, True
+    inputs["valid"][:], inputs["has_value"][:] = True, True
     inputs["key"][:] = inputs["key"][..., :1]
     inputs["shrinkage"][:] = 1
-    far = Places(torch.zeros(1, 3, 1).double(), torch.tensor([[[0.0, 10.0], [0.0, 0.0], [0.0, 0.0]]]).double())
-    for further in ({"places": far}, {"age": torch.tensor([[0.0, 50.0]]).double()}):
+    far = Positions(torch.zeros(1, 3, 1).double(), torch.tensor([[[0.0, 10.0], [0.0, 0.0], [0.0, 0.0]]]).double())
+    for further in ({"positions": far}, {"age": torch.tensor([[0.0, 50.0]]).double()}):
         read = read_memory(**inputs, top_k=2, **further)
         torch.testing.assert_close(read.value[..., 0], inputs["value"][..., 0])
 
@@ -167,7 +167,7 @@ def test_tokens_that_are_not_valid_are_never_read() -> None:
 def test_an_agent_reads_its_own_tokens_only() -> None:
     inputs = random_read(1, 2, 4, 3, 8, 5)
     expected = read_memory(**inputs, top_k=30)
-    inputs["value"][0, 1, :, ~inputs["held"][0, 1]] = 1e6
+    inputs["value"][0, 1, :, ~inputs["has_value"][0, 1]] = 1e6
     assert torch.equal(read_memory(**inputs, top_k=30).value, expected.value)
 
 
@@ -175,7 +175,7 @@ def test_an_agent_whose_tokens_are_far_beside_others_reads_their_softmax_all_the
     """Their affinity is e⁻³⁰⁰ of a nearer token's: 0 in float32, and a mean weighted by it would be 0 / 0."""
     inputs = single(random_read(1, 2, 4, 3, 3, 1))
     inputs["valid"][:] = True
-    inputs["held"][:] = torch.tensor([[True, True, True], [False, True, True]])
+    inputs["has_value"][:] = torch.tensor([[True, True, True], [False, True, True]])
     inputs["shrinkage"][:] = 1
     inputs["selection"][:] = 1
     inputs["key"][0] = inputs["query_key"][0] + torch.tensor([[0.0, 24.5, 24.52], *[[0.0, 0.0, 0.0]] * 3])
@@ -193,7 +193,7 @@ def test_an_agent_whose_tokens_are_far_beside_others_reads_their_softmax_all_the
 
 def test_distant_keys_read_finite_values() -> None:
     inputs = single(random_read(1, 1, 4, 3, 6, 5))
-    inputs["valid"][:], inputs["held"][:] = True, True
+    inputs["valid"][:], inputs["has_value"][:] = True, True
     inputs["key"] += 1e4
     read = read_memory(**inputs, top_k=3)
     assert read.value.isfinite().all()
@@ -202,7 +202,7 @@ def test_distant_keys_read_finite_values() -> None:
 
 def test_equally_similar_tokens_share_a_query_equally() -> None:
     inputs = random_read(2, 1, 4, 3, 6, 5)
-    inputs["valid"][:], inputs["held"][:] = True, True
+    inputs["valid"][:], inputs["has_value"][:] = True, True
     inputs["key"][:], inputs["shrinkage"][:] = inputs["key"][..., :1], 1
     read = read_memory(**inputs, top_k=6)
     torch.testing.assert_close(read.value, inputs["value"].mean(dim=3, keepdim=True).expand_as(read.value))
@@ -236,8 +236,8 @@ def test_the_nearest_tokens_are_those_that_a_stable_sort_puts_first(
 
 
 class Read(torch.nn.Module):
-    def forward(self, inputs: dict[str, Tensor], places: tuple[Tensor, Tensor], age: Tensor) -> tuple[Tensor, ...]:
-        read = read_memory(**inputs, top_k=6, places=Places(*places), age=age)
+    def forward(self, inputs: dict[str, Tensor], positions: tuple[Tensor, Tensor], age: Tensor) -> tuple[Tensor, ...]:
+        read = read_memory(**inputs, top_k=6, positions=Positions(*positions), age=age)
         return read.value, read.is_read, read.usage
 
 
@@ -245,8 +245,8 @@ class Read(torch.nn.Module):
 def test_an_exported_read_reads_the_same(strict: bool) -> None:
     def arguments(seed: int) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor], Tensor]:
         inputs = single(random_read(2, 2, 4, 3, 250, 9, seed))
-        places, age = random_places(inputs, seed)
-        return inputs, (places.query.float(), places.token.float()), age.float()
+        positions, age = random_places(inputs, seed)
+        return inputs, (positions.query.float(), positions.token.float()), age.float()
 
     exported = torch.export.export(Read(), arguments(0), strict=strict).module()
     for one, other in zip(exported(*arguments(1)), Read()(*arguments(1)), strict=True):
@@ -272,23 +272,23 @@ def test_a_batch_of_two_reads_what_two_batches_of_one_read(agents: int, tokens: 
 
 def test_the_read_is_the_same_whatever_the_chunk_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = random_read(2, 1, 4, 3, 9, 7)
-    places, age = random_places(inputs)
-    whole = read_memory(**inputs, top_k=4, places=places, age=age)
+    positions, age = random_places(inputs)
+    whole = read_memory(**inputs, top_k=4, positions=positions, age=age)
     monkeypatch.setattr(kernel, "_CHUNK", 1)
-    assert torch.equal(read_memory(**inputs, top_k=4, places=places, age=age).value, whole.value)
+    assert torch.equal(read_memory(**inputs, top_k=4, positions=positions, age=age).value, whole.value)
 
 
 def test_gradients_of_all_that_is_learnt_are_those_of_finite_differences() -> None:
     inputs = random_read(1, 2, 3, 2, 5, 4)
     inputs["valid"][:] = True
-    places, age = random_places(inputs)
+    positions, age = random_places(inputs)
     learnt = [inputs[name] for name in ("query_key", "selection", "key", "shrinkage", "value")]
-    learnt = [tensor.requires_grad_() for tensor in (*learnt, places.query, places.token, age)]
+    learnt = [tensor.requires_grad_() for tensor in (*learnt, positions.query, positions.token, age)]
 
     def readout(*tensors: Tensor) -> Tensor:
         *plain, query, token, age = tensors
-        masks = inputs["held"], inputs["valid"]
-        return read_memory(*plain, *masks, top_k=3, places=Places(query, token), age=age).value
+        masks = inputs["has_value"], inputs["valid"]
+        return read_memory(*plain, *masks, top_k=3, positions=Positions(query, token), age=age).value
 
     assert torch.autograd.gradcheck(readout, learnt)
 

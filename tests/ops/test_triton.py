@@ -30,9 +30,9 @@ from remembev.ops import memory_read
 from tests.ops.test_memory_read import random_places, random_read, single
 
 inputs = single(random_read(2, 2, 8, 4, 131, 70))
-places, age = random_places(inputs)
-places = memory_read.Places(places.query.float(), places.token.float())
-for further in ({"top_k": 1}, {"top_k": 3, "places": places, "age": age.float()}):
+positions, age = random_places(inputs)
+positions = memory_read.Positions(positions.query.float(), positions.token.float())
+for further in ({"top_k": 1}, {"top_k": 3, "positions": positions, "age": age.float()}):
     read = memory_read.read_memory(**inputs, **further)
     memory_read.runs_triton, on = (lambda _: False), memory_read.runs_triton
     expected = memory_read.read_memory(**inputs, **further)

@@ -32,10 +32,10 @@ STAGES = [
     "memory.xmem.features.forward",
     "memory.xmem.decode.forward",
     "memory.xmem.encode_value.forward",
-    "memory.step_together",
+    "memory._step_batch",
     "dense_head.forward",
     "dense_head.predict",
-    "memory.follow",
+    "memory.update_slots",
 ]
 
 

@@ -15,7 +15,7 @@ from remembev import Detections, StreamingDetector
 from remembev.data import Frame
 from remembev.geometry import points_in_boxes
 from remembev.streaming import frame_record, read_record
-from remembev.streaming.observed import GROUND, MARGIN, hold_points
+from remembev.streaming.observed import GROUND, MARGIN, boxes_with_points
 
 BOX = torch.tensor([[10.0, 5.0, 1.0, 4.0, 2.0, 2.0, 0.5]])
 
@@ -42,7 +42,7 @@ def point(along: float, across: float, z: float, age: float = 0.0) -> Tensor:
     ],
 )
 def test_a_point_of_now_inside_beside_the_margin_and_above_the_ground_observes_a_box(seen: Tensor, held: bool) -> None:
-    assert hold_points(BOX, seen).tolist() == [held]
+    assert boxes_with_points(BOX, seen).tolist() == [held]
 
 
 @given(st.integers(0, 10_000), st.integers(0, 200), st.integers(0, 12))
@@ -55,12 +55,12 @@ def test_boxes_are_observed_as_a_look_at_every_point_says(seed: int, points: int
     seen[:, 4] = (seen[:, 4] > 0.6) * 0.05
     wide = boxes + torch.tensor([0, 0, GROUND / 2, 2 * MARGIN, 2 * MARGIN, -GROUND, 0])
     expected = points_in_boxes(seen[seen[:, 4] == 0], wide).any(dim=1)
-    assert torch.equal(hold_points(boxes, seen), expected)
+    assert torch.equal(boxes_with_points(boxes, seen), expected)
 
 
 def test_a_box_bigger_than_the_world_takes_no_more_memory_than_the_points_need() -> None:
     boxes = torch.tensor([[0.0, 0, 0, 1e8, 1e8, 2, 0], [1e9, 0, 0, 1, 1, 1, 0]])
-    assert hold_points(boxes, cloud_with_age(0)).tolist() == [True, False]
+    assert boxes_with_points(boxes, cloud_with_age(0)).tolist() == [True, False]
 
 
 def cloud_with_age(seed: int) -> Tensor:
@@ -73,7 +73,7 @@ def test_every_box_of_a_stream_says_whether_the_current_sweep_has_a_point_inside
         aged = torch.cat((cloud_with_age(number), cloud_with_age(9) + torch.tensor([0, 0, 0, 0, 0.05])))
         found = detector.step(aged, pose(number), 0.5 * number, "a")
         assert len(found) > 0
-        assert torch.equal(found.observed, hold_points(found.boxes, cloud_with_age(number)))
+        assert torch.equal(found.observed, boxes_with_points(found.boxes, cloud_with_age(number)))
     detector.reset()
     placed = detector.step(aged, pose(1), 0.5, "a", frame="global")
     detector.reset()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from remembev.geometry import BEVGrid
-from remembev.memory import WatchedRead
+from remembev.memory import TracedRead
 from remembev.viewing.frame import MemoryView
 from remembev.viewing.reads import most_read, strongest_reads
 
@@ -15,7 +15,7 @@ def memory() -> MemoryView:
     token = torch.tensor([[[0, 1], [1, 2], [2, 0], [1, 0]]])
     affinity = torch.tensor([[[0.05, 0.95], [0.6, 0.4], [0.3, 0.7], [1.0, 0.0]]])
     position = torch.tensor([[[0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]], dtype=torch.float64)
-    read = WatchedRead(token, affinity, position, torch.tensor([[3.0, 0.5, 1.0]]), torch.ones(1, 3, dtype=torch.bool))
+    read = TracedRead(token, affinity, position, torch.tensor([[3.0, 0.5, 1.0]]), torch.ones(1, 3, dtype=torch.bool))
     return MemoryView(GRID, read, long_term=1)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from remembev.geometry import BEVGrid, make_pose, transform_points
-from remembev.memory import WatchedRead
+from remembev.memory import TracedRead
 from remembev.models import Detections
 from remembev.viewing.frame import FrameView, MemoryView
 from remembev.viewing.tracking import Track
@@ -34,7 +34,7 @@ def read_of(frame: int) -> MemoryView:
     token, affinity = torch.tensor([[[0, 1]] * 16]), torch.tensor([[[0.75, 0.25]] * 16])
     position = torch.tensor([[[5.0, -5.0], [6.0, -6.0], [0.0, 0.0]]], dtype=torch.float64)
     age, valid = torch.tensor([[4.0, 0.5 * frame]]), torch.ones(1, 2, dtype=torch.bool)
-    return MemoryView(GRID.strided(2), WatchedRead(token, affinity, position, age, valid), long_term=1)
+    return MemoryView(GRID.strided(2), TracedRead(token, affinity, position, age, valid), long_term=1)
 
 
 def view(frame: int) -> FrameView:

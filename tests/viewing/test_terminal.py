@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.segment import Segment
 
 from remembev.geometry import BEVGrid
-from remembev.memory import Tensors
+from remembev.memory import TensorStruct
 from remembev.models import Detections
 from remembev.streaming import Moment, StreamState
 from remembev.viewing import FrameView, style
@@ -29,7 +29,7 @@ FOUND = Detections(
 )
 EMPTY = FrameView(grid=GRID, class_names=("car", "pedestrian"), title="a street", seconds=1.5)
 MOMENT = Moment(torch.eye(4, dtype=torch.float64)[None], torch.zeros(1, dtype=torch.float64))
-STATE = StreamState.start(Tensors(), MOMENT)
+STATE = StreamState.start(TensorStruct(), MOMENT)
 
 
 def lines(view: FrameView, **options: float) -> list[list[Segment]]:

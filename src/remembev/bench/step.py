@@ -117,7 +117,7 @@ def compare_steps(
     rates = MachineRates(StageTimer(torch.device(device)), (torch.float32, torch.bfloat16))
     work = {way: _work(one, index, scene) for way, one in detectors.items()}
     every = {**(programs or {}), **detectors}
-    times = time_steps(every, index, scene, frames=frames, now_and_then=rates.look)
+    times = time_steps(every, index, scene, frames=frames, on_interval=rates.look)
     return StepReport({way: times[way] for way in (*detectors, *(programs or {}))}, work, dtypes, rates)
 
 
@@ -127,11 +127,11 @@ def time_steps(
     scene: int,
     *,
     frames: int,
-    now_and_then: Callable[[], None] = lambda: None,
+    on_interval: Callable[[], None] = lambda: None,
 ) -> dict[str, StepTimes]:
     """Time ``frames`` steps of each detector over a scene's key frames, to and fro, once the memory is full.
 
-    All are of one model and take each frame in turn; ``now_and_then`` is called a few times in between.
+    All are of one model and take each frame in turn; ``on_interval`` is called a few times in between.
     """
     steps = endless_scene(next(iter(detectors.values())), index, scene)
     _fill_memories(detectors, steps)
@@ -139,7 +139,7 @@ def time_steps(
     whole: dict[str, list[float]] = {name: [] for name in detectors}
     for number, (frame, now) in enumerate(islice(steps, frames)):
         if number % ceil(frames / _LOOKS) == 0:
-            now_and_then()
+            on_interval()
         for name, detector in detectors.items():
             started = timers[name].now()
             with timers[name].recording():

@@ -15,7 +15,7 @@ from rich.table import Table
 from remembev.cli.app import DataRoot, Device, Overrides, app, console
 from remembev.config import Config, load_config
 from remembev.errors import UserError
-from remembev.files import replacing
+from remembev.files import atomic_write
 
 if TYPE_CHECKING:
     from remembev.data import NuScenesIndex
@@ -221,7 +221,7 @@ def _bench_training(
     if out is not None:
         from remembev.viewing.training_plot import write_training_plot
 
-        with replacing(out / "training.json") as temporary:
+        with atomic_write(out / "training.json") as temporary:
             temporary.write_text(record, encoding="utf-8")
         write_training_plot(out / "training.png", costs, title)
     if as_json:

@@ -16,7 +16,7 @@ from rich.live import Live
 
 from remembev.cli.app import CHECKPOINT, DATA, Checkpoint, DataRoot, Device, Precision, Track, app, console, tracks_of
 from remembev.errors import DataError, UserError
-from remembev.files import replacing
+from remembev.files import atomic_write
 
 if TYPE_CHECKING:
     from remembev.data import Frame
@@ -148,7 +148,7 @@ def stream(
     if save_state is not None:
         detector.save_state(save_state, source.token)
     if out is not None:
-        with replacing(out) as temporary:
+        with atomic_write(out) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     if movie is not None:
         from remembev.viewing import write_movie

@@ -11,7 +11,7 @@ import typer
 from remembev.cli.app import DataRoot, Overrides, Track, app, console, tracks_of
 from remembev.config import config_to_yaml, load_config
 from remembev.errors import UserError
-from remembev.files import replacing
+from remembev.files import atomic_write
 
 if TYPE_CHECKING:
     from remembev.experiments.jobs import Job
@@ -40,7 +40,7 @@ def import_openpcdet(
         raise UserError(f"{beside} is OpenPCDet's file, and where ours would go: give --out another name")
     imported = import_weights(model, load_openpcdet_config(config, overrides or ()))
     save_checkpoint(out, imported)
-    with replacing(beside) as temporary:
+    with atomic_write(beside) as temporary:
         temporary.write_text(config_to_yaml(imported.cfg), encoding="utf-8")
     tensors = len(published_layout(imported))
     parameters = sum(weight.numel() for key, weight in imported.named_parameters() if not key.startswith("memory."))

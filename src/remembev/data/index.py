@@ -22,7 +22,7 @@ from remembev.data.frame import Frame, Sweep, centred_within
 from remembev.data.points import moved_cloud, read_points
 from remembev.data.tables import DETECTION_NAMES, IndexTables, load_tables, save_tables
 from remembev.errors import DataError
-from remembev.files import replacing
+from remembev.files import atomic_write
 
 INDEX_FILE = "remembev_index.safetensors"
 
@@ -246,7 +246,7 @@ class NuScenesIndex:
 def _build(root: Path, version: str, file: Path, fingerprint: str) -> tuple[IndexTables, str]:
     check_tables(root, version)
     try:
-        with replacing(file) as temporary:
+        with atomic_write(file) as temporary:
             temporary.touch()  # a folder that cannot be written shows before the tables are read, not minutes later
             save_tables(build_tables(root, version), temporary, fingerprint=fingerprint)
     except (OSError, SafetensorError) as error:

@@ -24,7 +24,7 @@ from remembev.data.index import NuScenesIndex
 from remembev.data.points import near_rectangles, outlines
 from remembev.data.tables import FORMAT as INDEX_FORMAT
 from remembev.errors import DataError
-from remembev.files import read_tensors, replacing
+from remembev.files import atomic_write, read_tensors
 
 FORMAT = "1"
 """Changes with the meaning of the columns: a database of another format is built anew."""
@@ -196,7 +196,7 @@ def _build(index: NuScenesIndex, split: str, num_sweeps: int, file: Path, finger
         generator=torch.Generator(),  # what others draw does not depend on whether the database was there
     )
     bar = track(loader, f"Cutting out the objects of {split}", console=Console(stderr=True), transient=True)
-    with replacing(file) as temporary:
+    with atomic_write(file) as temporary:
         _write(temporary, bar, fingerprint)
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from remembev.evaluation.sight import SightedFrame
+from remembev.evaluation.observability import FrameObservability
 from remembev.models import Detections
 
 NEAR = 2.0
@@ -40,16 +40,16 @@ def match_greedily(distance: NDArray[np.float64], limit: float) -> NDArray[np.in
 class MatchedFrame:
     """The objects of a frame, M of them, with the score and the velocity of the box that finds each."""
 
-    sighted: SightedFrame
+    observability: FrameObservability
     found_at: Tensor  # [M] float64 score, -inf where no box finds it
     velocity_error: Tensor  # [M] m/s, NaN where no box finds it
     false: Tensor  # [F] float64 scores of the false boxes: near no object of their class, in sight or out of it
 
 
-def match_frame(sighted: SightedFrame, found: Detections) -> MatchedFrame:
+def match_frame(observability: FrameObservability, found: Detections) -> MatchedFrame:
     """Match the boxes of a frame with all its objects, those out of sight too; labels have to mean the same in both."""
     found = found[found.scores.argsort(descending=True, stable=True)]
-    truth = sighted.frame
+    truth = observability.frame
     distance = torch.cdist(found.boxes[:, :2].double(), truth.boxes[:, :2].double())
     distance[found.labels[:, None] != truth.labels] = math.inf
     column = torch.from_numpy(match_greedily(distance.numpy(), NEAR))
@@ -59,7 +59,7 @@ def match_frame(sighted: SightedFrame, found: Detections) -> MatchedFrame:
     found_at[column[box]] = scores[box]
     velocity_error = torch.full((len(truth.labels),), math.nan)
     velocity_error[column[box]] = (found.velocities[box] - truth.boxes[column[box], 7:9]).norm(dim=1)
-    return MatchedFrame(sighted, found_at, velocity_error, scores[~(distance < NEAR).any(dim=1)])
+    return MatchedFrame(observability, found_at, velocity_error, scores[~(distance < NEAR).any(dim=1)])
 
 
 def score_at(matched: Sequence[MatchedFrame], false_boxes: float) -> float:

@@ -1,6 +1,6 @@
 """How well the occupancy that the memory gives knows of objects in sight and out of sight.
 
-nuScenes scores no object without a point. Here every cell of a frame has the ``Sight`` of the object in it.
+nuScenes scores no object without a point. Here every cell of a frame has the ``Observability`` of the object in it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from remembev.evaluation.sight import Sight, SightedFrame
+from remembev.evaluation.observability import FrameObservability, Observability
 from remembev.geometry import BEVGrid, rasterise_boxes
 
 
@@ -30,25 +30,25 @@ class OccupancyScore:
     """Average precision, cells of all objects against free ones."""
 
 
-def score_occupancy(frames: Sequence[SightedFrame], occupancy: Sequence[Tensor], grid: BEVGrid) -> OccupancyScore:
+def score_occupancy(frames: Sequence[FrameObservability], occupancy: Sequence[Tensor], grid: BEVGrid) -> OccupancyScore:
     """The score of a detector over the frames of a split.
 
     occupancy   one [H_m, W_m] on ``grid`` a frame, or none at all where a detector has no occupancy
     """
     none = torch.zeros(0)
-    cells = torch.cat([none.long(), *(sight_cells(frame, grid).flatten() for frame in frames if occupancy)])
+    cells = torch.cat([none.long(), *(observability_cells(frame, grid).flatten() for frame in frames if occupancy)])
     values = torch.cat([none, *(one.flatten() for one in occupancy)])
-    free = values[cells == Sight.FREE]
+    free = values[cells == Observability.FREE]
     return OccupancyScore(
-        auc_seen=roc_auc(values[cells == Sight.SEEN], free),
-        auc_hidden=roc_auc(values[cells == Sight.HIDDEN], free),
-        auc_unseen=roc_auc(values[cells == Sight.UNSEEN], free),
-        occupancy_ap=average_precision(values[cells >= Sight.UNSEEN], free),
+        auc_seen=roc_auc(values[cells == Observability.SEEN], free),
+        auc_hidden=roc_auc(values[cells == Observability.HIDDEN], free),
+        auc_unseen=roc_auc(values[cells == Observability.UNSEEN], free),
+        occupancy_ap=average_precision(values[cells >= Observability.UNSEEN], free),
     )
 
 
-def sight_cells(sighted: SightedFrame, grid: BEVGrid) -> Tensor:
-    """The ``Sight`` of every cell of a grid, int64 [H, W]."""
+def observability_cells(sighted: FrameObservability, grid: BEVGrid) -> Tensor:
+    """The ``Observability`` of every cell of a grid, int64 [H, W]."""
     covered = rasterise_boxes(sighted.frame.boxes, grid) * sighted.sight[:, None, None]
     return torch.cat((covered, covered.new_zeros(1, grid.height, grid.width))).amax(dim=0)
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from remembev.evaluation.matching import MatchedFrame, score_at
+from remembev.evaluation.observability import Observability, within
 from remembev.evaluation.scoring import without_nan
-from remembev.evaluation.sight import Sight, within
 
 WINDOWS_S = (0.5, 1.0, 2.0, 4.0)
 """Seconds since an object was last well seen."""
@@ -52,7 +52,7 @@ class Permanence:
 class Flicker:
     """How steadily objects are found; NaN where there is nothing to tell by.
 
-    A track is an object while a memory can keep it (``SightedFrame.to_be_kept``), frame after frame.
+    A track is an object while a memory can keep it (``FrameObservability.to_be_kept``), frame after frame.
     """
 
     tracks: int
@@ -75,8 +75,8 @@ class Flicker:
 
 def measure_permanence(matched: Sequence[MatchedFrame]) -> Permanence:
     """Over the frames of a split."""
-    hidden = _joined([one.sighted.sight == Sight.HIDDEN for one in matched], torch.bool)
-    since = _joined([one.sighted.since_seen for one in matched])[hidden]
+    hidden = _joined([one.observability.sight == Observability.HIDDEN for one in matched], torch.bool)
+    since = _joined([one.observability.since_seen for one in matched])[hidden]
     found_at = _joined([one.found_at for one in matched])[hidden]
     scores = [score_at(matched, false_boxes) for false_boxes in FALSE_BOXES]
     recall, objects = [], []
@@ -105,18 +105,18 @@ def measure_flicker(scenes: Sequence[Sequence[MatchedFrame]]) -> Flicker:
 def measure_velocity(
     matched: Sequence[MatchedFrame],
     class_names: Sequence[str],
-    sights: Sequence[Sight],
+    sights: Sequence[Observability],
 ) -> dict[str, float]:
     """Mean error in m/s of the velocities of found objects by class, of some sights; NaN where none is found.
 
     An object that is annotated in one frame alone has no velocity to compare with.
     """
     score = score_at(matched, ALLOWED)
-    times = Counter(track for one in matched for track in one.sighted.frame.track_ids.tolist())
+    times = Counter(track for one in matched for track in one.observability.frame.track_ids.tolist())
     errors: dict[str, list[float]] = {name: [] for name in class_names}
     for one in matched:
-        asked = (one.found_at > score) & torch.isin(one.sighted.sight, torch.tensor(sights))
-        columns = (one.sighted.frame.labels, one.sighted.frame.track_ids, one.velocity_error)
+        asked = (one.found_at > score) & torch.isin(one.observability.sight, torch.tensor(sights))
+        columns = (one.observability.frame.labels, one.observability.frame.track_ids, one.velocity_error)
         for label, track, error in zip(*(column[asked].tolist() for column in columns), strict=True):
             if times[track] > 1:
                 errors[class_names[label]].append(error)
@@ -132,13 +132,13 @@ def _tracks(scene: Sequence[MatchedFrame], score: float) -> list[Track]:
     going: dict[int, Track] = {}
     ended: list[Track] = []
     for one in scene:
-        kept = one.sighted.to_be_kept
+        kept = one.observability.to_be_kept
         found = dict(
-            zip(one.sighted.frame.track_ids[kept].tolist(), (one.found_at[kept] > score).tolist(), strict=True)
+            zip(one.observability.frame.track_ids[kept].tolist(), (one.found_at[kept] > score).tolist(), strict=True)
         )
         ended += [going.pop(track) for track in going.keys() - found.keys()]
         for track, is_found in found.items():
-            going.setdefault(track, []).append((one.sighted.frame.timestamp, is_found))
+            going.setdefault(track, []).append((one.observability.frame.timestamp, is_found))
     return [*ended, *going.values()]
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from remembev.data import Frame
 from remembev.data.tables import DETECTION_NAMES
+from remembev.evaluation.breakdowns import AtAge, Part, SinceSeen, by_age, by_last_seen, by_visibility, of_samples
 from remembev.evaluation.detecting import TRACKS, Records
 from remembev.evaluation.matching import match_frame, score_at
+from remembev.evaluation.observability import Observability, track_observability
 from remembev.evaluation.official import OfficialMatches
-from remembev.evaluation.parts import AtAge, Part, SinceSeen, by_age, by_last_seen, by_visibility, of_samples
 from remembev.evaluation.permanence import (
     ALLOWED,
     Flicker,
@@ -21,10 +22,9 @@ from remembev.evaluation.permanence import (
     measure_velocity,
 )
 from remembev.evaluation.scoring import Curve, DetectionScore, without_nan
-from remembev.evaluation.sight import Sight, sightings
 from remembev.streaming import read_record
 
-TOLD_APART = {"seen": [Sight.SEEN], "faint": [Sight.FAINT], "hidden": [Sight.HIDDEN]}
+TOLD_APART = {"seen": [Observability.SEEN], "faint": [Observability.FAINT], "hidden": [Observability.HIDDEN]}
 """What the sensor sees of objects whose velocities are told apart."""
 
 
@@ -129,7 +129,7 @@ def measure(
     matches    the submission and what it finds
     sets       places of the scenes that are measured by themselves too, by name
     """
-    sighted = [sightings(frames, point_cloud_range) for frames in annotated]
+    sighted = [track_observability(frames, point_cloud_range) for frames in annotated]
     labels = [DETECTION_NAMES.index(name) for name in class_names]
     by_scene = [
         [
@@ -147,7 +147,7 @@ def measure(
         last_seen=by_last_seen(matches, by_token),
         permanence=measure_permanence(matched),
         flicker=measure_flicker(by_scene),
-        velocity_error=measure_velocity(matched, DETECTION_NAMES, list(Sight)),
+        velocity_error=measure_velocity(matched, DETECTION_NAMES, list(Observability)),
         velocity_error_by_sight={
             name: measure_velocity(matched, DETECTION_NAMES, sights) for name, sights in TOLD_APART.items()
         },

@@ -18,15 +18,15 @@ from rich.progress import Progress
 
 from remembev.config import Config
 from remembev.data import NuScenesIndex
+from remembev.distributed import torchrun_env
 from remembev.errors import DataError
 from remembev.evaluation.detecting import TRACKS, DetectScene, Found, SceneDetector, open_scene_detector
 from remembev.evaluation.official import OfficialTruth
 from remembev.evaluation.result import Evaluation, measure
-from remembev.evaluation.sharing import deal, detect_in_pool, gather, joined, longest_first, share_devices
+from remembev.evaluation.sharing import detect_in_pool, gather, joined, longest_first, partition_scenes, share_devices
 from remembev.evaluation.submission import as_submission, write_submission
 from remembev.export import open_detector
-from remembev.files import replacing
-from remembev.processes import launched
+from remembev.files import atomic_write
 from remembev.streaming import Detector
 
 SUBMISSION_FILE = "submission.json"
@@ -91,11 +91,11 @@ def evaluate_checkpoint(
     index = NuScenesIndex.open(data_root, version)
     work = _Work(index, version, split, out, use_memory, tracks, remembered, limit_scenes)
     make = partial(open_scene_detector, checkpoint, index, tracks, use_memory, dtype)
-    among = launched(devices)
+    among = torchrun_env(devices)
     if among is None:
         found = _detect(make, share_devices(device, devices), index, work.scenes, progress=progress)
     else:
-        own = deal(work.scenes, index, among.everywhere)[among.rank]
+        own = partition_scenes(work.scenes, index, among.everywhere)[among.rank]
         own_device = f"cuda:{among.local_rank}" if device == "cuda" else device
         with joined():
             found = gather(_detect(make, [own_device], index, own, progress=progress and among.rank == 0))
@@ -130,7 +130,7 @@ class _Work:
         first, *others = self.tracks
         results = as_submission(by_track[first], remembered=self.remembered)
         write_submission(self.out / SUBMISSION_FILE, results)
-        with replacing(self.out / DETECTIONS_FILE) as temporary, temporary.open("w", encoding="utf-8") as file:
+        with atomic_write(self.out / DETECTIONS_FILE) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for scene in by_track[first] for record in scene)
 
         names = [self.index.scene_name(scene) for scene in self.scenes]
@@ -156,7 +156,7 @@ class _Work:
                 by_track[first], annotated, matches, cfg.CLASS_NAMES, parts.POINT_CLOUD_RANGE, self._sets()
             ),
         )
-        with replacing(self.out / METRICS_FILE) as temporary:
+        with atomic_write(self.out / METRICS_FILE) as temporary:
             temporary.write_text(json.dumps(evaluation.to_json(), indent=2) + "\n", encoding="utf-8")
         return evaluation
 

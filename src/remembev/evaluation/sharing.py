@@ -29,10 +29,10 @@ def longest_first(scenes: Sequence[int], index: NuScenesIndex) -> list[int]:
     return sorted(scenes, key=lambda scene: len(index.scene_frames(scene)), reverse=True)
 
 
-def deal(scenes: Sequence[int], index: NuScenesIndex, hands: int) -> list[list[int]]:
+def partition_scenes(scenes: Sequence[int], index: NuScenesIndex, processes: int) -> list[list[int]]:
     """Whole scenes for each of so many processes: the longest first, each to whoever has the fewest frames so far."""
-    dealt: list[list[int]] = [[] for _ in range(hands)]
-    loads = [0] * hands
+    dealt: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
     for scene in longest_first(scenes, index):
         least = loads.index(min(loads))
         dealt[least].append(scene)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from remembev.data.tables import DETECTION_NAMES
 from remembev.evaluation.detecting import Records
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.geometry import transform_points
 from remembev.models import Detections
 from remembev.streaming import read_record
@@ -100,7 +100,7 @@ def write_submission(path: Path, results: Mapping[str, Sequence[Mapping[str, Any
         "use_map": False,
         "use_external": False,
     }
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({"meta": meta, "results": results}))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from remembev.evaluation.parts import AtAge, Part, SinceSeen
+from remembev.evaluation.breakdowns import AtAge, Part, SinceSeen
 from remembev.evaluation.result import Evaluation, Measures
 from remembev.evaluation.scoring import score_table, shown
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from remembev.files import replacing
+from remembev.files import atomic_write
 
 RESULT_FILE = "result.json"
 
@@ -25,7 +25,7 @@ def read_result(run: Path, *, asked: Mapping[str, str] | None = None, name: str 
 
 def write_result(run: Path, result: Mapping[str, Any], *, name: str = RESULT_FILE) -> None:
     """Write a result into a run's folder."""
-    with replacing(run / name) as temporary:
+    with atomic_write(run / name) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

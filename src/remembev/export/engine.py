@@ -11,9 +11,9 @@ from remembev.config import Config
 from remembev.errors import ExportError, StreamError
 from remembev.export.interface import Interface
 from remembev.export.step import MAPS
-from remembev.memory import Tensors, build_memory
+from remembev.memory import TensorStruct, build_memory
 from remembev.models import Detections
-from remembev.streaming import Seen
+from remembev.streaming import StepOutput
 
 
 class Program(Protocol):
@@ -36,11 +36,11 @@ class ExportedEngine:
         self._state = [entry.name for entry in interface.state]
         self._check(name)
 
-    def initial_state(self) -> Tensors:
+    def initial_state(self) -> TensorStruct:
         """The memory before a first frame."""
         return self._empty.map(lambda tensor: tensor.to(self.device))
 
-    def step(self, points: Tensor, prev_from_frame: Tensor, timestamp: Tensor, memory: Tensors) -> Seen:
+    def step(self, points: Tensor, prev_from_frame: Tensor, timestamp: Tensor, memory: TensorStruct) -> StepOutput:
         """One frame of one scene. Raises StreamError for more points than the file was exported for."""
         count = len(points)
         if count > self.interface.max_points:
@@ -62,7 +62,7 @@ class ExportedEngine:
         if "timestamp" in state:
             following["timestamp"] = timestamp.to(state["timestamp"].device)
         occupancy, gate = (found[name].cpu() if name in found else None for name in MAPS)
-        return Seen(_detections(found), occupancy, gate, memory.with_named(following))
+        return StepOutput(_detections(found), occupancy, gate, memory.with_named(following))
 
     def _check(self, name: str) -> None:
         own = {key: tensor for key, tensor in self._empty.named().items() if key != "timestamp"}
@@ -71,11 +71,11 @@ class ExportedEngine:
             raise ExportError(f"{name}: its state is another one than this version's: export the checkpoint again")
 
 
-def _initial_state(cfg: Config) -> Tensors:
+def _initial_state(cfg: Config) -> TensorStruct:
     """The state of the memory that a configuration describes, before a first frame."""
     channels = cfg.MODEL.BACKBONE_2D.num_bev_features
     memory = build_memory(cfg.MODEL.MEMORY, channels, cfg.feature_grid, cfg.DATA_CONFIG.AGENT_SLOTS)
-    state: Tensors = memory.initial_state(1)
+    state: TensorStruct = memory.initial_state(1)
     return state
 
 

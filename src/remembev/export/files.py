@@ -19,7 +19,7 @@ from remembev.export.engine import ExportedEngine
 from remembev.export.interface import Interface
 from remembev.export.onnx_file import OnnxProgram, write_onnx
 from remembev.export.step import StreamingStep
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.models import TemporalPointPillar, load_checkpoint
 from remembev.streaming import StreamingDetector
 from remembev.streaming.engine import digest
@@ -61,7 +61,7 @@ def export_checkpoint(
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # torch's own, about its pytree
         program = torch.export.export(step, example)
         interface = Interface.of(step, example, _outputs(program), weights)
-        with replacing(out) as temporary:
+        with atomic_write(out) as temporary:
             _WRITE[form](program, interface, temporary)
     return out
 

@@ -81,7 +81,7 @@ class StreamingStep(nn.Module):
             FrameContext(prev_from_frame=prev_from_frame, timestamp=elapsed.double()),
         )
         found = model.dense_head.predict_padded(model.dense_head(changed), model.cfg.MODEL.POST_PROCESSING)
-        memory = model.memory.follow(memory, found.boxes, found.scores, found.num_boxes)
+        memory = model.memory.update_slots(memory, found.boxes, found.scores, found.num_boxes)
         maps = () if occ_logits is None else (occ_logits[0, 0].sigmoid(), gate(occ_logits, features)[0, 0])
         following = [memory.named()[name] for name in self.state]
         return found.boxes[0], found.scores[0], found.labels[0], found.num_boxes, *maps, *_distinct(following)

@@ -1,7 +1,7 @@
 """An XMem-style memory in BEV (Cheng & Schwing, ECCV 2022): stores, read, alignment, what it does to the features.
 
 ``state.py`` holds what is remembered, ``wrapper.py`` the pure step, ``consolidation.py`` the way into the long-term
-memory, ``slots.py`` who holds an agent slot, ``module.py`` the states by scene and the gate; ``watching.py`` tells
+memory, ``slots.py`` who holds an agent slot, ``module.py`` the states by scene and the gate; ``tracing.py`` tells
 what was read from where; ``conv_gru.py`` is the baseline.
 """
 
@@ -16,8 +16,8 @@ from remembev.memory.module import (
     build_memory,
     gate,
 )
-from remembev.memory.state import MemoryState, Tensors, TokenStore
-from remembev.memory.watching import WatchedRead, watch_reads
+from remembev.memory.state import MemoryState, TensorStruct, TokenStore
+from remembev.memory.tracing import TracedRead, trace_reads
 from remembev.memory.wrapper import MemoryStep, XMemBackboneWrapper
 
 __all__ = [
@@ -28,13 +28,13 @@ __all__ = [
     "MemoryStep",
     "NoMemory",
     "SceneMemories",
-    "Tensors",
+    "TensorStruct",
     "TokenStore",
-    "WatchedRead",
+    "TracedRead",
     "XMemBEVModule",
     "XMemBackboneWrapper",
     "build_memory",
     "gate",
     "occupancy_loss",
-    "watch_reads",
+    "trace_reads",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from remembev.config.schema import LongTermMemoryConfig
 from remembev.memory.state import TokenStore
-from remembev.ops.memory_read import Places, masked_softmax, similarity
+from remembev.ops.memory_read import Positions, masked_softmax, similarity
 
 
 def consolidate(
@@ -23,7 +23,7 @@ def consolidate(
     """
     rank = candidates.usage_rate if cfg.CHOOSE == "usage" else _scattered(candidates.capacity, draw)
     best_first = rank.masked_fill(~candidates.valid, -math.inf).argsort(dim=1, descending=True, stable=True)
-    prototypes = candidates.pick(best_first[:, : cfg.PROTOTYPES].sort(dim=1).values)
+    prototypes = candidates.gather(best_first[:, : cfg.PROTOTYPES].sort(dim=1).values)
     unread = torch.zeros_like(prototypes.usage)
     with torch.autocast(unread.device.type, enabled=False):
         prototypes = potentiate(prototypes, candidates, sigma)
@@ -35,32 +35,32 @@ def potentiate(prototypes: TokenStore, candidates: TokenStore, sigma: Tensor | N
 
     Each agent's value is read from the tokens that hold it; a prototype holds an agent if any candidate does.
     """
-    places = None
+    positions = None
     if sigma is not None:
         query, token = (store.position.to(store.key.dtype) / sigma for store in (prototypes, candidates))
-        places = Places(query, token)
-    scores = similarity(prototypes.key, prototypes.selection, candidates.key, candidates.shrinkage, places=places)
+        positions = Positions(query, token)
+    scores = similarity(prototypes.key, prototypes.selection, candidates.key, candidates.shrinkage, positions=positions)
     weights = masked_softmax(scores[:, None], candidates.valid[:, None, None])
-    held = candidates.held & candidates.valid[:, None]
-    agent_weights = masked_softmax(scores[:, None], held[:, :, None])
+    has_value = candidates.has_value & candidates.valid[:, None]
+    agent_weights = masked_softmax(scores[:, None], has_value[:, :, None])
     return replace(
         prototypes,
         shrinkage=(weights[:, 0] @ candidates.shrinkage.transpose(1, 2)).transpose(1, 2),
         value=candidates.value @ agent_weights.transpose(2, 3),
-        held=(held.any(dim=2, keepdim=True) & prototypes.valid[:, None]),
+        has_value=(has_value.any(dim=2, keepdim=True) & prototypes.valid[:, None]),
     )
 
 
 def insert(store: TokenStore, fresh: TokenStore) -> TokenStore:
     """The store with all valid tokens of ``fresh`` behind its own: free places go first, then the least used tokens.
 
-    As many go as must: with N places, V of them taken and M ≤ N tokens to add, max(0, V + M − N). Of equally used
+    As many go as must: with N positions, V of them taken and M ≤ N tokens to add, max(0, V + M − N). Of equally used
     ones the first in the store goes first, which is the oldest.
     """
-    both = store.join(fresh)
+    both = store.cat(fresh)
     worth = torch.cat((store.usage_rate, torch.full_like(fresh.usage, math.inf)), dim=1)
     going_first = worth.masked_fill(~both.valid, -math.inf).argsort(dim=1, stable=True)
-    return both.pick(going_first[:, fresh.capacity :].sort(dim=1).values)
+    return both.gather(going_first[:, fresh.capacity :].sort(dim=1).values)
 
 
 def _scattered(count: int, draw: Tensor) -> Tensor:

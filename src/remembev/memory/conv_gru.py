@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import resample_hidden
-from remembev.memory.state import Tensors
+from remembev.memory.state import TensorStruct
 
 
 @dataclass(frozen=True)
-class RecurrentState(Tensors):
+class RecurrentState(TensorStruct):
     """What a ConvGRU remembers."""
 
     hidden: Tensor  # [B, 1, C_h, H_m, W_m], in the LiDAR frame of the latest step

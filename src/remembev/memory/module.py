@@ -16,11 +16,11 @@ from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
 from remembev.memory.conv_gru import ConvGRUBackboneWrapper, RecurrentState
 from remembev.memory.slots import follow_boxes
-from remembev.memory.state import MemoryState, Tensors
+from remembev.memory.state import MemoryState, TensorStruct
 from remembev.memory.wrapper import XMemBackboneWrapper
 
 ClipKey = tuple[str, int]
-State = TypeVar("State", bound=Tensors)
+State = TypeVar("State", bound=TensorStruct)
 
 
 class SceneMemories(Generic[State]):
@@ -102,12 +102,12 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
         """The state before the first frame, with as many agent slots as at inference if not said otherwise."""
 
     @abstractmethod
-    def step_together(
+    def _step_batch(
         self, features: Tensor, t: int, state: State, context: FrameContext, teacher_forcing: float
     ) -> tuple[Tensor, Tensor | None, State]:
         """One frame of a batch of scenes, all at once."""
 
-    def follow(self, state: State, boxes: Tensor, scores: Tensor, count: Tensor) -> State:
+    def update_slots(self, state: State, boxes: Tensor, scores: Tensor, count: Tensor) -> State:
         """The state once it knows the boxes [B, K, 9] with scores [B, K] that were detected, ``count`` [B] of them."""
         return state
 
@@ -127,9 +127,9 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
         returns              features [B, C_bev, H, W] and occ_logits [B, 1, H_m, W_m], None where there are none
         """
         context = context or FrameContext()
-        state = self.recall(scene_token, t, context.agents)
+        state = self.load_states(scene_token, t, context.agents)
         features, occ_logits, state = self.step(spatial_features_2d, t, state, context, teacher_forcing)
-        self.keep(scene_token, state)
+        self.store_states(scene_token, state)
         return features, occ_logits
 
     def step(
@@ -141,22 +141,22 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
         batch sizes, and what a scene gives must not depend, to the last bit, on who shares its batch.
         """
         if self.training or len(features) == 1:
-            return self.step_together(features, t, state, context, teacher_forcing)
+            return self._step_batch(features, t, state, context, teacher_forcing)
         steps = [
-            self.step_together(features[i : i + 1], t, one, context.item(i), teacher_forcing)
+            self._step_batch(features[i : i + 1], t, one, context.item(i), teacher_forcing)
             for i, one in enumerate(state.split())
         ]
         changed, occ_logits, states = zip(*steps, strict=True)
         occupancy = None if occ_logits[0] is None else torch.cat(occ_logits)
         return torch.cat(changed), occupancy, type(state).stack(states)
 
-    def recall(self, scene_token: Sequence[str], t: int, agents: int | None = None) -> State:
+    def load_states(self, scene_token: Sequence[str], t: int, agents: int | None = None) -> State:
         """The states of a batch of scenes; empty ones at t = 0 and for scenes not met before."""
         known = [None if t == 0 else self.memories.get(key) for key in clip_keys(scene_token)]
         states = [self.initial_state(1, agents) if state is None else state for state in known]
         return type(states[0]).stack(states)
 
-    def keep(self, scene_token: Sequence[str], state: State) -> None:
+    def store_states(self, scene_token: Sequence[str], state: State) -> None:
         """Keep the states of a batch of scenes."""
         self.memories.put(dict(zip(clip_keys(scene_token), state.split(), strict=True)))
 
@@ -215,15 +215,15 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         super().__init__(cfg.MAX_SCENES)
         self.cfg = cfg
         self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents)
-        recalled, fine = cfg.FEATURE_DIM + cfg.HIDDEN_DIM, cfg.stride(feature_grid)
+        readout, fine = cfg.FEATURE_DIM + cfg.HIDDEN_DIM, cfg.stride(feature_grid)
         self.add_gated = GatedConv(in_channels)
-        self.add_read = Upsample(recalled, in_channels, fine) if cfg.FUSION == "gate_and_read" else None
+        self.add_read = Upsample(readout, in_channels, fine) if cfg.FUSION == "gate_and_read" else None
 
     def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
         """Nothing seen, nothing stored."""
         return self.xmem.initial_state(batch, agents)
 
-    def step_together(
+    def _step_batch(
         self, features: Tensor, t: int, state: MemoryState, context: FrameContext, teacher_forcing: float
     ) -> tuple[Tensor, Tensor, MemoryState]:
         """Step, gate, and add what was read if the configuration says so."""
@@ -240,10 +240,10 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         )
         change = self.add_gated(features.float(), gate(step.occ_logits, features).float())
         if self.add_read is not None:
-            change = change + self.add_read(step.recalled)
+            change = change + self.add_read(step.readout)
         return features + change.to(features.dtype), step.occ_logits, step.state
 
-    def follow(self, state: MemoryState, boxes: Tensor, scores: Tensor, count: Tensor) -> MemoryState:
+    def update_slots(self, state: MemoryState, boxes: Tensor, scores: Tensor, count: Tensor) -> MemoryState:
         """The state whose agent slots follow the boxes that were detected."""
         return replace(state, slots=follow_boxes(state.slots, boxes, scores, count, self.cfg.AGENTS))
 
@@ -259,7 +259,7 @@ class ConvGRUBEVModule(BEVMemory[RecurrentState]):
         """A hidden state of zeros."""
         return self.recurrent.initial_state(batch)
 
-    def step_together(
+    def _step_batch(
         self, features: Tensor, t: int, state: RecurrentState, context: FrameContext, teacher_forcing: float
     ) -> tuple[Tensor, None, RecurrentState]:
         """Step and add."""
@@ -269,7 +269,7 @@ class ConvGRUBEVModule(BEVMemory[RecurrentState]):
 
 
 @dataclass(frozen=True)
-class NothingRemembered(Tensors):
+class NothingRemembered(TensorStruct):
     """The state of a single-frame detector."""
 
     frames: Tensor  # [B] int64, frames seen so far
@@ -285,7 +285,7 @@ class NoMemory(BEVMemory[NothingRemembered]):
         """No frame seen."""
         return NothingRemembered(torch.zeros(batch, dtype=torch.int64))
 
-    def step_together(
+    def _step_batch(
         self, features: Tensor, t: int, state: NothingRemembered, context: FrameContext, teacher_forcing: float
     ) -> tuple[Tensor, None, NothingRemembered]:
         """The features as they are."""

@@ -42,7 +42,7 @@ def follow_boxes(slots: AgentSlots, boxes: Tensor, scores: Tensor, count: Tensor
     missed = torch.where(is_found, 0, slots.missed + 1)
     alive = slots.alive & (missed <= cfg.MAX_MISSED)
 
-    free = ~slots.alive & ~slots.held
+    free = ~slots.alive & ~slots.occupied
     near_found = _are_near(_rows(boxes, known), boxes, cfg) & is_found[:, :, None]
     is_new = real & (scores >= cfg.MIN_SCORE) & ~(near_found | near & alive[:, :, None]).any(dim=1)
     box = torch.where(is_found, known, _choose_newcomers(boxes, scores, is_new, free, cfg))

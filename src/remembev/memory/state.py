@@ -5,9 +5,9 @@ States are values: a step takes one and returns the next, and nothing changes on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,8 +15,14 @@ from typing_extensions import Self
 
 
 @dataclass(frozen=True)
-class Tensors:
-    """A record of tensors (and records of tensors) that all have the batch as their first dimension."""
+class TensorStruct:
+    """A record of tensors (and records of tensors) that all have the batch as their first dimension.
+
+    Saved states and exported programs know a field by its own name, or by the one in ``FILE_NAMES``.
+    """
+
+    FILE_NAMES: ClassVar[Mapping[str, str]] = {}
+    """Fields that have been renamed, and the names that files keep for them."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The record with ``function`` applied to each of its tensors."""
@@ -24,19 +30,19 @@ class Tensors:
 
     def zip_map(self, function: Callable[..., Tensor], *others: Self) -> Self:
         """The record with ``function`` applied to each of its tensors together with the same one of the others."""
-        values = {field.name: [getattr(record, field.name) for record in (self, *others)] for field in fields(self)}
-        return type(self)(**{name: value[0].zip_map(function, *value[1:]) if isinstance(value[0], Tensors)
+        values = {entry.name: [getattr(record, entry.name) for record in (self, *others)] for entry in fields(self)}
+        return type(self)(**{name: value[0].zip_map(function, *value[1:]) if isinstance(value[0], TensorStruct)
                              else function(*value) for name, value in values.items()})  # fmt: skip
 
     def named(self) -> dict[str, Tensor]:
         """Every tensor by its name, those of records within as ``record.tensor``, always in the same order."""
         found: dict[str, Tensor] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensors):
-                found |= {f"{field.name}.{name}": tensor for name, tensor in value.named().items()}
+        for entry in fields(self):
+            value, key = getattr(self, entry.name), self.FILE_NAMES.get(entry.name, entry.name)
+            if isinstance(value, TensorStruct):
+                found |= {f"{key}.{name}": tensor for name, tensor in value.named().items()}
             else:
-                found[field.name] = value
+                found[key] = value
         return found
 
     def with_named(self, tensors: dict[str, Tensor]) -> Self:
@@ -64,26 +70,28 @@ class Tensors:
         return self.map(Tensor.detach)
 
 
-_Record = TypeVar("_Record", bound="Tensors")
+_Record = TypeVar("_Record", bound="TensorStruct")
 
 
 def _nested(like: _Record, tensors: dict[str, Tensor], prefix: str = "") -> _Record:
     values: dict[str, Any] = {}
-    for field in fields(like):
-        value, name = getattr(like, field.name), prefix + field.name
-        values[field.name] = _nested(value, tensors, f"{name}.") if isinstance(value, Tensors) else tensors[name]
+    for entry in fields(like):
+        value, name = getattr(like, entry.name), prefix + like.FILE_NAMES.get(entry.name, entry.name)
+        values[entry.name] = _nested(value, tensors, f"{name}.") if isinstance(value, TensorStruct) else tensors[name]
     return type(like)(**values)
 
 
 @dataclass(frozen=True)
-class TokenStore(Tensors):
+class TokenStore(TensorStruct):
     """Tokens of past frames, N of them whether filled or not."""
+
+    FILE_NAMES: ClassVar[Mapping[str, str]] = {"has_value": "held"}
 
     key: Tensor  # [B, C_k, N]
     shrinkage: Tensor  # [B, 1, N], ≥ 1
     selection: Tensor  # [B, C_k, N], in [0, 1]
     value: Tensor  # [B, A, C_v, N]
-    held: Tensor  # [B, A, N] bool, whether the token holds a value of the agent
+    has_value: Tensor  # [B, A, N] bool, whether the token holds a value of the agent
     position: Tensor  # [B, 3, N] float64, metres in the LiDAR frame of the latest step
     age: Tensor  # [B, N], seconds since the token was written
     usage: Tensor  # [B, N], affinity received so far
@@ -102,7 +110,7 @@ class TokenStore(Tensors):
             shrinkage=zeros(1, capacity),
             selection=zeros(key_dim, capacity),
             value=zeros(agents, value_dim, capacity),
-            held=zeros(agents, capacity, dtype=torch.bool),
+            has_value=zeros(agents, capacity, dtype=torch.bool),
             position=zeros(3, capacity, dtype=torch.float64),
             age=zeros(capacity),
             usage=zeros(capacity),
@@ -124,11 +132,11 @@ class TokenStore(Tensors):
         """Tokens held, int64 [B]."""
         return self.valid.sum(dim=1)
 
-    def part(self, start: int, stop: int | None = None) -> Self:
+    def slice(self, start: int, stop: int | None = None) -> Self:
         """The tokens from one place to another."""
         return self.map(lambda tensor: tensor[..., start:stop])
 
-    def pick(self, index: Tensor) -> Self:
+    def gather(self, index: Tensor) -> Self:
         """The tokens at ``index`` [B, M], in that order."""
 
         def gathered(tensor: Tensor) -> Tensor:
@@ -137,24 +145,28 @@ class TokenStore(Tensors):
 
         return self.map(gathered)
 
-    def join(self, other: Self) -> Self:
+    def cat(self, other: Self) -> Self:
         """These tokens, and behind them others."""
         return self.zip_map(lambda one, two: torch.cat((one, two.to(one.dtype)), dim=-1), other)
 
     def of_agents(self, present: Tensor) -> Self:
         """The tokens without what they hold of agents that are not ``present`` [B, A]."""
-        return replace(self, value=self.value * present[:, :, None, None], held=self.held & present[:, :, None])
+        return replace(
+            self, value=self.value * present[:, :, None, None], has_value=self.has_value & present[:, :, None]
+        )
 
     def append(self, tokens: Self) -> Self:
         """The store with M ≤ N tokens added behind and the M in front dropped."""
-        return self.part(tokens.capacity).join(tokens)
+        return self.slice(tokens.capacity).cat(tokens)
 
 
 @dataclass(frozen=True)
-class AgentSlots(Tensors):
+class AgentSlots(TensorStruct):
     """Which slots hold an agent, and at inference the boxes they are made of. The first slot is always the scene's."""
 
-    held: Tensor  # [B, A] bool, whether the memory knows an agent in the slot
+    FILE_NAMES: ClassVar[Mapping[str, str]] = {"occupied": "held"}
+
+    occupied: Tensor  # [B, A] bool, whether the memory knows an agent in the slot
     boxes: Tensor  # [B, A, 9], the model's own, in the LiDAR frame of the latest step
     alive: Tensor  # [B, A] bool, whether the slot has a box
     missed: Tensor  # [B, A] int64, frames in a row without the box being found again
@@ -164,7 +176,7 @@ class AgentSlots(Tensors):
         """Slots with nobody in them, but for the scene."""
         scene = (torch.arange(agents, device=device) == 0).expand(batch, agents)
         return cls(
-            held=scene,
+            occupied=scene,
             boxes=torch.zeros(batch, agents, 9, device=device),
             alive=torch.zeros(batch, agents, dtype=torch.bool, device=device),
             missed=torch.zeros(batch, agents, dtype=torch.int64, device=device),
@@ -172,7 +184,7 @@ class AgentSlots(Tensors):
 
 
 @dataclass(frozen=True)
-class MemoryState(Tensors):
+class MemoryState(TensorStruct):
     """All that is remembered of a batch of scenes: [B, ...]."""
 
     hidden: Tensor  # [B, A, C_h, H_m, W_m], the sensory memory, in the LiDAR frame of the latest step

@@ -14,8 +14,8 @@ from torch import Tensor
 from remembev.config.schema import MemoryConfig
 from remembev.memory.consolidation import consolidate, insert
 from remembev.memory.state import TokenStore
-from remembev.memory.watching import note_read
-from remembev.ops.memory_read import Places, Readout, read_memory
+from remembev.memory.tracing import record_read
+from remembev.ops.memory_read import Positions, Readout, read_memory
 
 
 def read_store(
@@ -24,12 +24,12 @@ def read_store(
     selection: Tensor,
     *,
     top_k: int,
-    places: Places | None = None,
+    positions: Positions | None = None,
     age: Tensor | None = None,
 ) -> tuple[Readout, TokenStore]:
     """What the queries [B, C_k, Q] read, and the store with the read counted in usage and life.
 
-    places, age  see ``read_memory``
+    positions, age  see ``read_memory``
     """
     with torch.autocast(query_key.device.type, enabled=False):
         read = read_memory(
@@ -38,20 +38,20 @@ def read_store(
             store.key,
             store.shrinkage,
             store.value,
-            store.held,
+            store.has_value,
             store.valid,
             top_k=top_k,
-            places=places,
+            positions=positions,
             age=age,
         )
-    note_read(store, read)
+    record_read(store, read)
     return read, replace(store, usage=store.usage + read.usage.detach(), life=store.life + store.valid)
 
 
 def write_frame(
     store: TokenStore,
     frame: TokenStore,
-    frames_held: Tensor,
+    num_frames: Tensor,
     cfg: MemoryConfig,
     *,
     draw: Tensor,
@@ -62,20 +62,20 @@ def write_frame(
     Of a full working memory, T_max − 1 frames, the oldest leave before the frame is written. With a long-term memory
     they leave down to T_min − 1 and are consolidated into it; without one the oldest frame is forgotten.
 
-    frames_held  frames in the working memory before [B]
+    num_frames  frames in the working memory before [B]
     draw, sigma  see ``consolidate``
     """
-    long_term, working = store.part(0, cfg.LONG_TERM.MAX_TOKENS), store.part(cfg.LONG_TERM.MAX_TOKENS)
-    full, stay = frames_held == cfg.max_frames - 1, cfg.max_frames - 2
+    long_term, working = store.slice(0, cfg.LONG_TERM.MAX_TOKENS), store.slice(cfg.LONG_TERM.MAX_TOKENS)
+    full, stay = num_frames == cfg.max_frames - 1, cfg.max_frames - 2
     if cfg.LONG_TERM.MAX_TOKENS > 0:
         stay = cfg.min_frames - 1
         leaving = working.capacity - stay * frame.capacity
         if _may_be(full):
-            prototypes = consolidate(working.part(0, leaving), cfg.LONG_TERM, draw=draw, sigma=sigma)
+            prototypes = consolidate(working.slice(0, leaving), cfg.LONG_TERM, draw=draw, sigma=sigma)
             long_term = insert(long_term, prototypes).where(full, long_term)
         stays = torch.arange(working.capacity, device=full.device) >= leaving
         working = replace(working, valid=working.valid & (stays | ~full[:, None]))
-    return long_term.join(working.append(frame)), torch.where(full, stay, frames_held) + 1
+    return long_term.cat(working.append(frame)), torch.where(full, stay, num_frames) + 1
 
 
 def _may_be(flags: Tensor) -> bool:

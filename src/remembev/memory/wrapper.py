@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from remembev.memory.layers import Decoder, KeyProjection, ValueEncoder
 from remembev.memory.slots import slot_masks
 from remembev.memory.state import AgentSlots, MemoryState, TokenStore
 from remembev.memory.stores import read_store, write_frame
-from remembev.ops.memory_read import Places
+from remembev.ops.memory_read import Positions
 
 Keys = tuple[Tensor, Tensor, Tensor]
 """Key [B, C_k, N], shrinkage [B, 1, N] and selection [B, C_k, N] of a frame's cells."""
@@ -24,14 +25,14 @@ Keys = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class MemoryStep:
-    """What a step gives: the occupancy of the frame, what is recalled in it, and what is remembered from now on."""
+    """What a step gives: the occupancy of the frame, what is readout in it, and what is remembered from now on."""
 
     occ_logits: Tensor  # [B, 1, H_m, W_m] float32
-    recalled: Tensor  # [B, F + C_h, H_m, W_m] float32: what the occupancy was decoded from, and the sensory memory
+    readout: Tensor  # [B, F + C_h, H_m, W_m] float32: what the occupancy was decoded from, and the sensory memory
     state: MemoryState
 
 
-def combine_slots(logits: Tensor, held: Tensor) -> Tensor:
+def combine_slots(logits: Tensor, occupied: Tensor) -> Tensor:
     """Soft aggregation: logit [B, 1, H, W] that a cell is not background, of agents [B, A, H, W] in slots [B, A].
 
     Background is p_0 = Π (1 − p_a) (XMem §3.1). In logits: the odds of 1 − p_0 are exp(s) − 1, s = Σ softplus(l_a).
@@ -39,14 +40,14 @@ def combine_slots(logits: Tensor, held: Tensor) -> Tensor:
     """
     if logits.shape[1] == 1:
         return logits
-    log_free = (F.softplus(logits) * held[:, :, None, None]).sum(dim=1, keepdim=True).clamp(min=1e-6)
+    log_free = (F.softplus(logits) * occupied[:, :, None, None]).sum(dim=1, keepdim=True).clamp(min=1e-6)
     return log_free + torch.log(-torch.expm1(-log_free))
 
 
-def combine_recalled(recalled: Tensor, logits: Tensor, held: Tensor) -> Tensor:
+def combine_readouts(readout: Tensor, logits: Tensor, occupied: Tensor) -> Tensor:
     """Mean [B, F, H, W] of what slots recall [B, A, F, H, W], each weighted by how surely it claims the cell."""
-    claim = F.logsigmoid(logits).masked_fill(~held[:, :, None, None], torch.finfo(logits.dtype).min)
-    return (recalled * claim.softmax(dim=1)[:, :, None]).sum(dim=1)
+    claim = F.logsigmoid(logits).masked_fill(~occupied[:, :, None, None], torch.finfo(logits.dtype).min)
+    return (readout * claim.softmax(dim=1)[:, :, None]).sum(dim=1)
 
 
 def is_due(since: Tensor, every: int | str, elapsed: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,10 +86,12 @@ class XMemBackboneWrapper(nn.Module):
         self.project = KeyProjection(cfg.FEATURE_DIM, cfg.KEY_DIM)
         self.decode = Decoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.GATE_BIAS)
         self.encode_value = ValueEncoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM)
-        self.nothing_read = nn.Parameter(torch.zeros(cfg.VALUE_DIM))
+        self.empty_readout = nn.Parameter(torch.zeros(cfg.VALUE_DIM))
         self.log_distance = _log_scale(cfg.READ.DISTANCE)
         self.log_age = _log_scale(cfg.READ.AGE)
         self.register_buffer("centres", self._centres(), persistent=False)
+        self.register_state_dict_post_hook(_rename_for_files)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_rename_from_files)  # type: ignore[no-untyped-call]
 
     @property
     def working_capacity(self) -> int:
@@ -97,7 +100,7 @@ class XMemBackboneWrapper(nn.Module):
 
     def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
         """The state before the first frame: nothing seen, nothing stored."""
-        cfg, device = self.cfg, self.nothing_read.device
+        cfg, device = self.cfg, self.empty_readout.device
         agents = self.agents if agents is None else agents
         capacity = cfg.LONG_TERM.MAX_TOKENS + self.working_capacity
         never = torch.full((2, batch), math.inf, device=device)
@@ -147,29 +150,29 @@ class XMemBackboneWrapper(nn.Module):
         self._check(frames_lidar_t, true_masks, state)
         elapsed = self._elapsed(state, timestamp)
         state = align_state(state, prev_from_frame, elapsed, self.grid)
-        state = replace(state, tokens=self._remembered(state.tokens))
+        state = replace(state, tokens=self._forget(state.tokens))
 
         features = self.features(frames_lidar_t.float())
         keys = self.project(features)
         read, tokens = self._read(keys, state.tokens)
         decoded, logits, hidden = self.decode(features, read, state.hidden)
-        recalled = torch.cat((decoded, hidden), dim=2)
-        occ_logits = combine_slots(logits, state.slots.held)
+        readout = torch.cat((decoded, hidden), dim=2)
+        occ_logits = combine_slots(logits, state.slots.occupied)
 
         if not self.training:
             true_masks, valids_mask = slot_masks(state.slots, self.grid), state.slots.alive
-        held = state.slots.held
-        masks, present = self._masks_to_write(logits, held, true_masks, valids_mask, teacher_forcing)
+        occupied = state.slots.occupied
+        masks, present = self._masks_to_write(logits, occupied, true_masks, valids_mask, teacher_forcing)
         importance = masks if self.cfg.FOREGROUND.BY == "mask" else occ_logits.sigmoid()
         state = replace(state, tokens=tokens, hidden=hidden, frames=state.frames + 1)
-        state = self._remember(state, features, keys, masks, present, importance, elapsed)
+        state = self._write(state, features, keys, masks, present, importance, elapsed)
         return MemoryStep(
             occ_logits,
-            combine_recalled(recalled, logits, held),
+            combine_readouts(readout, logits, occupied),
             state if timestamp is None else replace(state, timestamp=timestamp),
         )
 
-    def _remember(
+    def _write(
         self,
         state: MemoryState,
         features: Tensor,
@@ -185,13 +188,13 @@ class XMemBackboneWrapper(nn.Module):
         present     which slots hold an agent from now on [B, A]
         importance  what makes a cell matter [B, 1 or A, H_m, W_m]
         """
-        cfg, held = self.cfg, state.slots.held
+        cfg, occupied = self.cfg, state.slots.occupied
         value, deep_hidden = self.encode_value(features, masks, state.hidden)
         write, since_write = is_due(state.since_write, cfg.MEM_EVERY, elapsed)
         deep, since_deep_update = write, since_write
         if cfg.DEEP_UPDATE_EVERY is not None:
             deep, since_deep_update = is_due(state.since_deep_update, cfg.DEEP_UPDATE_EVERY, elapsed)
-        known = torch.where(write[:, None], present, held & present)
+        known = torch.where(write[:, None], present, occupied & present)
         hidden = torch.where(deep[:, None, None, None, None], deep_hidden, state.hidden)
 
         tokens, frames = state.tokens.of_agents(present), state.working_frames
@@ -201,7 +204,7 @@ class XMemBackboneWrapper(nn.Module):
             state,
             hidden=hidden * known[:, :, None, None, None],
             tokens=written.where(write, tokens),
-            slots=replace(state.slots, held=known),
+            slots=replace(state.slots, occupied=known),
             working_frames=torch.where(write, frames_written, frames),
             since_write=since_write,
             since_deep_update=since_deep_update,
@@ -231,7 +234,7 @@ class XMemBackboneWrapper(nn.Module):
         elapsed = timestamp - state.timestamp
         return torch.where(elapsed.isnan(), 0.0, elapsed).to(state.since_write.dtype)
 
-    def _remembered(self, tokens: TokenStore) -> TokenStore:
+    def _forget(self, tokens: TokenStore) -> TokenStore:
         """The tokens without those that are too far or too old."""
         valid = tokens.valid
         if self.cfg.FORGET_BEYOND is not None:
@@ -243,17 +246,17 @@ class XMemBackboneWrapper(nn.Module):
     def _read(self, keys: Keys, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
         """What the frame reads [B, A, C_v, H_m·W_m], and the store with the read counted in usage and life."""
         key, _, selection = keys
-        sigma, places = self._sigma(), None
+        sigma, positions = self._sigma(), None
         if sigma is not None:
-            places = Places(self.centres.expand(len(key), -1, -1) / sigma, tokens.position.to(key.dtype) / sigma)
+            positions = Positions(self.centres.expand(len(key), -1, -1) / sigma, tokens.position.to(key.dtype) / sigma)
         age = None if self.log_age is None else tokens.age / self.log_age.exp()
-        read, counted = read_store(tokens, key, selection, top_k=self.cfg.TOP_K, places=places, age=age)
-        return torch.where(read.is_read[:, :, None], read.value, self.nothing_read[:, None].float()), counted
+        read, counted = read_store(tokens, key, selection, top_k=self.cfg.TOP_K, positions=positions, age=age)
+        return torch.where(read.is_read[:, :, None], read.value, self.empty_readout[:, None].float()), counted
 
     def _masks_to_write(
         self,
         logits: Tensor,
-        held: Tensor,
+        occupied: Tensor,
         true_masks: Tensor | None,
         valids_mask: Tensor | None,
         teacher_forcing: float,
@@ -264,12 +267,12 @@ class XMemBackboneWrapper(nn.Module):
         with its mask.
         """
         own = logits.sigmoid()
-        is_scene = torch.arange(held.shape[1], device=held.device) == 0
-        present = held if true_masks is None else torch.ones_like(held)
+        is_scene = torch.arange(occupied.shape[1], device=occupied.device) == 0
+        present = occupied if true_masks is None else torch.ones_like(occupied)
         present = is_scene | (present if valids_mask is None else valids_mask)
         if true_masks is None:
             return own, present
-        given = present & ~held
+        given = present & ~occupied
         if self.training:
             given = given | (torch.rand(len(own), 1, device=own.device) < teacher_forcing)
         masks = torch.where(given[:, :, None, None], true_masks.to(own.dtype), own)
@@ -286,7 +289,7 @@ class XMemBackboneWrapper(nn.Module):
             shrinkage=shrinkage,
             selection=selection,
             value=value,
-            held=torch.ones_like(value[:, :, 0], dtype=torch.bool),
+            has_value=torch.ones_like(value[:, :, 0], dtype=torch.bool),
             position=self.centres.double().expand(batch, -1, -1),
             age=unread,
             usage=unread,
@@ -296,7 +299,7 @@ class XMemBackboneWrapper(nn.Module):
         if self.tokens_per_frame == cells:
             return tokens
         best_first = importance.argsort(dim=1, descending=True, stable=True)
-        return tokens.pick(best_first[:, : self.tokens_per_frame].sort(dim=1).values)
+        return tokens.gather(best_first[:, : self.tokens_per_frame].sort(dim=1).values)
 
     def _sigma(self) -> Tensor | None:
         """Metres [] at which similarity has fallen by ½, where the read knows distances."""
@@ -306,6 +309,21 @@ class XMemBackboneWrapper(nn.Module):
         """Positions [1, 3, H_m·W_m] of the memory's cells, at the height of the sensor."""
         centres = self.grid.centres().flatten(0, 1).T
         return torch.cat((centres, torch.zeros_like(centres[:1])))[None]
+
+
+_FILE_NAMES = {"empty_readout": "nothing_read"}
+"""Parameters that have been renamed, and the names by which files go on knowing them."""
+
+
+def _rename_for_files(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
+    for name, file_name in _FILE_NAMES.items():
+        state_dict[prefix + file_name] = state_dict.pop(prefix + name)
+
+
+def _rename_from_files(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name, file_name in _FILE_NAMES.items():
+        if prefix + file_name in state_dict:
+            state_dict[prefix + name] = state_dict.pop(prefix + file_name)
 
 
 def _log_scale(size: str | None) -> nn.Parameter | None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from remembev.config import config_from_yaml, config_to_yaml
 from remembev.errors import CheckpointError
-from remembev.files import read_tensors, replacing
+from remembev.files import atomic_write, read_tensors
 from remembev.models.temporal import TemporalPointPillar, build_model
 
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -39,11 +39,11 @@ def save_checkpoint(path: str | Path, model: TemporalPointPillar, dtype: torch.d
 
     dtype  that the parameters are kept in, float16 for a file of half the size; statistics stay as they are
     """
-    parameters = {name: parameter.to(dtype) for name, parameter in model.named_parameters()}
     weights = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in {**model.state_dict(), **parameters}.items()
+        name: (tensor.to(dtype) if isinstance(tensor, nn.Parameter) else tensor).detach().cpu().contiguous()
+        for name, tensor in model.state_dict(keep_vars=True).items()
     }
-    with replacing(Path(path)) as temporary:
+    with atomic_write(Path(path)) as temporary:
         save_file(weights, temporary, metadata={_CONFIG: config_to_yaml(model.cfg)})
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from remembev.memory import Tensors
+from remembev.memory import TensorStruct
 
-State = TypeVar("State", bound=Tensors)
+State = TypeVar("State", bound=TensorStruct)
 Result = TypeVar("Result")
 
 

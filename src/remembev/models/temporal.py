@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from remembev.config import Config
-from remembev.memory import BEVMemory, FrameContext, Tensors, build_memory, occupancy_loss
+from remembev.memory import BEVMemory, FrameContext, TensorStruct, build_memory, occupancy_loss
 from remembev.memory.losses import ramp
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti
@@ -110,19 +110,21 @@ class TemporalPointPillar(nn.Module):
         detections           at inference with agent slots: their boxes, one ``Detections`` an item
         """
         scene_token = batch_dict_t["scene_token"]
-        state = self.memory.recall(scene_token, t, _context(batch_dict_t).agents)
+        state = self.memory.load_states(scene_token, t, _context(batch_dict_t).agents)
         batch_dict_t, state = self.step(batch_dict_t, t, state, progress)
-        self.memory.keep(scene_token, state)
+        self.memory.store_states(scene_token, state)
         return batch_dict_t
 
-    def initial_state(self, batch_seq: BatchDict) -> Tensors:
+    def initial_state(self, batch_seq: BatchDict) -> TensorStruct:
         """The state of the memory before the first frame of a batch of clips."""
         agent_masks = batch_seq.get("agent_masks")
         return self.memory.initial_state(
             len(batch_seq["points"]), None if agent_masks is None else agent_masks.shape[-3]
         )
 
-    def step(self, batch_dict_t: BatchDict, t: int, state: Tensors, progress: float = 1.0) -> tuple[BatchDict, Tensors]:
+    def step(
+        self, batch_dict_t: BatchDict, t: int, state: TensorStruct, progress: float = 1.0
+    ) -> tuple[BatchDict, TensorStruct]:
         """``forward_single_timestep`` with the state of the memory given and returned: nothing is kept."""
         bev = self.vfe.to_bev(batch_dict_t["points"], batch_dict_t["num_points"])
         with stage("backbone"):
@@ -150,12 +152,12 @@ class TemporalPointPillar(nn.Module):
             boxes = pad_sequence([one.boxes for one in found], batch_first=True)
             scores = pad_sequence([one.scores for one in found], batch_first=True)
             count = torch.tensor([len(one) for one in found], device=boxes.device)
-            state = self.memory.follow(state, boxes, scores, count)
+            state = self.memory.update_slots(state, boxes, scores, count)
         return batch_dict_t, state
 
     def _train_step(
-        self, batch_dict_t: BatchDict, t: int, progress: float, state: Tensors
-    ) -> tuple[dict[str, Tensor], Tensors]:
+        self, batch_dict_t: BatchDict, t: int, progress: float, state: TensorStruct
+    ) -> tuple[dict[str, Tensor], TensorStruct]:
         """Losses of a frame, and the state after it."""
         batch_dict_t, state = self.step(batch_dict_t, t, state, progress)
         return self.frame_losses(batch_dict_t, progress), state

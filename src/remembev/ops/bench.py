@@ -97,9 +97,9 @@ def _dense(inputs: _Inputs, top_k: int) -> Tensor:
 
 def _kernel(inputs: _Inputs, top_k: int) -> Tensor:
     *tensors, value, valid = inputs
-    held = torch.ones_like(value[:, :, 0], dtype=torch.bool)
+    has_value = torch.ones_like(value[:, :, 0], dtype=torch.bool)
     query_key, selection, key, shrinkage = tensors
-    return read_memory(query_key, selection, key, shrinkage, value, held, valid, top_k=top_k).value[:, 0]
+    return read_memory(query_key, selection, key, shrinkage, value, has_value, valid, top_k=top_k).value[:, 0]
 
 
 def _draw(size: ReadSize) -> _Inputs:

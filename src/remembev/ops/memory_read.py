@@ -22,7 +22,7 @@ _NEVER = -1e30
 
 
 @dataclass(frozen=True)
-class Places:
+class Positions:
     """Where queries and tokens are, in units of the distance at which similarity has fallen by ½."""
 
     query: Tensor  # [B, 3, Q]
@@ -46,19 +46,24 @@ def similarity(
     key: Tensor,  # [B, C_k, N]
     shrinkage: Tensor,  # [B, 1, N]
     *,
-    places: Places | None = None,
+    positions: Positions | None = None,
     bias: Tensor | None = None,  # [B, N]
 ) -> Tensor:
     """Similarity of all pairs [B, Q, N] as one matrix product: −s_i · Σ_c e_cj (k_ci − q_cj)² / √C_k (XMem eq. 2).
 
-    With ``places`` less ½ ‖p_i − p_j‖², and with ``bias`` that of each token more.
+    With ``positions`` less ½ ‖p_i − p_j‖², and with ``bias`` that of each token more.
     """
-    query, token = _factors(query_key, selection, key, shrinkage, places, bias)
+    query, token = _factors(query_key, selection, key, shrinkage, positions, bias)
     return query.transpose(1, 2) @ token
 
 
 def _factors(
-    query_key: Tensor, selection: Tensor, key: Tensor, shrinkage: Tensor, places: Places | None, bias: Tensor | None
+    query_key: Tensor,
+    selection: Tensor,
+    key: Tensor,
+    shrinkage: Tensor,
+    positions: Positions | None,
+    bias: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Queries [B, F, Q] and tokens [B, F, N] whose products over F are the similarities.
 
@@ -68,8 +73,8 @@ def _factors(
     token = token * shrinkage / math.sqrt(key.shape[1])
     query_energy = (selection * query_key.square()).sum(dim=1, keepdim=True)
     query = torch.cat((selection, selection * query_key, query_energy), dim=1)
-    if places is not None:
-        one, q, p = torch.ones_like(query_energy), places.query, places.token
+    if positions is not None:
+        one, q, p = torch.ones_like(query_energy), positions.query, positions.token
         query = torch.cat((query, one, q, -q.square().sum(dim=1, keepdim=True) / 2), dim=1)
         token = torch.cat((token, -p.square().sum(dim=1, keepdim=True) / 2, p, torch.ones_like(shrinkage)), dim=1)
     if bias is not None:
@@ -121,11 +126,11 @@ def _nearest_tokens(
     key: Tensor,
     shrinkage: Tensor,
     bias: Tensor,
-    places: Places | None,
+    positions: Positions | None,
     count: int,
 ) -> Tensor:
     """Indices [B, Q, K] of the ``count`` tokens most similar to each query."""
-    query, token = _factors(query_key, selection, key, shrinkage, places, bias)
+    query, token = _factors(query_key, selection, key, shrinkage, positions, bias)
     missing = -token.shape[2] % _BLOCKS[0]
     token = torch.cat((F.pad(token[:, :-1], (0, missing)), F.pad(token[:, -1:], (0, missing), value=2 * _NEVER)), dim=1)
     if token.dtype == torch.float32 and token.shape[2] > count * _BLOCKS[0] and runs_triton(token):
@@ -184,11 +189,11 @@ def read_memory(
     key: Tensor,  # [B, C_k, N]
     shrinkage: Tensor,  # [B, 1, N]
     value: Tensor,  # [B, A, C_v, N]
-    held: Tensor,  # [B, A, N] bool, whether the token holds a value of the agent
+    has_value: Tensor,  # [B, A, N] bool, whether the token holds a value of the agent
     valid: Tensor,  # [B, N] bool, whether the token is there
     *,
     top_k: int,
-    places: Places | None = None,
+    positions: Positions | None = None,
     age: Tensor | None = None,  # [B, N], in units of the time after which similarity has fallen by 1
 ) -> Readout:
     """Values that queries read from tokens, and what the tokens were worth.
@@ -204,7 +209,7 @@ def read_memory(
     queries = query_key.shape[2]
     count = min(top_k, tokens)
     bias = torch.where(valid, torch.zeros_like(shrinkage[:, 0]) if age is None else -age, _NEVER)
-    nearest = _nearest_tokens(query_key, selection, key, shrinkage, bias, places, count)
+    nearest = _nearest_tokens(query_key, selection, key, shrinkage, bias, positions, count)
     row = nearest + tokens * torch.arange(batch, device=key.device)[:, None, None]
 
     def near(per_token: Tensor) -> Tensor:
@@ -213,15 +218,15 @@ def read_memory(
 
     distance = _distances(query_key, selection, key, row)
     scores = -near(shrinkage)[..., 0] * distance / math.sqrt(key.shape[1])
-    if places is not None:
-        scores = scores - (near(places.token) - places.query.transpose(1, 2)[:, :, None]).square().sum(dim=-1) / 2
+    if positions is not None:
+        scores = scores - (near(positions.token) - positions.query.transpose(1, 2)[:, :, None]).square().sum(dim=-1) / 2
     if age is not None:
         scores = scores - near(age[:, None])[..., 0]
 
     affinity = masked_softmax(scores, valid.flatten()[row])
     usage = affinity.new_zeros(batch * tokens).scatter_add(0, row.flatten(), affinity.flatten()).view(batch, tokens)
 
-    readable = held & valid[:, None]
+    readable = has_value & valid[:, None]
     of_agent = readable.transpose(1, 2).flatten(0, 1)[row].permute(0, 3, 1, 2)
     weights = masked_softmax(scores[:, None], of_agent)
     table = value.transpose(2, 3).contiguous().view(-1, channels)  # a bag of strided rows is 15 times as slow

@@ -19,7 +19,7 @@ from typing import Any
 from rich.progress import track
 
 from remembev.errors import ConfigError, DataError
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.simulate.scene import SceneSimulation
 from remembev.simulate.sets import ORDINARY, SETS
 from remembev.simulate.writer import (
@@ -153,7 +153,7 @@ def _claim(out: Path, settings: SimulationSettings) -> None:
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and was not written by this simulator; choose an empty or a new folder")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(wanted, indent=1))
 
 
@@ -185,7 +185,7 @@ def _simulate_scene(out: Path, settings: SimulationSettings, index: int) -> None
     simulation = SceneSimulation(settings.seed, index, settings.seconds, settings.azimuths, name)
     description = SETS[name].description
     tables: Tables = write_scene(out, settings.seed, index, simulation, description=description, sweeps=settings.sweeps)
-    with replacing(_scene_file(out, index)) as temporary:
+    with atomic_write(_scene_file(out, index)) as temporary:
         temporary.write_text(json.dumps(tables))
 
 

@@ -7,7 +7,7 @@ one without end.
 
 from remembev.streaming.detector import StreamingDetector
 from remembev.streaming.endless import Comparison, StreamCurve, measure_stream
-from remembev.streaming.engine import DTYPES, Engine, ModelEngine, Seen
+from remembev.streaming.engine import DTYPES, Engine, ModelEngine, StepOutput
 from remembev.streaming.scene import Detector, continue_scene, frame_record, read_record, stream_recent, stream_scene
 from remembev.streaming.state import Moment, StreamState
 
@@ -18,7 +18,7 @@ __all__ = [
     "Engine",
     "ModelEngine",
     "Moment",
-    "Seen",
+    "StepOutput",
     "StreamCurve",
     "StreamState",
     "StreamingDetector",

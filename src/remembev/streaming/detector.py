@@ -19,8 +19,8 @@ from remembev.errors import StreamError
 from remembev.geometry import relative_pose, transform_boxes
 from remembev.models import Detections, TemporalPointPillar
 from remembev.models.checkpoint import load_checkpoint
-from remembev.streaming.engine import Engine, ModelEngine, Seen
-from remembev.streaming.observed import hold_points
+from remembev.streaming.engine import Engine, ModelEngine, StepOutput
+from remembev.streaming.observed import boxes_with_points
 from remembev.streaming.policy import find_break, refuse_late
 from remembev.streaming.saved import load_state, save_state
 from remembev.streaming.state import Moment, StreamState
@@ -121,7 +121,7 @@ class StreamingDetector:
         if before is None or broken is not None:
             before = StreamState.start(self.engine.initial_state(), now)
         after, seen = self._detect(cloud, now, before)
-        detections = Detections.empty() if seen is None else _looked_at(seen.detections, cloud)
+        detections = Detections.empty() if seen is None else _with_observed(seen.detections, cloud)
         if frame == "global":
             detections = _in_global(detections, now.pose[0])
         # Nothing has been changed so far, and nothing fails from here on.
@@ -174,7 +174,7 @@ class StreamingDetector:
             raise StreamError(f"scene {scene_token} breaks off: {broken}; reset(scene_token) starts it anew")
         return broken
 
-    def _detect(self, cloud: Tensor, now: Moment, before: StreamState) -> tuple[StreamState, Seen | None]:
+    def _detect(self, cloud: Tensor, now: Moment, before: StreamState) -> tuple[StreamState, StepOutput | None]:
         """The state after a frame, and what is on it, None without a point; changes nothing."""
         if len(cloud) == 0:
             return replace(before, latest=now), None
@@ -220,5 +220,5 @@ def _in_global(detections: Detections, global_from_lidar: Tensor) -> Detections:
     return replace(detections, boxes=transform_boxes(global_from_lidar, detections.boxes.double()))
 
 
-def _looked_at(detections: Detections, cloud: Tensor) -> Detections:
-    return replace(detections, observed=hold_points(detections.boxes, cloud.cpu()))
+def _with_observed(detections: Detections, cloud: Tensor) -> Detections:
+    return replace(detections, observed=boxes_with_points(detections.boxes, cloud.cpu()))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remembev.data import Frame, NuScenesIndex
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.ops import StageTimer
 from remembev.streaming.detector import StreamingDetector
 
@@ -143,7 +143,7 @@ class StreamCurve:
 
     def write_csv(self, path: Path) -> None:
         """A row a step, with its number."""
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             print("frame", *STEP.names or (), sep=",", file=file)
             for number, step in enumerate(self.steps.tolist()):
                 print(number, *step, sep=",", file=file)

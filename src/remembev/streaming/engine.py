@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from remembev.config import Config
-from remembev.memory import Tensors, gate
+from remembev.memory import TensorStruct, gate
 from remembev.models import Detections, TemporalPointPillar, fuse_for_inference
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -26,13 +26,13 @@ _GOING_ON = 1
 
 
 @dataclass(frozen=True)
-class Seen:
+class StepOutput:
     """What a frame gives. Without an XMem memory there are no maps."""
 
     detections: Detections  # in the LiDAR frame, on the CPU
     occupancy: Tensor | None  # [H_m, W_m] in [0, 1], on the CPU
     gate: Tensor | None  # [H, W] in [0, 1], on the CPU
-    memory: Tensors  # what is remembered from now on
+    memory: TensorStruct  # what is remembered from now on
 
 
 class Engine(Protocol):
@@ -50,10 +50,10 @@ class Engine(Protocol):
     def weights(self) -> str:
         """Digest of the model's weights: engines with the same one understand each other's memories."""
 
-    def initial_state(self) -> Tensors:
+    def initial_state(self) -> TensorStruct:
         """The memory before a first frame."""
 
-    def step(self, points: Tensor, prev_from_frame: Tensor, timestamp: Tensor, memory: Tensors) -> Seen:
+    def step(self, points: Tensor, prev_from_frame: Tensor, timestamp: Tensor, memory: TensorStruct) -> StepOutput:
         """One frame of one scene.
 
         points           [N, 5] float32 in range, at least one
@@ -79,13 +79,13 @@ class ModelEngine:
         """The model's configuration."""
         return self.model.cfg
 
-    def initial_state(self) -> Tensors:
+    def initial_state(self) -> TensorStruct:
         """The memory before a first frame."""
-        state: Tensors = self.model.memory.initial_state(1)
+        state: TensorStruct = self.model.memory.initial_state(1)
         return state
 
     @torch.inference_mode()
-    def step(self, points: Tensor, prev_from_frame: Tensor, timestamp: Tensor, memory: Tensors) -> Seen:
+    def step(self, points: Tensor, prev_from_frame: Tensor, timestamp: Tensor, memory: TensorStruct) -> StepOutput:
         """One frame of one scene; see ``Engine``."""
         batch_dict, memory = self.model.step(
             {
@@ -98,7 +98,7 @@ class ModelEngine:
             memory,
         )
         detections = self.model.detect(batch_dict)[0].to("cpu")
-        return Seen(detections, *self._maps(batch_dict["occ_logits"]), memory)
+        return StepOutput(detections, *self._maps(batch_dict["occ_logits"]), memory)
 
     def _maps(self, occ_logits: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         if occ_logits is None:

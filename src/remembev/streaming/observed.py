@@ -16,7 +16,7 @@ GROUND = 0.1
 """Metres above a box's bottom below which points don't count: they are the road's, wherever the box stands."""
 
 
-def hold_points(boxes: Tensor, points: Tensor) -> Tensor:
+def boxes_with_points(boxes: Tensor, points: Tensor) -> Tensor:
     """Which boxes [K, ≥7] a point [N, 5] of the current sweep (age 0) observes: bool [K], on the CPU.
 
     A thin sample of the points settles most boxes that hold any; all points are looked at for the boxes left over.
@@ -25,7 +25,7 @@ def hold_points(boxes: Tensor, points: Tensor) -> Tensor:
     held = torch.zeros(len(boxes), dtype=torch.bool)
     for step in (16, 1):
         left = torch.nonzero(~held)[:, 0]
-        held[left] = _hold_any(tested[left], points[::step])
+        held[left] = _contain_any(tested[left], points[::step])
     return held
 
 
@@ -36,7 +36,7 @@ def _tested(boxes: Tensor) -> Tensor:
     return torch.cat((centre, size, boxes[:, 6:7]), dim=1)
 
 
-def _hold_any(boxes: Tensor, points: Tensor) -> Tensor:
+def _contain_any(boxes: Tensor, points: Tensor) -> Tensor:
     """Which boxes [K, 7] hold one of the points [N, 5] that are of age 0; only those near a box are looked at."""
     if not len(boxes) or not len(points):
         return torch.zeros(len(boxes), dtype=torch.bool)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from remembev.errors import StreamError
-from remembev.files import read_tensors, replacing
+from remembev.files import atomic_write, read_tensors
 from remembev.streaming.engine import Engine
 from remembev.streaming.state import StreamState
 
@@ -26,7 +26,7 @@ def save_state(path: Path, state: StreamState, scene_token: str, engine: Engine)
         name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.named().items()
     }
     metadata = {_SCENE: scene_token, _MADE_WITH: json.dumps(_made_with(engine))}
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from remembev.memory import MemoryState, Tensors
+from remembev.memory import MemoryState, TensorStruct
 
 
 @dataclass(frozen=True)
-class Moment(Tensors):
+class Moment(TensorStruct):
     """Where and when a frame was taken."""
 
     pose: Tensor  # [1, 4, 4] float64, global_from_lidar
@@ -20,16 +20,16 @@ class Moment(Tensors):
 
 
 @dataclass(frozen=True)
-class StreamState(Tensors):
+class StreamState(TensorStruct):
     """Where the stream of a scene stands. A value: a step makes the next one, and nothing changes one in place."""
 
-    memory: Tensors  # what is remembered, as of the latest frame that had points
+    memory: TensorStruct  # what is remembered, as of the latest frame that had points
     frames: Tensor  # [1] int64, frames that had points
     remembered: Moment  # the latest of them
     latest: Moment  # the latest frame, with points or without
 
     @classmethod
-    def start(cls, memory: Tensors, moment: Moment) -> Self:
+    def start(cls, memory: TensorStruct, moment: Moment) -> Self:
         """The state before a first frame: a memory in which there is nothing yet."""
         return cls(memory=memory, frames=torch.zeros(1, dtype=torch.int64), remembered=moment, latest=moment)
 

@@ -31,7 +31,7 @@ from remembev.errors import UserError
 from remembev.ops import StageTimer
 from remembev.ops.peak import peak, reset_peak
 from remembev.training.module import ClipModule
-from remembev.training.run import TrainingRun, build_trainer, quieten_lightning
+from remembev.training.run import TrainingRun, build_trainer, silence_lightning
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _measure(cfg: Config, data: Path, device: str) -> tuple[int, float]:
         os.environ["CUDA_VISIBLE_DEVICES"] = number
     if (kind == "cuda") != torch.cuda.is_available():
         raise UserError(f"training doesn't run on {device} here")
-    quieten_lightning()
+    silence_lightning()
     warnings.filterwarnings("ignore", message=".*have no `val_dataloader`")
     L.seed_everything(0, verbose=False)
     module = _Metered(cfg, StageTimer(torch.device(kind)))

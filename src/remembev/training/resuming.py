@@ -23,7 +23,7 @@ from lightning.pytorch.loggers import CSVLogger
 from remembev.config.schema import measure
 from remembev.data import mixed_seed
 from remembev.errors import CheckpointError
-from remembev.files import replacing
+from remembev.files import atomic_write
 
 _KEY = "remembev"
 
@@ -63,7 +63,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write a checkpoint; until it is whole and on the disk, ``path`` stays what it was."""
-        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
@@ -150,6 +150,6 @@ def restore_curves(logger: CSVLogger, curves: str) -> None:
     """Let a table of curves be what it was at a checkpoint: what was logged since is done, and logged, again."""
     writer = logger.experiment  # which removes the table when it is made: hence the copy in the checkpoint
     if curves:
-        with replacing(Path(writer.metrics_file_path)) as temporary:
+        with atomic_write(Path(writer.metrics_file_path)) as temporary:
             temporary.write_bytes(curves.encode())
         writer.metrics_keys = next(csv.reader(curves.splitlines()))

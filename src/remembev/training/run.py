@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Subset
 from remembev.config import Config, config_to_yaml
 from remembev.data import ClipSampler, build_seq_loader, collate_seq
 from remembev.data.collate import Clip
+from remembev.distributed import torchrun_env
 from remembev.errors import UserError
-from remembev.files import discard_leftovers, replacing
+from remembev.files import atomic_write, discard_leftovers
 from remembev.models import TemporalPointPillar, save_checkpoint, start_from
-from remembev.processes import launched
 from remembev.training.averaging import AveragedWeights
 from remembev.training.module import ClipModule
 from remembev.training.resuming import AtomicCheckpoints, Progress, SaveProgress, SeedSteps, restore_curves
@@ -123,7 +123,7 @@ def train(
     begun = _begun(run, cfg, seed, resume)
     if run.finished:
         return run
-    quieten_lightning()
+    silence_lightning()
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data, seed=seed)
     val_loader = _validation_loader(cfg, data)
@@ -146,7 +146,7 @@ def train(
         train_loader.sampler.set_epoch(begun.epoch, begun.batches * cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU)
     if trainer.is_global_zero:
         discard_leftovers(run.out, run.resume_from.parent, run.curves.parent)
-        with replacing(run.config) as temporary:
+        with atomic_write(run.config) as temporary:
             temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
         assert isinstance(trainer.logger, CSVLogger)
         restore_curves(trainer.logger, begun.curves if begun else "")
@@ -174,7 +174,7 @@ def build_trainer(
     and an epoch that turned out shorter would go without.
     """
     plan = cfg.OPTIMIZATION
-    among = launched(devices)
+    among = torchrun_env(devices)
     devices, nodes = (devices, 1) if among is None else (among.here, among.machines)
     # Events that a run which was killed has written after its checkpoint are hidden from the step on where it goes on.
     tensorboard = TensorBoardLogger(run.out, name="tensorboard", version="", purge_step=begun.step if begun else 0)
@@ -210,7 +210,7 @@ def _has_lone_frames(cfg: Config) -> bool:
     return chunk == 1 or frames % chunk == 1
 
 
-def quieten_lightning() -> None:
+def silence_lightning() -> None:
     """Keep Lightning from saying what nobody asked."""
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

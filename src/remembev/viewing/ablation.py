@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from remembev.experiments.seeds import Spread, markdown_table, paired
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.viewing import style
 
 Run = Mapping[str, float | None]
@@ -76,11 +76,11 @@ class Ablation:
 
 def write_ablation(out: Path, ablation: Ablation) -> None:
     """Write ``ablation.json``, ``ablation.md`` and ``ablation.png`` to a folder."""
-    with replacing(out / "ablation.json") as temporary:
+    with atomic_write(out / "ablation.json") as temporary:
         temporary.write_text(json.dumps(as_json(ablation), indent=2) + "\n", encoding="utf-8")
-    with replacing(out / "ablation.png") as temporary:
+    with atomic_write(out / "ablation.png") as temporary:
         draw_differences(ablation).savefig(temporary, dpi=110)
-    with replacing(out / "ablation.md") as temporary:
+    with atomic_write(out / "ablation.md") as temporary:
         temporary.write_text(as_markdown(ablation, picture="ablation.png"), encoding="utf-8")
 
 
@@ -167,7 +167,7 @@ def _draw_panel(axes: Axes, metric: Metric, differences: Sequence[Sequence[float
         axes.plot(values, [row] * len(values), "o", color=_DOT, markersize=4, alpha=0.6, markeredgewidth=0)
         if values:
             axes.plot([mean(values)], [row], "|", color=_MEAN, markersize=13, markeredgewidth=2)
-    style.dress_chart(axes, metric.label)
+    style.style_axes(axes, metric.label)
     axes.tick_params(axis="y", labelcolor=style.INK)
     axes.locator_params(axis="x", nbins=4)
     axes.spines["bottom"].set_visible(False)

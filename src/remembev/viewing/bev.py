@@ -20,7 +20,7 @@ from matplotlib.patches import Circle, Patch, Polygon
 from numpy.typing import NDArray
 from torch import Tensor
 
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.geometry import BEVGrid, bev_corners, invert_pose, transform_points
 from remembev.models import Detections
 from remembev.viewing import style
@@ -80,7 +80,7 @@ def save_frames(path: Path, views: Sequence[FrameView], *, panel: int = 950, min
         axes = figure.add_axes((left / width, bottom / height, panel / width, panel / height))
         draw_frame(axes, view, min_score=min_score)
     draw_legend(figure, views[0].class_names)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
 
 

@@ -76,7 +76,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             axes.plot(line.x, line.behind, color=line.colour, linewidth=0.7, alpha=0.25)
         marker = "o" if len(line.x) < _FEW else None
         axes.plot(line.x, line.y, color=line.colour, linewidth=1.6, marker=marker, markersize=3, label=line.name)
-    style.dress_chart(axes, panel.title, panel.x_label)
+    style.style_axes(axes, panel.title, panel.x_label)
     if panel.x_ticks is not None:
         axes.set_xticks(list(panel.x_ticks), list(panel.x_ticks.values()))
     axes.set_ylim(bottom=panel.y_from)

@@ -15,7 +15,7 @@ from pathlib import Path
 from remembev.data import SLACK_SECONDS, NuScenesIndex
 from remembev.errors import DataError
 from remembev.evaluation.matching import match_frame, score_at
-from remembev.evaluation.sight import HIDDEN_SECONDS, Sight, SightedFrame, sightings
+from remembev.evaluation.observability import HIDDEN_SECONDS, FrameObservability, Observability, track_observability
 from remembev.models import Detections
 from remembev.streaming import read_record
 
@@ -112,11 +112,11 @@ def search(
 
     detections  by sample token, of every key frame of the scenes. Raises DataError if one is missing.
     """
-    objects: dict[int, SightedFrame] = {}
+    objects: dict[int, FrameObservability] = {}
     for scene in scenes:
         numbers = index.scene_frames(scene)
         annotated = (index.load_annotations(number, class_names) for number in numbers)
-        objects |= zip(numbers, sightings(annotated, point_cloud_range), strict=True)
+        objects |= zip(numbers, track_observability(annotated, point_cloud_range), strict=True)
     both = _matched(detections[0], objects, false_boxes), _matched(detections[1], objects, false_boxes)
     episodes = [
         episode
@@ -127,7 +127,7 @@ def search(
     return Search(episodes, both)
 
 
-def _matched(found: Found, objects: Mapping[int, SightedFrame], false_boxes: float) -> Matched:
+def _matched(found: Found, objects: Mapping[int, FrameObservability], false_boxes: float) -> Matched:
     """The boxes of a detector on the objects of all frames."""
     missing = [one.frame.sample_token for one in objects.values() if one.frame.sample_token not in found]
     if missing:
@@ -137,7 +137,7 @@ def _matched(found: Found, objects: Mapping[int, SightedFrame], false_boxes: flo
     scores = {}
     for number, one in matched.items():
         chosen = one.found_at > threshold
-        tracks = one.sighted.frame.track_ids[chosen].tolist()
+        tracks = one.observability.frame.track_ids[chosen].tolist()
         scores[number] = dict(zip(tracks, one.found_at[chosen].tolist(), strict=True))
     return Matched(threshold, scores)
 
@@ -150,11 +150,11 @@ class _Track:
     points: dict[int, int]
 
 
-def _tracks(numbers: Iterable[int], objects: Mapping[int, SightedFrame]) -> dict[int, _Track]:
+def _tracks(numbers: Iterable[int], objects: Mapping[int, FrameObservability]) -> dict[int, _Track]:
     """The objects of a scene by their track ids."""
     tracks: dict[int, _Track] = {}
     for number in numbers:
-        frame = objects[number].frame.of_objects(objects[number].sight != Sight.OUTSIDE)
+        frame = objects[number].frame.of_objects(objects[number].sight != Observability.OUTSIDE)
         columns = (frame.track_ids.tolist(), frame.labels.tolist(), frame.num_points.tolist())
         for track, label, points in zip(*columns, strict=True):
             tracks.setdefault(track, _Track(label, {})).points[number] = points
@@ -162,7 +162,7 @@ def _tracks(numbers: Iterable[int], objects: Mapping[int, SightedFrame]) -> dict
 
 
 def _episodes(
-    scene: int, track: int, seen: _Track, objects: Mapping[int, SightedFrame], both: tuple[Matched, Matched]
+    scene: int, track: int, seen: _Track, objects: Mapping[int, FrameObservability], both: tuple[Matched, Matched]
 ) -> Iterator[Episode]:
     """The episodes of one object."""
     for last, hidden in _gaps(seen.points):

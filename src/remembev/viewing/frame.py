@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from remembev.geometry import BEVGrid
-from remembev.memory import WatchedRead
+from remembev.memory import TracedRead
 from remembev.models import Detections
 from remembev.viewing.tracking import Track
 
@@ -18,7 +18,7 @@ class MemoryView:
     """What the cells of a frame read from the memory, and from where."""
 
     grid: BEVGrid  # of the cells, in the order of the read's queries
-    read: WatchedRead  # of one scene: B = 1
+    read: TracedRead  # of one scene: B = 1
     long_term: int  # so many of the read's tokens, the first, are the long-term memory; the others are the working one
 
 

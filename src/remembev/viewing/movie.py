@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from remembev.errors import UserError
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.viewing import style
 from remembev.viewing.bev import FILL_OPACITY, LEGEND, draw_frame, legend_handles
 from remembev.viewing.frame import FrameView
@@ -91,7 +91,7 @@ def write_movie(
     if not views:
         raise ValueError("a movie needs at least one frame")
     pictures = render_frames(views, width=width, min_score=min_score)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         _WRITERS[path.suffix.lower()](temporary, pictures, frame_seconds)
 
 

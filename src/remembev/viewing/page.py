@@ -14,7 +14,7 @@ from statistics import mean, stdev
 from string import Template
 
 from remembev.errors import DataError
-from remembev.files import replacing
+from remembev.files import atomic_write
 
 _PICTURES = {".gif": "image/gif", ".png": "image/png"}
 
@@ -25,7 +25,7 @@ def write_page(path: Path, *, title: str, lead: str, tiles: Mapping[str, str], b
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(label)}</span></div>' for label, value in tiles.items()
     )
     text = template("page.html").substitute(title=escape(title), lead=escape(lead), tiles=shown, body=body)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -19,7 +19,7 @@ from matplotlib.colors import Colormap, to_rgb
 from numpy.typing import NDArray
 from torch import Tensor
 
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.geometry import BEVGrid, box_corners, invert_pose, transform_points
 from remembev.models import Detections
 from remembev.viewing import style
@@ -85,7 +85,7 @@ def write_recording(path: Path, views: Sequence[FrameView], *, min_score: float 
     if not views:
         raise ValueError("a recording needs at least one frame")
     world_from_lidar = [_relative(views[0], view) for view in views]
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         recording = rr.RecordingStream("remembev")
         recording.save(temporary, default_blueprint=layout(views[0].title))
         try:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.streaming import StreamCurve
 from remembev.viewing import style
 
@@ -20,7 +20,7 @@ _COLOURS = ("#4cc9f0", "#ffc15e", "#8d99ae")
 
 def write_stream_plot(path: Path, curve: StreamCurve, title: str) -> None:
     """``draw_stream`` as a PNG; a file that is there is replaced whole."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         draw_stream(curve, title).savefig(temporary, dpi=120)
 
 

@@ -57,7 +57,7 @@ PEER_COLOURS = ("#7a8594", "#b7791f", "#7b4bb7", "#2b6cb0", "#d9622b", "#2f855a"
 """Colours of models that are compared, in their order, the same on the whole page."""
 
 
-def dress_chart(axes: Axes, title: str, x_label: str = "") -> None:
+def style_axes(axes: Axes, title: str, x_label: str = "") -> None:
     """Make axes a quiet panel of a page: a title at the left, faint rules, a base line and no frame."""
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set_xlabel(x_label, fontsize=8, color=QUIET)

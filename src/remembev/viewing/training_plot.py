@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from remembev.files import replacing
+from remembev.files import atomic_write
 from remembev.training.bench import StepCost
 from remembev.viewing import style
 
@@ -17,7 +17,7 @@ _COLOURS = ("#4cc9f0", "#ffc15e", "#ff5d8f")
 
 def write_training_plot(path: Path, costs: Sequence[StepCost], title: str) -> None:
     """``draw_training`` as a PNG; a file that is there is replaced whole."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         draw_training(costs, title).savefig(temporary, dpi=120)
 
 

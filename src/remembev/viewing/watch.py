@@ -17,7 +17,7 @@ from torch import Tensor
 
 from remembev.data import Frame, NuScenesIndex
 from remembev.errors import DataError
-from remembev.memory import WatchedRead, watch_reads
+from remembev.memory import TracedRead, trace_reads
 from remembev.models import Detections
 from remembev.streaming import StreamingDetector, stream_scene
 from remembev.viewing.frame import FrameView, MemoryView
@@ -38,7 +38,7 @@ class Watcher:
         self.tracker = Tracker(detector.cfg.CLASS_NAMES)
         self._start: float | None = None
 
-    def view(self, frame: Frame, detections: Detections, reads: Sequence[WatchedRead] = ()) -> FrameView:
+    def view(self, frame: Frame, detections: Detections, reads: Sequence[TracedRead] = ()) -> FrameView:
         """What is to be seen of a frame right after the detector's step on it, and of what that read."""
         self._start = frame.timestamp if self._start is None else self._start
         self.tracker.step(detections[detections.scores >= self.min_score], frame.global_from_lidar, frame.timestamp)
@@ -59,7 +59,7 @@ class Watcher:
             memory=self._memory(reads),
         )
 
-    def _memory(self, reads: Sequence[WatchedRead]) -> MemoryView | None:
+    def _memory(self, reads: Sequence[TracedRead]) -> MemoryView | None:
         cfg = self.detector.cfg
         return MemoryView(cfg.memory_grid, reads[-1], cfg.MODEL.MEMORY.LONG_TERM.MAX_TOKENS) if reads else None
 
@@ -80,7 +80,7 @@ def watch_scene(
     bar = track(range(total), "Streaming", console=Console(stderr=True), transient=True, disable=not progress)
     views: list[FrameView] = []
     for _ in bar:
-        with watch_reads() as reads:
+        with trace_reads() as reads:
             frame, detections = next(steps)
         views.append(watcher.view(frame, detections, reads))
     return views

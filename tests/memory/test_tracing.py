@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from remembev.memory import watch_reads
+from remembev.memory import trace_reads
 
 from .small import features, planar, small_memory, stream
 
@@ -13,7 +13,7 @@ def test_what_is_noted_is_what_was_read() -> None:
     before = stream(memory, 6)[-1]
     decoded: list[torch.Tensor] = []
     memory.decode.register_forward_pre_hook(lambda _, inputs: decoded.append(inputs[1]))
-    with watch_reads() as reads:
+    with trace_reads() as reads:
         memory.forward_step(6, features(6), state=before.state)
     (read,) = reads
     value = before.state.tokens.value[0, 0].T
@@ -28,7 +28,7 @@ def test_what_is_noted_is_what_was_read() -> None:
 def test_tokens_are_noted_where_and_how_old_they_are_when_they_are_read() -> None:
     memory = small_memory().eval()
     first = memory.forward_step(0, features(0), timestamp=torch.tensor([1.0], dtype=torch.float64))
-    with watch_reads() as reads:
+    with trace_reads() as reads:
         memory.forward_step(
             1,
             features(1),
@@ -45,9 +45,9 @@ def test_tokens_are_noted_where_and_how_old_they_are_when_they_are_read() -> Non
 
 def test_reads_are_noted_inside_the_block_only() -> None:
     memory = small_memory().eval()
-    with watch_reads() as reads:
+    with trace_reads() as reads:
         state = memory.forward_step(0, features(0)).state
-        with watch_reads() as inner:
+        with trace_reads() as inner:
             memory.forward_step(1, features(1), state=state)
     memory.forward_step(1, features(1), state=state)
     assert (len(reads), len(inner)) == (1, 1)

@@ -11,7 +11,7 @@ from remembev.errors import UserError
 
 
 @dataclass(frozen=True)
-class Launched:
+class TorchrunEnv:
     """A process of torchrun: its rank, and how many there are, on its machine and on all of them."""
 
     rank: int
@@ -25,7 +25,7 @@ class Launched:
         return self.everywhere // self.here
 
 
-def launched(asked: int) -> Launched | None:
+def torchrun_env(asked: int) -> TorchrunEnv | None:
     """What torchrun has started; None without it. Raises UserError where ``asked`` for another number than it started.
 
     To ask for one process is not to ask for any number.
@@ -33,7 +33,7 @@ def launched(asked: int) -> Launched | None:
     if not (dist.is_available() and dist.is_torchelastic_launched()):
         return None
     names = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE")
-    found = Launched(*(int(os.environ[name]) for name in names))
+    found = TorchrunEnv(*(int(os.environ[name]) for name in names))
     if asked not in (1, found.here):
         raise UserError(
             f"torchrun has started {found.here} processes on this machine, not {asked}: leave --devices out"

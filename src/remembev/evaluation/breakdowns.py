@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from remembev.evaluation.observability import FrameObservability, within
 from remembev.evaluation.official import OfficialMatches
 from remembev.evaluation.scoring import DetectionScore, without_nan
-from remembev.evaluation.sight import SightedFrame, within
 
 VISIBILITY = ("1", "2", "3", "4")
 """nuScenes' levels: share of an object that the cameras see, up to 40, 60, 80, 100 %."""
@@ -67,13 +67,13 @@ class AtAge:
         return {**ages, **self.part.to_json(), "recall": without_nan(self.recall)}
 
 
-def by_visibility(matches: OfficialMatches, sighted: Mapping[str, SightedFrame]) -> dict[str, Part]:
+def by_visibility(matches: OfficialMatches, sighted: Mapping[str, FrameObservability]) -> dict[str, Part]:
     """The score of each visibility level; ``sighted`` has all detection classes of a sample, by its token."""
     level = np.array([int(sighted[token].frame.visibility[place]) for token, place in matches.truth.objects])
     return {name: _part(matches, level == int(name)) for name in VISIBILITY}
 
 
-def by_last_seen(matches: OfficialMatches, sighted: Mapping[str, SightedFrame]) -> list[SinceSeen]:
+def by_last_seen(matches: OfficialMatches, sighted: Mapping[str, FrameObservability]) -> list[SinceSeen]:
     """The score by how long ago objects were last well seen."""
     since = torch.tensor([float(sighted[token].since_seen[place]) for token, place in matches.truth.objects])
     up_to = [within(since, limit).numpy() for limit in _LIMITS_S]

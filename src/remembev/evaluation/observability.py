@@ -21,7 +21,7 @@ HIDDEN_SECONDS = 4.0
 """An object without a point counts as hidden for so long after a frame in which it was well seen."""
 
 
-class Sight(IntEnum):
+class Observability(IntEnum):
     """What the sensor has seen of an object; of several objects in a cell the highest counts."""
 
     FREE = 0
@@ -41,23 +41,23 @@ class Sight(IntEnum):
 
 
 @dataclass(frozen=True)
-class SightedFrame:
+class FrameObservability:
     """The objects of one frame, M of them, and what the sensor has seen of each."""
 
     frame: Frame
     """Its annotations."""
-    sight: Tensor  # [M] int64, values of Sight
+    sight: Tensor  # [M] int64, values of Observability
     since_seen: Tensor  # [M] float64, seconds since it was well seen, 0 if it is now, infinite if it never was
 
     @property
     def to_be_kept(self) -> Tensor:
         """Objects [M] that a memory of ``HIDDEN_SECONDS`` can hold: in range, and well seen now or so long ago."""
-        return (self.sight > Sight.OUTSIDE) & within(self.since_seen, HIDDEN_SECONDS)
+        return (self.sight > Observability.OUTSIDE) & within(self.since_seen, HIDDEN_SECONDS)
 
-    def of_classes(self, labels: Collection[int]) -> SightedFrame:
+    def of_classes(self, labels: Collection[int]) -> FrameObservability:
         """The same with the objects of some classes alone."""
         kept = torch.isin(self.frame.labels, torch.tensor(sorted(labels), dtype=torch.int64))
-        return SightedFrame(self.frame.of_objects(kept), self.sight[kept], self.since_seen[kept])
+        return FrameObservability(self.frame.of_objects(kept), self.sight[kept], self.since_seen[kept])
 
 
 def within(seconds: Tensor, window: float) -> Tensor:
@@ -65,7 +65,7 @@ def within(seconds: Tensor, window: float) -> Tensor:
     return seconds <= window + SLACK_SECONDS
 
 
-def sightings(frames: Iterable[Frame], point_cloud_range: Sequence[float]) -> list[SightedFrame]:
+def track_observability(frames: Iterable[Frame], point_cloud_range: Sequence[float]) -> list[FrameObservability]:
     """What the sensor has seen of the objects of a scene's frames, which come in order of time.
 
     Nothing outside the model's range (x_min, y_min, z_min, x_max, y_max, z_max) is something that it could have seen.
@@ -80,18 +80,18 @@ def sightings(frames: Iterable[Frame], point_cloud_range: Sequence[float]) -> li
             if is_inside and points >= WELL_SEEN:
                 seen_at[track] = frame.timestamp
             since.append(0.0 if points >= WELL_SEEN else frame.timestamp - seen_at.get(track, -math.inf))
-            sight.append(_sight(points, since[-1], track in met) if is_inside else Sight.OUTSIDE)
+            sight.append(_sight(points, since[-1], track in met) if is_inside else Observability.OUTSIDE)
             if is_inside and points > 0:
                 met.add(track)
         times = torch.tensor(since, dtype=torch.float64)
-        sighted.append(SightedFrame(replace(frame, points=frame.points[:0]), torch.tensor(sight).long(), times))
+        sighted.append(FrameObservability(replace(frame, points=frame.points[:0]), torch.tensor(sight).long(), times))
     return sighted
 
 
-def _sight(points: int, since_seen: float, met: bool) -> Sight:
+def _sight(points: int, since_seen: float, met: bool) -> Observability:
     """The sight of an object in range that was well seen so many seconds ago, and has or hasn't had a point before."""
     if points:
-        return Sight.SEEN if points >= WELL_SEEN else Sight.FAINT
+        return Observability.SEEN if points >= WELL_SEEN else Observability.FAINT
     if since_seen <= HIDDEN_SECONDS + SLACK_SECONDS:
-        return Sight.HIDDEN
-    return Sight.LOST if met else Sight.UNSEEN
+        return Observability.HIDDEN
+    return Observability.LOST if met else Observability.UNSEEN

@@ -14,7 +14,7 @@ from remembev.ops.memory_read import Readout
 
 
 @dataclass(frozen=True)
-class WatchedRead:
+class TracedRead:
     """One read of a store of N tokens by Q cells, row by row, each from its K most similar tokens."""
 
     token: Tensor  # [B, Q, K] int64, places in the store
@@ -24,23 +24,23 @@ class WatchedRead:
     valid: Tensor  # [B, N] bool, False where nothing is stored
 
 
-_watched: ContextVar[list[WatchedRead] | None] = ContextVar("remembev_watched_reads", default=None)
+_traced: ContextVar[list[TracedRead] | None] = ContextVar("remembev_watched_reads", default=None)
 
 
 @contextmanager
-def watch_reads() -> Iterator[list[WatchedRead]]:
+def trace_reads() -> Iterator[list[TracedRead]]:
     """Every read of a memory inside the block, in order, in a list that fills as they happen."""
-    reads: list[WatchedRead] = []
-    before = _watched.set(reads)
+    reads: list[TracedRead] = []
+    before = _traced.set(reads)
     try:
         yield reads
     finally:
-        _watched.reset(before)
+        _traced.reset(before)
 
 
-def note_read(store: TokenStore, read: Readout) -> None:
+def record_read(store: TokenStore, read: Readout) -> None:
     """Tell whoever watches; costs nothing worth naming where nobody does."""
-    reads = _watched.get()
+    reads = _traced.get()
     if reads is not None:
         affinity = read.affinity.detach()
-        reads.append(WatchedRead(read.token, affinity, store.position, store.age, store.valid))
+        reads.append(TracedRead(read.token, affinity, store.position, store.age, store.valid))
