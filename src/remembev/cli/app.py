@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from remembev import __version__
 from remembev.errors import UserError
 
 app = typer.Typer(
     name="remembev",
-    help="PointPillars with a memory: temporal LiDAR detection in bird's-eye view.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -62,6 +64,24 @@ Overrides = Annotated[
         "--set", help="Change a key, such as --set OPTIMIZATION.LR=0.002; may be repeated.", show_default=False
     ),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"remembev {__version__} (Python {python_version()}, torch {version('torch')})")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit.", show_default=False
+        ),
+    ] = False,
+) -> None:
+    """PointPillars with a memory: temporal LiDAR detection in bird's-eye view."""
 
 
 def tracks_of(track: Literal["unbounded", "half-second", "both"]) -> tuple[str, ...]:
