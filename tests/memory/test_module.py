@@ -81,23 +81,11 @@ def test_a_scene_that_starts_again_starts_with_an_empty_memory() -> None:
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
-def test_the_scene_used_longest_ago_is_forgotten_first() -> None:
+def test_at_most_max_scenes_are_kept() -> None:
     memory = module(MAX_SCENES=2)
-    for scene in "aba":
+    for scene in "abac":
         memory(features(scene, 0), [scene], 0)
-    memory(features("c", 0), ["c"], 0)
-    assert len(memory.memories) == 2
-    assert "a" in memory.memories
-    assert "b" not in memory.memories
-
-
-def test_forgetting_one_scene_leaves_the_others() -> None:
-    memory = module()
-    for scene in "ab":
-        memory(features(scene, 0), [scene], 0)
-    memory.memories.forget("a")
-    assert "a" not in memory.memories
-    assert "b" in memory.memories
+    assert list(memory.states) == [("a", 0), ("c", 0)]
 
 
 # --------------------------------------------------------------------------------------------------------------- fusion

@@ -46,7 +46,7 @@ def model(cfg: Config) -> TemporalPointPillar:
 
 
 def stream(made: TemporalPointPillar, batch_seq: dict[str, Any]) -> list[dict[str, Any]]:
-    made.memory.memories.forget()
+    made.memory.states.clear()
     frames = batch_seq["points"].shape[1]
     return [made.forward_single_timestep({k: v[:, t] for k, v in batch_seq.items()}, t) for t in range(frames)]
 
@@ -118,7 +118,7 @@ def test_a_clip_neither_reads_nor_leaves_what_is_kept_of_streams(small_cfg: Conf
     with torch.no_grad():
         first = stream(made, batch_seq)[-1]["occ_logits"]
         made(clip(small_cfg, seed=5))
-        assert len(made.memory.memories) == 1
+        assert len(made.memory.states) == 1
         again = stream(made, batch_seq)[-1]["occ_logits"]
     assert torch.equal(first, again)
 

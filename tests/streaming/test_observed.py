@@ -93,10 +93,3 @@ def test_what_a_box_says_stays_with_it_when_boxes_are_picked_moved_and_written()
         assert torch.equal(getattr(again, name), getattr(found, name))
     digits = [len(repr(abs(number)).replace(".", "")) for box in record["boxes"] for number in box["box"]]
     assert max(digits) <= 13  # nine of the number, zeros before them or an exponent
-
-
-def test_boxes_count_as_observed_until_a_stream_has_looked() -> None:
-    assert (
-        Detections(torch.zeros(2, 9), torch.zeros(2), torch.zeros(2, dtype=torch.int64)).observed.tolist() == [True] * 2
-    )
-    assert Detections.empty().observed.tolist() == []

@@ -141,7 +141,7 @@ def stream(
             sure = detections[detections.scores >= min_score]
             found = Counter(names[label] for label in sure.labels.tolist())
             shown = ", ".join(f"{n} {name}" for name, n in found.most_common()) or "nothing"
-            shown += f" ({remembered} remembered)" if (remembered := int((~sure.observed).sum())) else ""
+            shown += f" ({remembered} remembered)" if (remembered := int(sure.remembered.sum())) else ""
             console.print(f"{frame.timestamp - records[0]['timestamp']:6.2f} s  {shown}")
     if not records:
         raise DataError(f"{data}: scene {source.name} has no frame after the one that {load_state} ends at")

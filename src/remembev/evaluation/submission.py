@@ -86,7 +86,7 @@ def as_submission(scenes: Iterable[Records], *, remembered: bool) -> Results:
     for record in chain.from_iterable(scenes):
         found, token = read_record(record, DETECTION_NAMES), record["sample_token"]
         pose = torch.tensor(record["global_from_lidar"], dtype=torch.float64)
-        handed_in = found if remembered else found[found.observed]
+        handed_in = found if remembered else found[~found.remembered]
         results[token] = submission_boxes(handed_in, DETECTION_NAMES, pose, token)
     return results
 

@@ -11,11 +11,11 @@ from remembev.memory.module import (
     ConvGRUBEVModule,
     FrameContext,
     NoMemory,
-    SceneMemories,
     XMemBEVModule,
     build_memory,
     gate,
 )
+from remembev.memory.scenes import SceneStates
 from remembev.memory.state import MemoryState, TensorStruct, TokenStore
 from remembev.memory.tracing import TracedRead, trace_reads
 from remembev.memory.wrapper import MemoryStep, XMemBackboneWrapper
@@ -27,7 +27,7 @@ __all__ = [
     "MemoryState",
     "MemoryStep",
     "NoMemory",
-    "SceneMemories",
+    "SceneStates",
     "TensorStruct",
     "TokenStore",
     "TracedRead",

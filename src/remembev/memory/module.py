@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, TypeVar, cast
@@ -15,48 +15,13 @@ from torch import Tensor, nn
 from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
 from remembev.memory.conv_gru import ConvGRUBackboneWrapper, RecurrentState
+from remembev.memory.scenes import SceneStates
 from remembev.memory.slots import follow_boxes
 from remembev.memory.state import MemoryState, TensorStruct
 from remembev.memory.wrapper import XMemBackboneWrapper
 
 ClipKey = tuple[str, int]
 State = TypeVar("State", bound=TensorStruct)
-
-
-class SceneMemories(Generic[State]):
-    """States by scene token, the least recently used forgotten first.
-
-    Two clips of one scene in the same batch are two memories: the key counts how often a token occurred before.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._states: OrderedDict[ClipKey, State] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._states)
-
-    def __contains__(self, scene_token: str) -> bool:
-        return any(token == scene_token for token, _ in self._states)
-
-    def get(self, key: ClipKey) -> State | None:
-        """The state of a clip, if it is remembered."""
-        return self._states.get(key)
-
-    def put(self, states: dict[ClipKey, State]) -> None:
-        """Keep the states of a batch; a batch larger than the limit is kept whole."""
-        for key, state in states.items():
-            self._states[key] = state
-            self._states.move_to_end(key)
-        while len(self._states) > max(self.limit, len(states)):
-            self._states.popitem(last=False)
-
-    def forget(self, scene_token: str | None = None) -> None:
-        """Forget one scene, or all of them."""
-        if scene_token is None:
-            self._states.clear()
-        for key in [key for key in self._states if key[0] == scene_token]:
-            del self._states[key]
 
 
 def clip_keys(scene_token: Sequence[str]) -> list[ClipKey]:
@@ -95,7 +60,7 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
 
     def __init__(self, max_scenes: int) -> None:
         super().__init__()
-        self.memories: SceneMemories[State] = SceneMemories(max_scenes)
+        self.states: SceneStates[ClipKey, State] = SceneStates(max_scenes)
 
     @abstractmethod
     def initial_state(self, batch: int, agents: int | None = None) -> State:
@@ -152,13 +117,13 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
 
     def load_states(self, scene_token: Sequence[str], t: int, agents: int | None = None) -> State:
         """The states of a batch of scenes; empty ones at t = 0 and for scenes not met before."""
-        known = [None if t == 0 else self.memories.get(key) for key in clip_keys(scene_token)]
+        known = [None if t == 0 else self.states.get(key) for key in clip_keys(scene_token)]
         states = [self.initial_state(1, agents) if state is None else state for state in known]
         return type(states[0]).stack(states)
 
     def store_states(self, scene_token: Sequence[str], state: State) -> None:
         """Keep the states of a batch of scenes."""
-        self.memories.put(dict(zip(clip_keys(scene_token), state.split(), strict=True)))
+        self.states.update(dict(zip(clip_keys(scene_token), state.split(), strict=True)))
 
 
 def gate(occ_logits: Tensor, spatial_features_2d: Tensor) -> Tensor:

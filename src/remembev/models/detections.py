@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-_NOBODY_LOOKED = torch.ones(0, dtype=torch.bool)
+from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,11 @@ class Detections:
     boxes: Tensor  # [K, 9] (x, y, z, l, w, h, yaw, vx, vy)
     scores: Tensor  # [K] in [0, 1]
     labels: Tensor  # [K] int64 into CLASS_NAMES
-    observed: Tensor = _NOBODY_LOOKED
-    """[K] bool: the current sweep has a point inside. A stream says so; until one has looked all boxes are observed."""
-
-    def __post_init__(self) -> None:
-        if self.observed is _NOBODY_LOOKED:
-            object.__setattr__(self, "observed", torch.ones_like(self.scores, dtype=torch.bool))
+    observed: Tensor | None = None  # [K] bool, True if the current sweep has a point inside; None: not checked
 
     @classmethod
     def empty(cls) -> Detections:
-        """No detections."""
+        """Return no detections."""
         return cls(torch.zeros(0, 9), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 
     @property
@@ -35,16 +30,30 @@ class Detections:
         """Velocities [K, 2] in m/s, in the frame of the boxes."""
         return self.boxes[:, 7:9]
 
+    @property
+    def remembered(self) -> Tensor:
+        """[K] bool, True for boxes without a point in the current sweep; all False if that was not checked."""
+        return torch.zeros_like(self.scores, dtype=torch.bool) if self.observed is None else ~self.observed
+
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, index: Tensor) -> Detections:
-        """The detections that an index or a mask picks."""
-        return Detections(self.boxes[index], self.scores[index], self.labels[index], self.observed[index])
+    def __getitem__(self, index: Tensor) -> Self:
+        """Return the detections at an index or under a mask."""
+        return self._map(lambda tensor: tensor[index])
 
-    def to(self, device: torch.device | str) -> Detections:
-        """The same detections on another device."""
-        return Detections(*(tensor.to(device) for tensor in (self.boxes, self.scores, self.labels, self.observed)))
+    def to(self, device: torch.device | str) -> Self:
+        """Return the detections on another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        return replace(
+            self,
+            boxes=function(self.boxes),
+            scores=function(self.scores),
+            labels=function(self.labels),
+            observed=None if self.observed is None else function(self.observed),
+        )
 
 
 class PaddedDetections(NamedTuple):

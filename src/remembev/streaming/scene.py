@@ -72,7 +72,7 @@ def continue_scene(detector: StreamingDetector, index: NuScenesIndex, scene: int
 
 def frame_record(frame: Frame, detections: Detections, class_names: Sequence[str]) -> dict[str, Any]:
     """A frame and its boxes (LiDAR frame, metres, radians, m/s) as plain values for JSON."""
-    columns = (detections.boxes, detections.scores, detections.labels, detections.observed)
+    columns = (detections.boxes, detections.scores, detections.labels, ~detections.remembered)
     rows = zip(*(_plain(column) for column in columns), strict=True)
     return {
         "sample_token": frame.sample_token,

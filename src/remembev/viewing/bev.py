@@ -190,7 +190,7 @@ def _draw_tails(axes: Axes, view: FrameView, global_from_lidar: Tensor) -> None:
 def _draw_detections(axes: Axes, view: FrameView, detections: Detections, min_score: float) -> None:
     """Boxes in the colours of their classes; those without a point inside dashed and unfilled."""
     shown = detections[detections.scores >= min_score].to("cpu")
-    boxes, scores, observed = shown.boxes, shown.scores.tolist(), shown.observed.tolist()
+    boxes, scores, observed = shown.boxes, shown.scores.tolist(), (~shown.remembered).tolist()
     names = [view.class_names[label] for label in shown.labels.tolist()]
     strength = [min(1.0, 0.55 + 0.6 * score) for score in scores]
     edges = [to_rgba(style.class_colour(name), alpha) for name, alpha in zip(names, strength, strict=True)]

@@ -64,7 +64,7 @@ def _tally(view: FrameView, min_score: float) -> Iterator[str]:
     """How many boxes there are, and how many of them without a point, as lines."""
     if view.detections is not None:
         shown = view.detections[view.detections.scores >= min_score]
-        yield f"{len(shown)} detected, {int((~shown.observed).sum())} of them without a point"
+        yield f"{len(shown)} detected, {int(shown.remembered.sum())} of them without a point"
     if view.gt_boxes is not None and view.gt_labels is not None and view.gt_num_points is not None:
         real = (view.gt_labels >= 0) & view.grid.cells(view.gt_boxes)[2]
         yield f"{int(real.sum())} true objects, {int((real & (view.gt_num_points == 0)).sum())} of them without a point"

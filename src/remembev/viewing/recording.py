@@ -191,7 +191,7 @@ def _log_frame(recording: rr.RecordingStream, view: FrameView, world_from_lidar:
         _log_tracks(recording, view, world_from_lidar @ invert_pose(view.global_from_lidar))
     if view.memory is not None:
         _log_tokens(recording, view.memory)
-        _log_reads(recording, view.memory, torch.cat((shown.boxes[~shown.observed], shown.boxes[shown.observed])))
+        _log_reads(recording, view.memory, torch.cat((shown.boxes[shown.remembered], shown.boxes[~shown.remembered])))
 
 
 def _log_points(recording: rr.RecordingStream, points: Tensor) -> None:
@@ -226,7 +226,7 @@ def _log_truth(recording: rr.RecordingStream, boxes: Tensor, names: Sequence[str
 
 
 def _log_detections(recording: rr.RecordingStream, detections: Detections, class_names: Sequence[str]) -> None:
-    for path, chosen in (("observed", detections.observed), ("remembered", ~detections.observed)):
+    for path, chosen in (("observed", ~detections.remembered), ("remembered", detections.remembered)):
         found = detections[chosen]
         names = [class_names[label] for label in found.labels.tolist()]
         texts = [f"{name} {score:.2f}" for name, score in zip(names, found.scores.tolist(), strict=True)]

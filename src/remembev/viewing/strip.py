@@ -139,10 +139,10 @@ def _draw_found(axes: Axes, shot: _Shot, rival: Rival, class_names: Sequence[str
     found = found[found.scores > rival.matched.threshold]
     found = replace(found, boxes=transform_boxes(shot.from_lidar, found.boxes.double()).float())
     for label, name in enumerate(class_names):
-        for observed in (True, False):
-            chosen = (found.labels == label) & (found.observed == observed)
+        for remembered in (False, True):
+            chosen = (found.labels == label) & (found.remembered == remembered)
             colour = style.class_colour(name)
-            _outline(axes, found.boxes[chosen], colour, width=1.1, dashed=not observed, fill=FILL_OPACITY)
+            _outline(axes, found.boxes[chosen], colour, width=1.1, dashed=remembered, fill=FILL_OPACITY)
     if shot.num_points is not None:
         score = rival.matched.scores[shot.number].get(shot.track)
         said, colour = ("no box", style.QUIET_TEXT) if score is None else (f"{score:.2f}", style.FOUND)

@@ -66,7 +66,7 @@ def _picture(view: FrameView, found: Detections, rows: int) -> Text:
     colours = np.full((rows, 2 * rows), _POINT, dtype=object)
     if view.points is not None:
         _set(dots, colours, canvas, view.points[view.points[:, 2] > _STANDS_ABOVE, :2].cpu(), _POINT)
-    for box, label, observed in zip(found.boxes, found.labels.tolist(), found.observed.tolist(), strict=True):
+    for box, label, observed in zip(found.boxes, found.labels.tolist(), (~found.remembered).tolist(), strict=True):
         colour = style.class_colour(view.class_names[label]) if observed else REMEMBERED
         _set(dots, colours, canvas, _outline(box, canvas.cell_x * (0.5 if observed else 2)), colour)
     _set(dots, colours, canvas, _outline(torch.tensor(_EGO_BOX), canvas.cell_x / 2), _EGO)
@@ -131,8 +131,8 @@ def _facts(view: FrameView, found: Detections, state: StreamState) -> Group:
     for heading in ("", "seen", "remembered"):
         counts.add_column(heading, justify="right" if heading else "left")
     for label, name in enumerate(view.class_names):
-        observed = found.observed[found.labels == label]
-        seen, hidden = int(observed.sum()), int((~observed).sum())
+        remembered = found.remembered[found.labels == label]
+        seen, hidden = int((~remembered).sum()), int(remembered.sum())
         counts.add_row(
             Text(f"━ {name.replace('_', ' ')}", style.class_colour(name)),
             str(seen or ""),
