@@ -52,7 +52,7 @@ class TemporalPointPillar(nn.Module):
         )
 
     def forward(self, batch_seq: BatchDict, progress: float = 1.0) -> dict[str, Tensor] | list[list[Detections]]:
-        """A clip from its first frame on: its losses in training, else its detections as [T][B].
+        """A clip from its first frame on: its losses in training, else its detections as ``[T][B]``.
 
         batch_seq  the keys of a clip, [B, T, ...] each
         progress   how far the training is, 0 to 1: teacher forcing and the occupancy loss go by it
@@ -91,7 +91,7 @@ class TemporalPointPillar(nn.Module):
             yield {"loss": torch.stack(list(share.values())).sum(), **share}
 
     def clip_detections(self, batch_seq: BatchDict) -> list[list[Detections]]:
-        """Detections of a clip as [T][B]; its memory begins empty."""
+        """Detections of a clip as ``[T][B]``; its memory begins empty."""
         state, found = self.initial_state(batch_seq), []
         for t in range(batch_seq["points"].shape[1]):
             batch_dict_t, state = self.step(_frame(batch_seq, t), t, state)
