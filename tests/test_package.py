@@ -8,6 +8,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import yaml
 from tests.conftest import REPOSITORY
 
 from remembev import __version__
@@ -41,3 +42,8 @@ def test_the_wheel_holds_the_files_that_the_package_reads(wheel: Path, pattern: 
 def test_the_version_option_prints_the_version() -> None:
     done = subprocess.run([sys.executable, "-m", "remembev", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"remembev {__version__} (Python {sys.version.split()[0]}, torch ")
+
+
+def test_the_citation_has_the_package_s_version() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
