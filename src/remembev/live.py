@@ -36,7 +36,7 @@ CLASS_OF = {
 
 def demo_scene() -> SceneSimulation:
     """The street that ``remembev stream --demo`` drives along: of its set, one in which much is hidden for a while."""
-    return SceneSimulation(seed=1003, index=0, seconds=20.0, azimuths=1085, name="overtaking")
+    return SceneSimulation(seed=1003, index=0, seconds=20.0, azimuths=1085, scene_set="overtaking")
 
 
 def simulated_frames(
@@ -51,7 +51,7 @@ def simulated_frames(
     labels = torch.tensor([_label(actor.category, class_names) for actor in simulation.actors])
     turns: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=num_sweeps + 1)
     met = torch.zeros(len(labels), dtype=torch.bool)
-    before: scene.Frame | None = None
+    before: scene.Sweep | None = None
     for turn in simulation.frames(sweeps=num_sweeps > 0):
         pose = torch.from_numpy(turn.global_from_ego @ scene.EGO_FROM_LIDAR)
         turns.appendleft((torch.from_numpy(turn.points), pose, turn.time))
@@ -80,7 +80,7 @@ def _label(category: str, class_names: Sequence[str]) -> int:
     return list(class_names).index(name) if name in class_names else -1
 
 
-def _with_velocities(turn: scene.Frame, before: scene.Frame | None) -> Tensor:
+def _with_velocities(turn: scene.Sweep, before: scene.Sweep | None) -> Tensor:
     """Global boxes [A, 9] float64 of a key frame, standing still in a scene's first one."""
     assert turn.objects is not None
     boxes = turn.objects.boxes

@@ -64,7 +64,7 @@ def test_chains_run_through_every_row_in_order_of_time(nusc: NuScenes) -> None:
     assert seen == {table: len(getattr(nusc, table)) for table in seen}
 
 
-def test_points_are_counted_as_they_are_written(nusc: NuScenes) -> None:
+def test_num_lidar_pts_equals_the_points_in_the_written_file(nusc: NuScenes) -> None:
     total = 0
     for sample in nusc.sample:
         path, boxes, _ = nusc.get_sample_data(sample["data"]["LIDAR_TOP"])
@@ -102,7 +102,7 @@ def test_hidden_objects_keep_their_annotations(nusc: NuScenes) -> None:
         assert (np.diff(times) < 600_000).all()
 
 
-def test_moving_things_move_at_the_speed_of_their_attribute(nusc: NuScenes) -> None:
+def test_parked_vehicles_have_no_velocity(nusc: NuScenes) -> None:
     checked = 0
     for row in nusc.sample_annotation:
         states = [nusc.get("attribute", t)["name"] for t in row["attribute_tokens"]]
@@ -132,7 +132,7 @@ def test_another_seed_gives_another_world(tmp_path: Path) -> None:
     assert points(1) != points(2)
 
 
-def test_sweeps_are_twenty_a_second_around_the_same_key_frames(tmp_path: Path) -> None:
+def test_sweeps_come_at_20_hz_around_the_same_key_frames(tmp_path: Path) -> None:
     for sweeps in (False, True):
         simulate_dataset(tmp_path / str(sweeps), replace(TINY, sweeps=sweeps), workers=1)
     keys, all_turns = (NuScenes("v1.0-sim", str(tmp_path / s), verbose=False) for s in ("False", "True"))
@@ -147,7 +147,7 @@ def test_sweeps_are_twenty_a_second_around_the_same_key_frames(tmp_path: Path) -
     assert len(list((tmp_path / "True/sweeps/LIDAR_TOP").iterdir())) == 18
 
 
-def test_sets_are_dealt_in_turn_and_each_has_a_validation_split(tmp_path: Path) -> None:
+def test_scenes_rotate_through_the_sets_and_each_set_has_a_validation_split(tmp_path: Path) -> None:
     names = ("doors", "far")
     settings = replace(TINY, scenes=4, val_share=0.25, sets=names)
     simulate_dataset(tmp_path, settings, workers=1)
@@ -161,7 +161,7 @@ def test_sets_are_dealt_in_turn_and_each_has_a_validation_split(tmp_path: Path) 
         simulate_dataset(tmp_path, replace(settings, sets=("doors",)), workers=1)
 
 
-def test_test_scenes_are_further_ones_and_change_no_others(tmp_path: Path) -> None:
+def test_test_scenes_are_additional_and_change_no_others(tmp_path: Path) -> None:
     settings = replace(TINY, scenes=4, val_share=0.25, sets=("doors", "far"))
     for test in (0, 2):
         simulate_dataset(tmp_path / str(test), replace(settings, test=test), workers=1)
@@ -198,12 +198,12 @@ def test_every_set_is_in_every_split_evenly(sets: list[str], scenes: int, share:
         assert max(counts) - min(counts) <= 1
 
 
-def test_ordinary_streets_have_the_splits_and_settings_they_had_before_there_were_sets() -> None:
+def test_ordinary_streets_have_the_splits_and_settings_of_before_there_were_sets() -> None:
     assert set(SMALL.splits()) == {"train", "val", "sim_train", "sim_val"}
     assert "sets" not in SMALL.identity()
 
 
-def test_a_complete_data_set_is_left_alone(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_data_set_is_not_rewritten(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated: list[object] = []
     monkeypatch.setattr(dataset, "_simulate_scene", lambda *of: simulated.append(of))
     before = {path: path.stat().st_mtime_ns for path in small_root.glob("**/*")}
@@ -212,7 +212,7 @@ def test_a_complete_data_set_is_left_alone(small_root: Path, monkeypatch: pytest
     assert {path: path.stat().st_mtime_ns for path in small_root.glob("**/*")} == before
 
 
-def test_an_interrupted_run_has_no_tables_and_goes_on(
+def test_an_interrupted_run_has_no_tables_and_resumes(
     small_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulate, calls = dataset._simulate_scene, []
@@ -271,7 +271,7 @@ def test_too_few_scenes_for_every_set_in_both_splits_are_reported() -> None:
         SimulationSettings(scenes=5, sets=("doors", "far", "crowd"))
 
 
-def test_no_workers_are_too_few(tmp_path: Path) -> None:
+def test_zero_workers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="workers"):
         simulate_dataset(tmp_path / "out", SMALL, workers=0)
     assert not (tmp_path / "out").exists()

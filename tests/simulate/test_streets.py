@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from remembev.simulate.streets import LANE, Layout, Path, Signal, Street, draw_layout, join
+from remembev.simulate.streets import LANE, Layout, Path, Signal, Street, draw_varied_layout, join
 
 
 def _crossing() -> Layout:
@@ -12,7 +12,7 @@ def _crossing() -> Layout:
     return Layout(main, cross, Signal(6.0, 2.0, 0.0))
 
 
-def test_offsets_are_to_the_left_and_beyond_the_end_is_straight_on() -> None:
+def test_offsets_are_to_the_left_and_a_path_extends_straight_beyond_its_end() -> None:
     path = Path.through(np.array([[0.0, 0.0], [5.0, 0.0], [10.0, 0.0]]))
     np.testing.assert_allclose(path.at(3.0, 2.0), [3.0, 2.0, 0.0], atol=1e-9)
     np.testing.assert_allclose(path.at(14.0), [14.0, 0.0, 0.0], atol=1e-9)
@@ -52,13 +52,13 @@ def test_a_joined_path_has_no_jump_and_no_sharp_kink() -> None:
 
 def test_never_two_approaches_have_green_at_once() -> None:
     signal = Signal(6.0, 2.0, -3.0)
-    opened = [[signal.is_open(a, t) for a in range(4)] for t in np.arange(0, 64, 0.25)]
+    opened = [[signal.is_green(a, t) for a in range(4)] for t in np.arange(0, 64, 0.25)]
     assert max(map(sum, opened)) == 1
     assert all(any(column) for column in zip(*opened, strict=True))
 
 
 def test_the_road_ends_at_the_kerb() -> None:
-    layout = draw_layout(np.random.default_rng(1))
+    layout = draw_varied_layout(np.random.default_rng(1))
     stations = np.linspace(-200, -60, 15)
     for side in (-1, 1):
         inside = layout.main.axis.at(stations, side * (layout.main.half_width - 0.2))[:, :2]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from remembev.simulate.streets import Gate, Path, Signal
-from remembev.simulate.traffic import STEP, Mover, clashes, drive
+from remembev.simulate.traffic import STEP, Mover, collides, simulate_traffic
 
 STRAIGHT = Path.through(np.stack([np.arange(0.0, 401.0), np.zeros(401)], 1))
 ALL_RED = Signal(green=0.0, clearance=5.0, start=0.0)
@@ -15,7 +15,7 @@ def _car(start: float, speed: float, gate: Gate | None = None, path: Path = STRA
 
 
 def _drive(*movers: Mover, seconds: float = 20.0) -> np.ndarray:
-    return drive(list(movers), ALL_RED, seconds, np.random.default_rng(0))
+    return simulate_traffic(list(movers), ALL_RED, seconds, np.random.default_rng(0))
 
 
 def test_a_fast_car_never_runs_into_a_slow_one() -> None:
@@ -44,7 +44,7 @@ def test_a_pedestrian_waits_for_a_gap_and_then_walks() -> None:
     assert with_car[-1] < alone[-1] - 2.0
 
 
-def test_a_pause_is_a_standstill_at_its_station_for_its_seconds() -> None:
+def test_a_mover_pauses_at_the_station_for_the_duration() -> None:
     walker = Mover(STRAIGHT, 0.1, 1.2, 0.35, 0.35, 0.7, on_foot=True, pauses=((12.0, 5.0), (18.0, 1e3)))
     station = _drive(walker, seconds=40.0)[:, 0]
     standing = np.abs(station - 12.0) < 0.35
@@ -53,5 +53,5 @@ def test_a_pause_is_a_standstill_at_its_station_for_its_seconds() -> None:
 
 
 def test_a_taken_place_is_refused() -> None:
-    assert clashes(_car(10.0, 5.0), [_car(13.0, 5.0)], 1.0)
-    assert not clashes(_car(10.0, 5.0), [_car(20.0, 5.0)], 1.0)
+    assert collides(_car(10.0, 5.0), [_car(13.0, 5.0)], 1.0)
+    assert not collides(_car(10.0, 5.0), [_car(20.0, 5.0)], 1.0)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from remembev.simulate import sensor
-from remembev.simulate.sensor import Geometry
-from remembev.simulate.shapes import KINDS, Material, block
+from remembev.simulate import lidar
+from remembev.simulate.lidar import Geometry
+from remembev.simulate.meshes import Material, block
+from remembev.simulate.objects import KINDS
 from remembev.simulate.visibility import sample_surface, visibility_level, visible_shares
 
 EYE = np.array([0.0, 0.0, 1.8])
@@ -18,15 +19,15 @@ def _share(*wall: tuple[tuple[float, float], tuple[float, float], tuple[float, f
     geometries = [Geometry(car, np.zeros(len(car.faces), np.intp))]
     for x, y, z in wall:
         mesh = block(x, y, z, Material.CONCRETE)
-        geometries.append(Geometry(mesh, np.full(12, sensor.SCENERY)))
+        geometries.append(Geometry(mesh, np.full(12, lidar.SCENERY)))
     return float(visible_shares(geometries, EYE, points[None], normals[None], np.array([0]))[0])
 
 
-def test_an_object_in_the_open_is_wholly_visible_in_spite_of_its_own_parts() -> None:
+def test_an_unoccluded_object_is_fully_visible_despite_its_own_parts() -> None:
     assert _share() == 1.0
 
 
-def test_visibility_falls_with_what_stands_between() -> None:
+def test_visibility_falls_with_occlusion() -> None:
     half = _share(((10, 10.2), (0, 9), (-1, 9)))
     assert 0.2 < half < 0.8
     assert _share(((10, 10.2), (-9, 9), (-1, 9))) == 0.0

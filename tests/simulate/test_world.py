@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon
 
+from remembev.simulate.objects import KINDS
 from remembev.simulate.sets import SETS, build_world
-from remembev.simulate.shapes import KINDS
 from remembev.simulate.world import Actor, World, poses_at
 
 DETECTION_CATEGORIES = {
@@ -21,8 +21,8 @@ def worlds() -> list[World]:
 
 
 @pytest.fixture(scope="module")
-def hiding() -> list[World]:
-    """A world of each set in which things hide."""
+def occluding() -> list[World]:
+    """A world of each set in which objects are often occluded."""
     return [build_world(10.0, np.random.default_rng(5), name) for name in SETS if name != "street"]
 
 
@@ -37,8 +37,8 @@ def test_all_ten_detection_classes_occur(worlds: list[World]) -> None:
     assert DETECTION_CATEGORIES <= {a.category for w in worlds for a in w.actors}
 
 
-def test_nothing_stands_or_drives_inside_anything_else(worlds: list[World], hiding: list[World]) -> None:
-    for world in worlds + hiding:
+def test_objects_do_not_overlap(worlds: list[World], occluding: list[World]) -> None:
+    for world in worlds + occluding:
         for time in (0.0, 4.0, 8.0):
             prints = [_footprint(a, time) for a in world.actors]
             for i, a in enumerate(prints):
@@ -54,8 +54,8 @@ def test_the_ego_car_drives_a_car_s_speeds(worlds: list[World]) -> None:
         assert np.abs(np.diff(speed)).max() / 0.1 < 9.0
 
 
-def test_nobody_jumps(worlds: list[World], hiding: list[World]) -> None:
-    for actor in (a for w in worlds + hiding for a in w.actors if a.moves):
+def test_nobody_jumps(worlds: list[World], occluding: list[World]) -> None:
+    for actor in (a for w in worlds + occluding for a in w.actors if a.moves):
         assert np.hypot(*np.diff(actor.poses[:, :2], axis=0).T).max() < 0.1 * 14.5
 
 

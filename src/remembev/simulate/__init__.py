@@ -1,7 +1,13 @@
-"""A simulated world, seen by a simulated LiDAR, written in the nuScenes format.
+"""A simulated world, recorded by a simulated LiDAR and written in the nuScenes format.
 
-`simulate_dataset` writes a data set that nuscenes-devkit loads as it is. The rest of the package only ever reads such
-a data set, and can't tell it from a real one.
+`simulate_dataset` writes a data set that nuscenes-devkit loads unmodified; the rest of the package reads it like a
+real one. From bottom to top:
+
+- meshes.py, objects.py: triangle meshes; kinds of objects with their sizes and shapes
+- streets.py, traffic.py: lanes, routes and signals; how vehicles and pedestrians move
+- world.py, placement/, sets/: the world of a scene, what can be placed in it, and the six scene sets
+- lidar.py, visibility.py: points and visibility levels by ray casting
+- scene.py, writer.py, dataset.py: one scene, its nuScenes tables, a whole data set
 """
 
 from remembev.simulate.dataset import SimulationSettings, simulate_dataset

@@ -1,6 +1,6 @@
-"""One scene, from its world to what a recording holds: points of every turn, and what each object looked like.
+"""One scene as a recording: the points of every sweep, and the state of every object at each key frame.
 
-Everything is drawn from (seed, set, scene index), so a scene is the same whoever simulates it and in whatever order.
+Everything is drawn from (seed, set, scene index), so a scene is the same whatever process simulates it, in any order.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from remembev.simulate import sensor
-from remembev.simulate.sensor import Geometry
+from remembev.simulate import lidar
+from remembev.simulate.lidar import Geometry
+from remembev.simulate.meshes import Array, Mesh, merge
 from remembev.simulate.sets import ORDINARY, SETS, build_world
-from remembev.simulate.shapes import Array, Mesh, merge
 from remembev.simulate.traffic import STEP
 from remembev.simulate.visibility import sample_surface, visible_shares
 from remembev.simulate.world import Actor, World, poses_at
@@ -27,9 +27,15 @@ MOVING_SPEED = 0.2  # m/s, as the devkit's attributes have it
 
 
 @dataclass(frozen=True)
-class Objects:
-    """The actors at one key frame: boxes [A, 7] (global x, y, z of the centre, l, w, h, yaw), points inside [A],
-    visible share [A], whether they are moving [A], and the distance to the ego car [A].
+class ObjectStates:
+    """The actors at one key frame.
+
+    Attributes:
+        boxes: [A, 7], global x, y, z of the centre, l, w, h, yaw.
+        num_points: [A], LiDAR points inside the box.
+        share: [A], visible share.
+        moving: [A], True where the object is moving.
+        distance: [A], metres to the ego car.
     """
 
     boxes: Array
@@ -40,19 +46,24 @@ class Objects:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One turn of the LiDAR: its time (s from the scene's start), the ego car's pose, its points, and, at a key
-    frame, the objects.
+class Sweep:
+    """One revolution of the LiDAR.
+
+    Attributes:
+        time: End of the sweep, seconds from the scene's start.
+        global_from_ego: [4, 4], the ego car's pose.
+        points: [N, 5], x, y, z, intensity, ring in the sensor's frame.
+        objects: The objects at a key frame, None between key frames.
     """
 
     time: float
     global_from_ego: Array
     points: NDArray[np.float32]
-    objects: Objects | None
+    objects: ObjectStates | None
 
 
 def rotation(yaw: Array | float, pitch: Array | float = 0.0, roll: Array | float = 0.0) -> Array:
-    """Rotation matrices [..., 3, 3], yaw about z after pitch about y after roll about x."""
+    """Return rotation matrices [..., 3, 3]: yaw about z after pitch about y after roll about x."""
     yaw, pitch, roll = np.broadcast_arrays(yaw, pitch, roll)
     (a, b, c), (sa, sb, sc) = (tuple(f(v) for v in (yaw, pitch, roll)) for f in (np.cos, np.sin))
     rows = [
@@ -63,60 +74,69 @@ def rotation(yaw: Array | float, pitch: Array | float = 0.0, roll: Array | float
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-def transform(turn: Array, position: Array) -> Array:
-    """Rigid transforms [..., 4, 4] from rotations [..., 3, 3] and positions [..., 3]."""
+def transform(rotations: Array, position: Array) -> Array:
+    """Return rigid transforms [..., 4, 4] from rotations [..., 3, 3] and positions [..., 3]."""
     matrix = np.zeros((*position.shape[:-1], 4, 4))
-    matrix[..., :3, :3], matrix[..., :3, 3], matrix[..., 3, 3] = turn, position, 1.0
+    matrix[..., :3, :3], matrix[..., :3, 3], matrix[..., 3, 3] = rotations, position, 1.0
     return matrix
 
 
 EGO_FROM_LIDAR = transform(rotation(*LIDAR_ANGLES), np.array(LIDAR_POSITION))
 
 
-class Stage:
-    """A world ready to be looked at: what stands is committed once, what moves is placed anew for every time."""
+class WorldGeometry:
+    """A world's meshes for ray casting: static ones are committed once, moving ones are placed for each time."""
 
     def __init__(self, world: World, rng: np.random.Generator) -> None:
         actors = world.actors
-        standing = [i for i, a in enumerate(actors) if not a.moves]
-        placed = [actors[i].mesh.placed(*actors[i].poses[0]) for i in standing]
-        owners = np.repeat([sensor.SCENERY, *standing], [len(m.faces) for m in (world.scenery, *placed)])
+        static = [i for i, a in enumerate(actors) if not a.moves]
+        placed = [actors[i].mesh.placed(*actors[i].poses[0]) for i in static]
+        owners = np.repeat([lidar.SCENERY, *static], [len(m.faces) for m in (world.scenery, *placed)])
         self._static = Geometry(merge([world.scenery, *placed]), owners)
-        self._foot = np.stack([a.poses[0] for a in actors])
+        self._initial_poses = np.stack([a.poses[0] for a in actors])
         self._moving = np.array([i for i, a in enumerate(actors) if a.moves])
-        self._tracks = np.stack([actors[i].poses for i in self._moving], axis=1)
+        self._moving_poses = np.stack([actors[i].poses for i in self._moving], axis=1)
         meshes = [actors[i].mesh for i in self._moving]
-        self._body = merge(meshes)
+        self._moving_mesh = merge(meshes)
         self._vertex_owner = np.repeat(self._moving, [len(m.vertices) for m in meshes])
         self._face_owner = np.repeat(self._moving, [len(m.faces) for m in meshes])
         samples = [sample_surface(a.mesh, rng) for a in actors]
-        self._surface = np.stack([points for points, _ in samples])
-        self._normals = np.stack([normals for _, normals in samples])
+        self._surface_points = np.stack([points for points, _ in samples])
+        self._surface_normals = np.stack([normals for _, normals in samples])
 
     def poses(self, time: float) -> Array:
-        """Poses [A, 4] of all actors' feet: x, y, z, yaw."""
-        poses: Array = self._foot.copy()
-        poses[self._moving] = poses_at(self._tracks, time)
+        """Return the poses [A, 4] of all actors: x, y, z of the base, yaw."""
+        poses: Array = self._initial_poses.copy()
+        poses[self._moving] = poses_at(self._moving_poses, time)
         return poses
 
     def geometries(self, time: float) -> list[Geometry]:
-        """What rays can hit at this time."""
+        """Return what rays can hit at this time."""
         poses = self.poses(time)
-        turn = rotation(poses[:, 3])[self._vertex_owner]
-        vertices = np.einsum("vij,vj->vi", turn, self._body.vertices) + poses[self._vertex_owner, :3]
-        body = Mesh(vertices, self._body.faces, self._body.materials)
-        return [self._static, Geometry(body, self._face_owner)]
+        rotations = rotation(poses[:, 3])[self._vertex_owner]
+        vertices = np.einsum("vij,vj->vi", rotations, self._moving_mesh.vertices) + poses[self._vertex_owner, :3]
+        moving = Mesh(vertices, self._moving_mesh.faces, self._moving_mesh.materials)
+        return [self._static, Geometry(moving, self._face_owner)]
 
-    def shares(self, geometries: list[Geometry], eye: Array, poses: Array) -> Array:
-        """Visible share [A] of every actor from the eye [3]."""
-        turn = rotation(poses[:, 3])
-        points = np.einsum("aij,asj->asi", turn, self._surface) + poses[:, None, :3]
-        normals = np.einsum("aij,asj->asi", turn, self._normals)
+    def visible_shares(self, geometries: list[Geometry], eye: Array, poses: Array) -> Array:
+        """Return the visible share [A] of every actor from the eye [3]."""
+        rotations = rotation(poses[:, 3])
+        points = np.einsum("aij,asj->asi", rotations, self._surface_points) + poses[:, None, :3]
+        normals = np.einsum("aij,asj->asi", rotations, self._surface_normals)
         return visible_shares(geometries, eye, points, normals, np.arange(len(poses)))
 
 
 def count_points(points: NDArray[np.float32], sensor_from_global: Array, boxes: Array) -> NDArray[np.int64]:
-    """How many points [N, 5] of the sensor frame lie in each global box [A, 7] (x, y, z, l, w, h, yaw)."""
+    """Count the points in each box.
+
+    Args:
+        points: [N, 5] in the sensor frame.
+        sensor_from_global: [4, 4].
+        boxes: [A, 7] in global coordinates: x, y, z, l, w, h, yaw.
+
+    Returns:
+        Counts [A].
+    """
     centres = boxes[:, :3] @ sensor_from_global[:3, :3].T + sensor_from_global[:3, 3]
     axes = sensor_from_global[:3, :3] @ rotation(boxes[:, 6])
     reach = np.linalg.norm(boxes[:, 3:6], axis=1) / 2
@@ -131,65 +151,65 @@ def count_points(points: NDArray[np.float32], sensor_from_global: Array, boxes: 
 
 
 def sweep_times(seconds: float, rng: np.random.Generator) -> Array:
-    """When the turns of a scene end, in s: 20 Hz with a little jitter, in whole microseconds."""
-    count = SWEEPS_PER_KEY_FRAME * round(seconds / (SWEEPS_PER_KEY_FRAME * sensor.TURN_SECONDS))
+    """Return when the sweeps of a scene end, in s: 20 Hz with a little jitter, in whole microseconds."""
+    count = SWEEPS_PER_KEY_FRAME * round(seconds / (SWEEPS_PER_KEY_FRAME * lidar.SWEEP_SECONDS))
     jitter = np.clip(rng.standard_normal(count), -2.0, 2.0) * CLOCK_JITTER
-    times: Array = np.round(np.arange(count) * sensor.TURN_SECONDS + np.abs(jitter), 6)
+    times: Array = np.round(np.arange(count) * lidar.SWEEP_SECONDS + np.abs(jitter), 6)
     return times
 
 
-def _ego_transform(world: World, times: Array | float) -> Array:
+def _world_from_ego(world: World, times: Array | float) -> Array:
     pose = poses_at(world.ego, times)
     return transform(rotation(pose[..., 3], pose[..., 4]), pose[..., :3])
 
 
-def _draw_place(rng: np.random.Generator) -> Array:
-    """global_from_world [4, 4]: scenes lie scattered over a map a few kilometres wide, as nuScenes' do."""
-    place = np.array([rng.uniform(300.0, 2000.0), rng.uniform(600.0, 2400.0), 0.0])
-    return transform(rotation(rng.uniform(-np.pi, np.pi)), place)
+def _draw_global_from_world(rng: np.random.Generator) -> Array:
+    """Draw where a scene lies [4, 4] on a map a few kilometres wide, as nuScenes' scenes do."""
+    position = np.array([rng.uniform(300.0, 2000.0), rng.uniform(600.0, 2400.0), 0.0])
+    return transform(rotation(rng.uniform(-np.pi, np.pi)), position)
 
 
 class SceneSimulation:
-    """Scene `index` of a data set, of the set `name`: its actors, and its frames as they are simulated."""
+    """Scene `index` of a data set, from a scene set: its actors, and its sweeps as they are simulated."""
 
-    def __init__(self, seed: int, index: int, seconds: float, azimuths: int, name: str = ORDINARY) -> None:
+    def __init__(self, seed: int, index: int, seconds: float, azimuths: int, scene_set: str = ORDINARY) -> None:
         self._key = (seed, index)
         self._azimuths = azimuths
-        self.world = build_world(seconds, self._generator(0, *SETS[name].key), name)
-        self.stage = Stage(self.world, self._generator(1))
+        self.world = build_world(seconds, self._generator(0, *SETS[scene_set].key), scene_set)
+        self.geometry = WorldGeometry(self.world, self._generator(1))
         self._times = sweep_times(seconds, self._generator(2))
-        self._global_from_world = _draw_place(self._generator(3))
+        self._global_from_world = _draw_global_from_world(self._generator(3))
 
     @property
     def actors(self) -> list[Actor]:
-        """The objects, in the order of `Objects`."""
+        """The objects, in the order of `ObjectStates`."""
         return self.world.actors
 
     def _generator(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng([*self._key, *purpose])
 
-    def frames(self, *, sweeps: bool) -> Iterator[Frame]:
-        """The key frames in order, or all sweeps; a key frame is the same either way."""
+    def frames(self, *, sweeps: bool) -> Iterator[Sweep]:
+        """Yield the key frames in order, or all sweeps; a key frame is the same either way."""
         for number in range(0, len(self._times), 1 if sweeps else SWEEPS_PER_KEY_FRAME):
-            yield self._frame(number)
+            yield self._simulate_sweep(number)
 
-    def _frame(self, number: int) -> Frame:
+    def _simulate_sweep(self, number: int) -> Sweep:
         time = float(self._times[number])
-        columns = time + sensor.column_times(self._azimuths)
-        lidar = _ego_transform(self.world, columns) @ EGO_FROM_LIDAR
-        geometries = self.stage.geometries(time)
-        points = sensor.sweep(geometries, lidar, self._generator(4, number))
-        global_from_ego = self._global_from_world @ _ego_transform(self.world, time)
+        column_times = time + lidar.column_times(self._azimuths)
+        world_from_lidar = _world_from_ego(self.world, column_times) @ EGO_FROM_LIDAR
+        geometries = self.geometry.geometries(time)
+        points = lidar.sweep_points(geometries, world_from_lidar, self._generator(4, number))
+        global_from_ego = self._global_from_world @ _world_from_ego(self.world, time)
         objects = None
         if number % SWEEPS_PER_KEY_FRAME == 0:
-            objects = self._objects(time, geometries, lidar[-1, :3, 3], global_from_ego, points)
-        return Frame(time, global_from_ego, points, objects)
+            objects = self._objects(time, geometries, world_from_lidar[-1, :3, 3], global_from_ego, points)
+        return Sweep(time, global_from_ego, points, objects)
 
     def _objects(
         self, time: float, geometries: list[Geometry], eye: Array, global_from_ego: Array, points: NDArray[np.float32]
-    ) -> Objects:
-        poses = self.stage.poses(time)
-        shift = self.stage.poses(time + STEP / 2)[:, :2] - self.stage.poses(time - STEP / 2)[:, :2]
+    ) -> ObjectStates:
+        poses = self.geometry.poses(time)
+        shift = self.geometry.poses(time + STEP / 2)[:, :2] - self.geometry.poses(time - STEP / 2)[:, :2]
         place = self._global_from_world
         sizes = np.array([a.size for a in self.actors])
         centres = poses[:, :3] + np.column_stack([np.zeros((len(sizes), 2)), sizes[:, 2] / 2])
@@ -197,10 +217,10 @@ class SceneSimulation:
         # nuScenes' tables hold millimetres: round before counting, so that the count is that of the written box
         boxes = np.column_stack([np.round(centres @ place[:3, :3].T + place[:3, 3], 3), sizes, yaw])
         sensor_from_global = np.linalg.inv(global_from_ego @ EGO_FROM_LIDAR)
-        return Objects(
-            boxes,
-            count_points(points, sensor_from_global, boxes),
-            self.stage.shares(geometries, eye, poses),
-            np.hypot(*shift.T) / STEP > MOVING_SPEED,
-            np.hypot(*(boxes[:, :2] - global_from_ego[:2, 3]).T),
+        return ObjectStates(
+            boxes=boxes,
+            num_points=count_points(points, sensor_from_global, boxes),
+            share=self.geometry.visible_shares(geometries, eye, poses),
+            moving=np.hypot(*shift.T) / STEP > MOVING_SPEED,
+            distance=np.hypot(*(boxes[:, :2] - global_from_ego[:2, 3]).T),
         )

@@ -1,7 +1,7 @@
-"""nuScenes' thirteen tables: the rows of one scene, and the tables of a whole data set.
+"""Point files and the thirteen nuScenes tables: rows of one scene, tables of a whole data set.
 
 Field names and meanings are the nuScenes schema's (nuscenes-devkit, docs/schema_nuscenes.md). Tokens are hashes of
-what they name, so that the same data set has the same tokens.
+names, so equal data sets have equal tokens.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from remembev.simulate.scene import LIDAR_ANGLES, LIDAR_POSITION, Frame, Objects, SceneSimulation, rotation
-from remembev.simulate.shapes import Array
+from remembev.simulate.meshes import Array
+from remembev.simulate.scene import LIDAR_ANGLES, LIDAR_POSITION, ObjectStates, SceneSimulation, Sweep, rotation
 from remembev.simulate.visibility import visibility_level
 from remembev.simulate.world import Actor
 
@@ -27,8 +27,8 @@ Tables = dict[str, list[Row]]
 
 CHANNEL = "LIDAR_TOP"
 ANNOTATED_WITHIN = 72.0  # metres from the ego car
-FIRST_TIMESTAMP = 1_600_000_000_000_000  # µs; scenes follow each other at intervals of SCENE_SPACING
-SCENE_SPACING = 600_000_000
+FIRST_TIMESTAMP = 1_600_000_000_000_000  # µs, of scene 0
+SCENE_SPACING = 600_000_000  # µs from one scene's start to the next
 MASK_FILE = "maps/simulated.png"
 
 SCENE_TABLES = (
@@ -60,18 +60,18 @@ VISIBILITY = {"1": "v0-40", "2": "v40-60", "3": "v60-80", "4": "v80-100"}
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of one data set: 32 hexadecimal digits, hashed from the seed and the names of what they stand for."""
+    """Tokens of one data set: 32 hexadecimal digits, hashed from the seed and names."""
 
     seed: int
 
     def __call__(self, *names: object) -> str:
-        """The token of what these names say."""
+        """Return the token of a row with these names."""
         text = "/".join(str(name) for name in (self.seed, *names))
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def quaternion(matrix: Array) -> list[float]:
-    """Unit quaternion (w, x, y, z) of a rotation matrix [3, 3] that turns by less than half a turn about any tilt."""
+    """Return the unit quaternion (w, x, y, z) of a rotation matrix [3, 3] whose pitch is less than 90 degrees."""
     yaw = np.arctan2(matrix[1, 0], matrix[0, 0])
     pitch = np.arcsin(np.clip(-matrix[2, 0], -1.0, 1.0))
     roll = np.arctan2(matrix[2, 1], matrix[2, 2])
@@ -85,7 +85,7 @@ def quaternion(matrix: Array) -> list[float]:
 
 
 def attribute(actor: Actor, moving: bool) -> str | None:
-    """The one attribute nuScenes gives an object in this state, if its category has any."""
+    """Return the attribute that nuScenes gives an object in this state; None if its category has none."""
     group = actor.category.split(".")[0]
     if group == "human":
         return "pedestrian.moving" if moving else "pedestrian.standing"
@@ -99,42 +99,42 @@ def attribute(actor: Actor, moving: bool) -> str | None:
 
 
 def scene_name(index: int) -> str:
-    """Name of scene `index` of a simulated data set."""
+    """Return the name of scene `index` of a simulated data set."""
     return f"sim-{index:04d}"
 
 
 class SceneWriter:
-    """Writes the point files of a scene as they come, and gathers the rows of its tables."""
+    """Writes a scene's point files sweep by sweep and collects the rows of its tables."""
 
     def __init__(self, root: Path, seed: int, index: int) -> None:
         self.root, self.name, self.token = root, scene_name(index), Tokens(seed)
         self._start = FIRST_TIMESTAMP + index * SCENE_SPACING
         self._calibration = self.token("calibrated_sensor", self.name)
         self._samples: list[Row] = []
-        self._data: list[Row] = []
+        self._sample_data: list[Row] = []
         self._poses: list[Row] = []
-        self._objects: list[Objects] = []
+        self._objects: list[ObjectStates] = []
 
-    def add(self, frame: Frame) -> None:
-        """Write one turn's points; a turn with objects is a key frame, and the first has to be one."""
-        is_key = frame.objects is not None
-        timestamp = self._start + round(frame.time * 1e6)
-        if frame.objects is not None:
+    def add(self, sweep: Sweep) -> None:
+        """Write a sweep's points; a sweep with objects is a key frame, and the first has to be one."""
+        is_key = sweep.objects is not None
+        timestamp = self._start + round(sweep.time * 1e6)
+        if sweep.objects is not None:
             self._samples.append({"token": self.token("sample", timestamp), "timestamp": timestamp})
-            self._objects.append(frame.objects)
+            self._objects.append(sweep.objects)
         name = f"{self.name}__{CHANNEL}__{timestamp}.pcd.bin"
         filename = f"{'samples' if is_key else 'sweeps'}/{CHANNEL}/{name}"
-        frame.points.tofile(self.root / filename)
+        sweep.points.tofile(self.root / filename)
         pose = self.token("ego_pose", timestamp)
         self._poses.append(
             {
                 "token": pose,
                 "timestamp": timestamp,
-                "rotation": quaternion(frame.global_from_ego[:3, :3]),
-                "translation": frame.global_from_ego[:3, 3].tolist(),
+                "rotation": quaternion(sweep.global_from_ego[:3, :3]),
+                "translation": sweep.global_from_ego[:3, 3].tolist(),
             }
         )
-        self._data.append(
+        self._sample_data.append(
             {
                 "token": self.token("sample_data", timestamp),
                 "sample_token": self._samples[-1]["token"],
@@ -150,9 +150,9 @@ class SceneWriter:
         )
 
     def tables(self, actors: Sequence[Actor], description: str) -> Tables:
-        """The rows of the scene, after its last frame."""
+        """Return the rows of the scene, after its last sweep."""
         scene, log = self.token("scene", self.name), self.token("log", self.name)
-        samples = _chained([{**row, "scene_token": scene} for row in self._samples])
+        samples = _linked([{**row, "scene_token": scene} for row in self._samples])
         instances, annotations = self._annotations(actors)
         calibration = {
             "token": self._calibration,
@@ -184,14 +184,14 @@ class SceneWriter:
                 }
             ],
             "sample": samples,
-            "sample_data": _chained(self._data),
+            "sample_data": _linked(self._sample_data),
             "ego_pose": self._poses,
             "instance": instances,
             "sample_annotation": annotations,
         }
 
     def _annotations(self, actors: Sequence[Actor]) -> tuple[list[Row], list[Row]]:
-        """Instances and annotations of all objects that the LiDAR met at least once."""
+        """Return instances and annotations of all objects with at least one LiDAR point in the scene."""
         instances, annotations = [], []
         for i, actor in enumerate(actors):
             frames = _annotated_frames(
@@ -200,7 +200,7 @@ class SceneWriter:
             if not len(frames):
                 continue
             instance = self.token("instance", self.name, i)
-            rows = _chained([self._annotation(actor, instance, i, frame) for frame in frames])
+            rows = _linked([self._annotation(actor, instance, i, frame) for frame in frames])
             annotations += rows
             instances.append(
                 {
@@ -232,15 +232,15 @@ class SceneWriter:
 
 
 def _annotated_frames(distance: Array, num_points: Array) -> list[int]:
-    """Key frames in which an object is annotated: from its first to its last near one, if it has any point there."""
+    """Return the key frames with an annotation: from the object's first to its last near one, if any has a point."""
     near = np.flatnonzero(distance < ANNOTATED_WITHIN)
     if not len(near) or not num_points[near].any():
         return []
     return list(range(int(near[0]), int(near[-1]) + 1))
 
 
-def _chained(rows: list[Row]) -> list[Row]:
-    """Rows with the tokens of their neighbours as prev and next; empty at the ends."""
+def _linked(rows: list[Row]) -> list[Row]:
+    """Return rows linked by prev and next tokens, empty at the ends."""
     tokens = ["", *(row["token"] for row in rows), ""]
     return [{**row, "prev": tokens[i], "next": tokens[i + 2]} for i, row in enumerate(rows)]
 
@@ -248,15 +248,15 @@ def _chained(rows: list[Row]) -> list[Row]:
 def write_scene(
     root: Path, seed: int, index: int, simulation: SceneSimulation, *, description: str, sweeps: bool
 ) -> Tables:
-    """Simulate a scene to its end, write its points under `root`, and return its rows."""
+    """Simulate a whole scene, write its points under `root`, and return its rows."""
     writer = SceneWriter(root, seed, index)
-    for frame in simulation.frames(sweeps=sweeps):
-        writer.add(frame)
+    for sweep in simulation.frames(sweeps=sweeps):
+        writer.add(sweep)
     return writer.tables(simulation.actors, description)
 
 
-def data_set_tables(seed: int, scenes: Sequence[Tables]) -> Tables:
-    """All thirteen tables of a data set from the rows of its scenes."""
+def dataset_tables(seed: int, scenes: Sequence[Tables]) -> Tables:
+    """Return all thirteen tables of a data set from the rows of its scenes."""
     token = Tokens(seed)
     tables: Tables = {name: [row for scene in scenes for row in scene[name]] for name in SCENE_TABLES}
     logs = [row["token"] for row in tables["log"]]
@@ -271,13 +271,13 @@ def data_set_tables(seed: int, scenes: Sequence[Tables]) -> Tables:
 
 
 def write_tables(folder: Path, tables: Tables, splits: dict[str, list[str]]) -> None:
-    """One JSON file a table, and splits.json, into an existing folder."""
+    """Write each table as a JSON file, and splits.json, into an existing folder."""
     for name, rows in {**tables, "splits": splits}.items():
         (folder / f"{name}.json").write_text(json.dumps(rows, separators=(",", ":")))
 
 
 def write_mask(path: Path) -> None:
-    """The PNG that the map table has to name: one white pixel (drivable, as far as it goes)."""
+    """Write the PNG that the map table has to name: one white pixel, meaning drivable."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

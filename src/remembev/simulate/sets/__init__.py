@@ -1,4 +1,4 @@
-"""The kinds of scene there are: ordinary streets, and named sets in which things hide."""
+"""Scene sets: ordinary streets, and five sets of scenes in which objects are often occluded."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from remembev.simulate.builder import Builder
 from remembev.simulate.sets import crossings, crowd, doors, far, overtaking, street
-from remembev.simulate.world import World
+from remembev.simulate.world import World, WorldBuilder
 
 
 @dataclass(frozen=True)
 class SceneSet:
-    """A kind of scene: how one is drawn from a generator, and what its scenes' descriptions say.
+    """A kind of scene.
 
-    key goes into the seed, so that scenes of the same number differ by more than the set's rules.
+    Attributes:
+        draw: Draws one scene of the set.
+        description: Description of its scenes in the data set's tables.
+        key: Goes into the seed, so that scenes of the same number differ by more than the set's rules.
     """
 
-    draw: Callable[[np.random.Generator], Builder]
+    draw: Callable[[np.random.Generator], WorldBuilder]
     description: str
     key: tuple[int, ...]
 
@@ -36,6 +38,6 @@ SETS: dict[str, SceneSet] = {
 }
 
 
-def build_world(seconds: float, rng: np.random.Generator, name: str = ORDINARY) -> World:
-    """Draw one scene of `seconds` of a set from a generator: the same generator state gives the same world."""
-    return SETS[name].draw(rng).finish(seconds)
+def build_world(seconds: float, rng: np.random.Generator, scene_set: str = ORDINARY) -> World:
+    """Draw a scene of `seconds`; equal generator states give equal worlds."""
+    return SETS[scene_set].draw(rng).build(seconds)

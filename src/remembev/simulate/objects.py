@@ -1,134 +1,16 @@
-"""What things are made of: triangle meshes with a material a face, one builder a kind of object.
+"""Kinds of annotated objects: category, size and shape of each.
 
-Shapes stand on z = 0, look along +x and fill their box, as low-poly as a 32-beam LiDAR can tell. How a material
-answers a laser pulse is the sensor's business (sensor.py); where things stand is the world's (world.py).
+Shapes stand on z = 0, look along +x and are low-poly: as fine as a 32-beam LiDAR can resolve.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from functools import cache
 
 import numpy as np
-import trimesh
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Triple = tuple[float, float, float]
-
-
-class Material(IntEnum):
-    """Surfaces a laser pulse tells apart."""
-
-    ASPHALT = 0
-    CONCRETE = 1
-    FACADE = 2
-    FOLIAGE = 3
-    WOOD = 4
-    STEEL = 5
-    LIGHT_PAINT = 6
-    DARK_PAINT = 7
-    GLASS = 8
-    RUBBER = 9
-    CLOTH = 10
-    PLASTIC = 11
-    REFLECTOR = 12
-    SOIL = 13
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """Triangles with outward normals: vertices [V, 3], faces [F, 3], materials [F]."""
-
-    vertices: Array
-    faces: NDArray[np.int32]
-    materials: NDArray[np.uint8]
-
-    def placed(self, x: float, y: float, z: float, yaw: float) -> Mesh:
-        """The mesh turned by yaw about its origin, then moved."""
-        c, s = np.cos(yaw), np.sin(yaw)
-        rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-        return Mesh(self.vertices @ rotation.T + (x, y, z), self.faces, self.materials)
-
-    def fitted(self, length: float, width: float, height: float) -> Mesh:
-        """The mesh stretched so that it fills length x width x height, centred over the origin, bottom at z = 0."""
-        low, high = self.vertices.min(0), self.vertices.max(0)
-        centre = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-        stretch = np.array([length, width, height]) / (high - low)
-        return Mesh((self.vertices - centre) * stretch, self.faces, self.materials)
-
-
-def merge(meshes: Sequence[Mesh]) -> Mesh:
-    """Several meshes as one, in order."""
-    offsets = np.cumsum([0] + [len(m.vertices) for m in meshes[:-1]])
-    return Mesh(
-        np.concatenate([m.vertices for m in meshes]),
-        np.concatenate([m.faces + o for m, o in zip(meshes, offsets, strict=True)]).astype(np.int32),
-        np.concatenate([m.materials for m in meshes]),
-    )
-
-
-# corners of a block count x, then y, then z: (x0 y0 z0), (x0 y1 z0), (x1 y0 z0), (x1 y1 z0), and the same at z1
-_BLOCK_QUADS = np.array([(0, 1, 3, 2), (4, 6, 7, 5), (0, 2, 6, 4), (1, 5, 7, 3), (0, 4, 5, 1), (2, 3, 7, 6)], np.int32)
-_BLOCK_FACES = np.concatenate([_BLOCK_QUADS[:, [0, 1, 2]], _BLOCK_QUADS[:, [0, 2, 3]]])
-
-
-def block(
-    x: tuple[float, float],
-    y: tuple[float, float],
-    z: tuple[float, float],
-    material: Material,
-    *,
-    rake: tuple[float, float] = (0.0, 0.0),
-    tuck: float = 0.0,
-) -> Mesh:
-    """A box between the given coordinates; its top is drawn in by `rake` (rear, front) and by `tuck` at both sides."""
-    bottom = [(a, b, z[0]) for a in x for b in y]
-    top = [(a, b, z[1]) for a in (x[0] + rake[0], x[1] - rake[1]) for b in (y[0] + tuck, y[1] - tuck)]
-    return Mesh(np.array(bottom + top), _BLOCK_FACES, np.full(12, material, np.uint8))
-
-
-def rod(
-    start: Triple, end: Triple, radius: float, material: Material, *, end_radius: float | None = None, sides: int = 8
-) -> Mesh:
-    """A round bar, or a cone where `end_radius` differs, from start to end."""
-    a, b = np.array(start), np.array(end)
-    x, y, z = (b - a) / np.linalg.norm(b - a)
-    across = np.array([y, -x, 0.0]) if abs(z) < 0.9 else np.array([0.0, z, -y])
-    across /= np.linalg.norm(across)
-    u, v, w = across
-    cosines, faces = _rod_pattern(sides)
-    ring = cosines @ np.array([across, [y * w - z * v, z * u - x * w, x * v - y * u]])
-    last = radius if end_radius is None else end_radius
-    vertices = np.concatenate([a + radius * ring, b + last * ring])
-    return Mesh(vertices, faces, np.full(len(faces), material, np.uint8))
-
-
-@cache
-def _rod_pattern(sides: int) -> tuple[Array, NDArray[np.int32]]:
-    """Cosines and sines [sides, 2] about a rod's axis, and the faces of its two rings of vertices."""
-    angles = np.arange(sides) * (2 * np.pi / sides)
-    i = np.arange(sides)
-    j, fan = (i + 1) % sides, np.arange(1, sides - 1)
-    sheath = [np.stack([i, j, i + sides], 1), np.stack([j, j + sides, i + sides], 1)]
-    caps = [np.stack([0 * fan, fan + 1, fan], 1), np.stack([0 * fan, fan, fan + 1], 1) + sides]
-    return np.stack([np.cos(angles), np.sin(angles)], 1), np.concatenate([*sheath, *caps]).astype(np.int32)
-
-
-def _sphere() -> tuple[Array, NDArray[np.int32]]:
-    mesh = trimesh.creation.icosphere(subdivisions=1)
-    return np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int32)
-
-
-_SPHERE = _sphere()
-
-
-def ball(centre: Triple, radii: Triple, material: Material) -> Mesh:
-    """An ellipsoid of 80 faces."""
-    vertices, faces = _SPHERE
-    return Mesh(vertices * radii + centre, faces, np.full(len(faces), material, np.uint8))
+from remembev.simulate.meshes import Material, Mesh, Vec3, block, ellipsoid, merge, rod
 
 
 def _wheels(xs: Sequence[float], track: float, radius: float, width: float) -> list[Mesh]:
@@ -144,12 +26,12 @@ def _paint(rng: np.random.Generator) -> Material:
 
 
 def _number_plates(x: Sequence[float], z: float) -> list[Mesh]:
-    """Number plates: what makes the back of a vehicle flash in a LiDAR image."""
+    """Build number plates, the retroreflectors of a vehicle, at positions x and height z."""
     return [block((a - 0.01, a + 0.01), (-0.25, 0.25), (z, z + 0.12), Material.REFLECTOR) for a in x]
 
 
 def car(rng: np.random.Generator) -> Mesh:
-    """A saloon or a hatchback: body, tapered glass cabin, roof, wheels."""
+    """Build a saloon or a hatchback: body, tapered glass cabin, roof, wheels."""
     paint = _paint(rng)
     boot = rng.choice([0.05, 0.55])
     return merge(
@@ -165,7 +47,7 @@ def car(rng: np.random.Generator) -> Mesh:
 
 
 def van(rng: np.random.Generator) -> Mesh:
-    """A delivery van: tall body, short raked nose."""
+    """Build a delivery van: tall body, short raked nose."""
     paint = _paint(rng)
     return merge(
         [
@@ -179,7 +61,7 @@ def van(rng: np.random.Generator) -> Mesh:
 
 
 def truck(rng: np.random.Generator) -> Mesh:
-    """A cab in front of a box or an open bed."""
+    """Build a truck: a cab in front of a box or an open bed."""
     paint = _paint(rng)
     load_height = rng.choice([2.9, 2.9, 1.5])
     return merge(
@@ -196,7 +78,7 @@ def truck(rng: np.random.Generator) -> Mesh:
 
 
 def bus(rng: np.random.Generator) -> Mesh:
-    """A city bus: skirt, band of windows, roof with an air conditioner."""
+    """Build a city bus: skirt, band of windows, roof with an air conditioner."""
     paint = _paint(rng)
     return merge(
         [
@@ -212,7 +94,7 @@ def bus(rng: np.random.Generator) -> Mesh:
 
 
 def trailer(rng: np.random.Generator) -> Mesh:
-    """A box on a frame, axles at the back, legs and a drawbar at the front."""
+    """Build a trailer: a box on a frame, axles at the back, legs and a drawbar at the front."""
     return merge(
         [
             block((-6.0, 5.6), (-1.4, 1.4), (1.2, 3.8), _paint(rng)),
@@ -226,7 +108,7 @@ def trailer(rng: np.random.Generator) -> Mesh:
 
 
 def excavator(rng: np.random.Generator) -> Mesh:
-    """Tracks, a turned house with a cab, boom, arm and bucket."""
+    """Build an excavator: tracks, upper body with a cab, boom, arm and bucket."""
     lift = rng.uniform(2.6, 3.3)
     paint = Material.LIGHT_PAINT
     return merge(
@@ -246,7 +128,7 @@ def excavator(rng: np.random.Generator) -> Mesh:
 
 
 def loader(rng: np.random.Generator) -> Mesh:
-    """A wheel loader: four big wheels, cab at the back, arms and a shovel."""
+    """Build a wheel loader: four big wheels, cab at the back, arms and a bucket."""
     lift = rng.uniform(0.3, 1.0)
     paint = Material.LIGHT_PAINT
     return merge(
@@ -264,7 +146,7 @@ def loader(rng: np.random.Generator) -> Mesh:
 def _rider(x: float, seat: float) -> list[Mesh]:
     return [
         rod((x, 0.0, seat), (x + 0.25, 0.0, seat + 0.55), 0.17, Material.CLOTH, end_radius=0.21),
-        ball((x + 0.32, 0.0, seat + 0.75), (0.11, 0.1, 0.14), Material.CLOTH),
+        ellipsoid((x + 0.32, 0.0, seat + 0.75), (0.11, 0.1, 0.14), Material.CLOTH),
         *[rod((x, s * 0.12, seat), (x + 0.3, s * 0.14, seat - 0.45), 0.08, Material.CLOTH, sides=6) for s in (-1, 1)],
         *[
             rod((x + 0.25, s * 0.2, seat + 0.48), (x + 0.62, s * 0.26, seat + 0.2), 0.05, Material.CLOTH, sides=6)
@@ -274,7 +156,7 @@ def _rider(x: float, seat: float) -> list[Mesh]:
 
 
 def motorcycle(rng: np.random.Generator) -> Mesh:
-    """Two fat wheels, engine, tank and handlebars; nobody on it."""
+    """Build a motorcycle without a rider: two thick wheels, engine, tank and handlebars."""
     return merge(
         [
             *[rod((x, -0.08, 0.31), (x, 0.08, 0.31), 0.31, Material.RUBBER, sides=10) for x in (-0.72, 0.72)],
@@ -288,12 +170,12 @@ def motorcycle(rng: np.random.Generator) -> Mesh:
 
 
 def ridden_motorcycle(rng: np.random.Generator) -> Mesh:
-    """A motorcycle with its rider."""
+    """Build a motorcycle with a rider."""
     return merge([motorcycle(rng), *_rider(-0.2, 0.85)])
 
 
 def bicycle(rng: np.random.Generator) -> Mesh:
-    """Two thin wheels and a frame of rods."""
+    """Build a bicycle without a rider: two thin wheels and a frame of rods."""
     paint = _paint(rng)
     bars = [
         ((-0.5, 0.33), (-0.15, 0.8)),
@@ -314,17 +196,17 @@ def bicycle(rng: np.random.Generator) -> Mesh:
 
 
 def ridden_bicycle(rng: np.random.Generator) -> Mesh:
-    """A bicycle with its rider."""
+    """Build a bicycle with a rider."""
     return merge([bicycle(rng), *_rider(-0.2, 0.92)])
 
 
 def pedestrian(rng: np.random.Generator) -> Mesh:
-    """Legs in stride, torso, arms and head; one in three carries a bag."""
+    """Build a pedestrian: legs in stride, torso, arms and head; one in three carries a bag."""
     cloth, stride = Material.CLOTH, rng.uniform(0.12, 0.26)
     parts = [
         *[rod((s * stride, s * 0.1, 0.0), (0.0, s * 0.09, 0.85), 0.07, cloth, end_radius=0.1) for s in (-1, 1)],
         rod((0.0, 0.0, 0.8), (0.0, 0.0, 1.45), 0.18, cloth, end_radius=0.22),
-        ball((0.03, 0.0, 1.63), (0.11, 0.1, 0.14), cloth),
+        ellipsoid((0.03, 0.0, 1.63), (0.11, 0.1, 0.14), cloth),
         *[rod((-s * stride, s * 0.29, 0.8), (0.0, s * 0.25, 1.4), 0.05, cloth, sides=6) for s in (-1, 1)],
     ]
     if rng.random() < 0.33:
@@ -333,7 +215,7 @@ def pedestrian(rng: np.random.Generator) -> Mesh:
 
 
 def barrier(rng: np.random.Generator) -> Mesh:
-    """A jersey barrier: broad foot, narrow crest, across the heading as nuScenes annotates it."""
+    """Build a Jersey barrier: wide base, narrow top, across the heading as nuScenes annotates it."""
     material = rng.choice([Material.CONCRETE, Material.PLASTIC])
     return merge(
         [
@@ -345,7 +227,7 @@ def barrier(rng: np.random.Generator) -> Mesh:
 
 
 def traffic_cone(rng: np.random.Generator) -> Mesh:
-    """A square foot and a cone with a reflecting collar."""
+    """Build a traffic cone: a square base and a cone with a reflective collar."""
     return merge(
         [
             block((-0.2, 0.2), (-0.2, 0.2), (0.0, 0.06), Material.RUBBER),
@@ -357,37 +239,36 @@ def traffic_cone(rng: np.random.Generator) -> Mesh:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of object: its nuScenes category, its builder, and the mean and spread of its length, width, height."""
+class ObjectKind:
+    """A kind of object: its nuScenes category, its shape, and mean and spread of its length, width and height (m)."""
 
     category: str
     build: Callable[[np.random.Generator], Mesh]
-    mean: Triple
-    spread: Triple
+    mean_size: Vec3
+    size_spread: Vec3
+
+    def draw_size(self, rng: np.random.Generator) -> Vec3:
+        """Draw length, width and height, at most two spreads from the mean, in whole millimetres."""
+        deviation = np.clip(rng.standard_normal(3), -2.0, 2.0)
+        length, width, height = np.round(np.array(self.mean_size) + deviation * self.size_spread, 3).tolist()
+        return length, width, height
 
 
-KINDS: dict[str, Kind] = {
-    "car": Kind("vehicle.car", car, (4.58, 1.94, 1.65), (0.25, 0.08, 0.1)),
-    "van": Kind("vehicle.car", van, (5.1, 2.1, 2.2), (0.3, 0.08, 0.15)),
-    "truck": Kind("vehicle.truck", truck, (6.93, 2.51, 2.84), (0.8, 0.12, 0.3)),
-    "bus": Kind("vehicle.bus.rigid", bus, (10.5, 2.94, 3.47), (0.9, 0.06, 0.15)),
-    "trailer": Kind("vehicle.trailer", trailer, (11.6, 2.8, 3.87), (1.2, 0.1, 0.2)),
-    "excavator": Kind("vehicle.construction", excavator, (6.37, 2.85, 3.19), (0.5, 0.15, 0.25)),
-    "loader": Kind("vehicle.construction", loader, (6.4, 2.75, 3.2), (0.5, 0.12, 0.2)),
-    "motorcycle": Kind("vehicle.motorcycle", motorcycle, (2.11, 0.77, 1.25), (0.12, 0.06, 0.08)),
-    "ridden_motorcycle": Kind("vehicle.motorcycle", ridden_motorcycle, (2.11, 0.77, 1.65), (0.12, 0.06, 0.08)),
-    "bicycle": Kind("vehicle.bicycle", bicycle, (1.7, 0.6, 1.08), (0.08, 0.05, 0.05)),
-    "ridden_bicycle": Kind("vehicle.bicycle", ridden_bicycle, (1.72, 0.62, 1.72), (0.08, 0.05, 0.08)),
-    "adult": Kind("human.pedestrian.adult", pedestrian, (0.73, 0.68, 1.77), (0.1, 0.06, 0.09)),
-    "child": Kind("human.pedestrian.child", pedestrian, (0.53, 0.5, 1.25), (0.06, 0.05, 0.1)),
-    "worker": Kind("human.pedestrian.construction_worker", pedestrian, (0.73, 0.7, 1.78), (0.08, 0.06, 0.07)),
-    "barrier": Kind("movable_object.barrier", barrier, (0.5, 2.4, 0.98), (0.03, 0.12, 0.06)),
-    "traffic_cone": Kind("movable_object.trafficcone", traffic_cone, (0.41, 0.41, 1.0), (0.03, 0.03, 0.12)),
+KINDS: dict[str, ObjectKind] = {
+    "car": ObjectKind("vehicle.car", car, (4.58, 1.94, 1.65), (0.25, 0.08, 0.1)),
+    "van": ObjectKind("vehicle.car", van, (5.1, 2.1, 2.2), (0.3, 0.08, 0.15)),
+    "truck": ObjectKind("vehicle.truck", truck, (6.93, 2.51, 2.84), (0.8, 0.12, 0.3)),
+    "bus": ObjectKind("vehicle.bus.rigid", bus, (10.5, 2.94, 3.47), (0.9, 0.06, 0.15)),
+    "trailer": ObjectKind("vehicle.trailer", trailer, (11.6, 2.8, 3.87), (1.2, 0.1, 0.2)),
+    "excavator": ObjectKind("vehicle.construction", excavator, (6.37, 2.85, 3.19), (0.5, 0.15, 0.25)),
+    "loader": ObjectKind("vehicle.construction", loader, (6.4, 2.75, 3.2), (0.5, 0.12, 0.2)),
+    "motorcycle": ObjectKind("vehicle.motorcycle", motorcycle, (2.11, 0.77, 1.25), (0.12, 0.06, 0.08)),
+    "ridden_motorcycle": ObjectKind("vehicle.motorcycle", ridden_motorcycle, (2.11, 0.77, 1.65), (0.12, 0.06, 0.08)),
+    "bicycle": ObjectKind("vehicle.bicycle", bicycle, (1.7, 0.6, 1.08), (0.08, 0.05, 0.05)),
+    "ridden_bicycle": ObjectKind("vehicle.bicycle", ridden_bicycle, (1.72, 0.62, 1.72), (0.08, 0.05, 0.08)),
+    "adult": ObjectKind("human.pedestrian.adult", pedestrian, (0.73, 0.68, 1.77), (0.1, 0.06, 0.09)),
+    "child": ObjectKind("human.pedestrian.child", pedestrian, (0.53, 0.5, 1.25), (0.06, 0.05, 0.1)),
+    "worker": ObjectKind("human.pedestrian.construction_worker", pedestrian, (0.73, 0.7, 1.78), (0.08, 0.06, 0.07)),
+    "barrier": ObjectKind("movable_object.barrier", barrier, (0.5, 2.4, 0.98), (0.03, 0.12, 0.06)),
+    "traffic_cone": ObjectKind("movable_object.trafficcone", traffic_cone, (0.41, 0.41, 1.0), (0.03, 0.03, 0.12)),
 }
-
-
-def draw_size(kind: Kind, rng: np.random.Generator) -> Triple:
-    """Length, width and height about the kind's mean, at most two spreads away, in whole millimetres."""
-    deviation = np.clip(rng.standard_normal(3), -2.0, 2.0)
-    length, width, height = np.round(np.array(kind.mean) + deviation * kind.spread, 3).tolist()
-    return length, width, height

@@ -3,15 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from remembev.simulate import sensor
-from remembev.simulate.scene import EGO_FROM_LIDAR, count_points, rotation, transform
-from remembev.simulate.sensor import Geometry, beam_directions, column_times, sweep
-from remembev.simulate.shapes import Material, Mesh, block, merge
+from remembev.simulate import lidar
+from remembev.simulate.lidar import Geometry, beam_directions, column_times, sweep_points
+from remembev.simulate.meshes import Material, Mesh, block, merge
+from remembev.simulate.scene import EGO_FROM_LIDAR, rotation, transform
 
 
 def _geometry(*meshes: Mesh) -> Geometry:
     mesh = merge(meshes)
-    return Geometry(mesh, np.full(len(mesh.faces), sensor.SCENERY))
+    return Geometry(mesh, np.full(len(mesh.faces), lidar.SCENERY))
 
 
 def _poses(azimuths: int, speed: float = 0.0, yaw_rate: float = 0.0) -> np.ndarray:
@@ -31,7 +31,7 @@ GROUND = block((-90.0, 90.0), (-90.0, 90.0), (-1.0, 0.0), Material.ASPHALT)
 
 def test_a_wall_stays_where_it_is_while_the_ego_car_drives_and_turns() -> None:
     poses = _poses(720, speed=12.0, yaw_rate=0.6)
-    points = sweep([_geometry(WALL)], poses, np.random.default_rng(0))
+    points = sweep_points([_geometry(WALL)], poses, np.random.default_rng(0))
     x = _in_world(points, poses)[:, 0]
     assert len(x) > 2000
     assert abs(np.median(x) - 20.0) < 0.01
@@ -39,7 +39,7 @@ def test_a_wall_stays_where_it_is_while_the_ego_car_drives_and_turns() -> None:
 
 
 def test_each_ring_has_its_elevation() -> None:
-    points = sweep([_geometry(WALL, GROUND)], _poses(720), np.random.default_rng(0)).astype(np.float64)
+    points = sweep_points([_geometry(WALL, GROUND)], _poses(720), np.random.default_rng(0)).astype(np.float64)
     elevation = np.degrees(np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1])))
     expected = np.linspace(-30.67, 10.67, 32)[points[:, 4].astype(int)]
     assert np.abs(elevation - expected).max() < 1e-3
@@ -48,11 +48,14 @@ def test_each_ring_has_its_elevation() -> None:
 
 def test_the_ground_lies_below_the_sensor_and_the_sky_returns_nothing() -> None:
     poses = _poses(360)
-    points = sweep([_geometry(GROUND)], poses, np.random.default_rng(0))
+    points = sweep_points([_geometry(GROUND)], poses, np.random.default_rng(0))
     assert abs(np.median(_in_world(points, poses)[:, 2])) < 0.005
     assert points[:, 4].max() < 25  # the sensor is tilted by 1.4 degrees, a beam's spacing
     assert (
-        len(sweep([_geometry(block((500, 501), (0, 1), (0, 1), Material.SOIL))], poses, np.random.default_rng(0))) == 0
+        len(
+            sweep_points([_geometry(block((500, 501), (0, 1), (0, 1), Material.SOIL))], poses, np.random.default_rng(0))
+        )
+        == 0
     )
 
 
@@ -68,7 +71,7 @@ def test_points_come_clockwise_from_the_left_and_forward_is_y() -> None:
 
 def test_range_noise_is_two_centimetres() -> None:
     poses = _poses(720)
-    world = _in_world(sweep([_geometry(WALL)], poses, np.random.default_rng(0)), poses)
+    world = _in_world(sweep_points([_geometry(WALL)], poses, np.random.default_rng(0)), poses)
     straight = np.abs(world[:, 1]) < 3.0
     assert np.std(world[straight, 0]) == pytest.approx(0.02, rel=0.25)
 
@@ -77,7 +80,7 @@ def test_far_and_dark_surfaces_lose_returns() -> None:
     def share(distance: float, material: Material) -> float:
         wall = block((distance, distance + 1), (-99.0, 99.0), (-50.0, 90.0), material)
         poses = _poses(720)
-        ahead = _in_world(sweep([_geometry(wall)], poses, np.random.default_rng(0)), poses)
+        ahead = _in_world(sweep_points([_geometry(wall)], poses, np.random.default_rng(0)), poses)
         near = np.abs(ahead[:, 1]) < 0.2 * distance
         return float(near.sum())
 
@@ -86,9 +89,9 @@ def test_far_and_dark_surfaces_lose_returns() -> None:
     assert share(99.0 + 5, Material.REFLECTOR) == 0
 
 
-def test_a_plate_shines_and_intensities_fit_a_byte() -> None:
+def test_a_reflector_is_bright_and_intensities_fit_a_byte() -> None:
     plate = block((10.0, 10.1), (-3.0, 3.0), (0.5, 4.0), Material.REFLECTOR)
-    points = sweep([_geometry(plate, GROUND)], _poses(720), np.random.default_rng(0))
+    points = sweep_points([_geometry(plate, GROUND)], _poses(720), np.random.default_rng(0))
     world = _in_world(points, _poses(720))
     on_plate = (np.abs(world[:, 0] - 10.0) < 0.2) & (world[:, 2] > 0.5)
     assert points[on_plate, 3].mean() > 150 > 30 > points[~on_plate, 3].mean()
@@ -98,21 +101,7 @@ def test_a_plate_shines_and_intensities_fit_a_byte() -> None:
     assert points.shape[1] == 5
 
 
-def test_the_lowest_beams_lose_most_of_their_turn_to_the_ego_roof() -> None:
-    points = sweep([_geometry(GROUND)], _poses(1080), np.random.default_rng(0))
+def test_the_lowest_beams_lose_most_of_their_sweep_to_the_ego_roof() -> None:
+    points = sweep_points([_geometry(GROUND)], _poses(1080), np.random.default_rng(0))
     per_ring = np.bincount(points[:, 4].astype(int), minlength=32)
     assert per_ring[0] < 0.5 * per_ring[10]
-
-
-def test_counting_in_boxes_agrees_with_the_devkit() -> None:
-    from nuscenes.utils.data_classes import Box
-    from nuscenes.utils.geometry_utils import points_in_box
-    from pyquaternion import Quaternion
-
-    rng = np.random.default_rng(4)
-    points = rng.uniform(-12, 12, (4000, 5)).astype(np.float32)
-    boxes = np.column_stack([rng.uniform(-9, 9, (20, 3)), rng.uniform(1, 8, (20, 3)), rng.uniform(-4, 4, 20)])
-    counts = count_points(points, np.eye(4), boxes)
-    for count, (x, y, z, length, w, h, yaw) in zip(counts, boxes, strict=True):
-        box = Box([x, y, z], [w, length, h], Quaternion(axis=[0, 0, 1], radians=yaw))
-        assert count == points_in_box(box, points[:, :3].T.astype(np.float64)).sum()

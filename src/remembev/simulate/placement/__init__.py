@@ -1,0 +1,1 @@
+"""Elements that scene sets are composed of; each adds something to a WorldBuilder."""
