@@ -1,0 +1,96 @@
+"""How the documentation's commands are made small enough for a test: the one place where what is run differs.
+
+Options appended to a command win over those that it has. Everything else runs as it is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from nuscenes.utils.splits import create_splits_scenes
+from tests.config.openpcdet_files import HEADS, write_openpcdet
+from tests.conftest import SMALL
+from tests.models.openpcdet_reference import random_weights
+from torch import Tensor
+
+from remembev.config import load_config, shipped_configs
+from remembev.data import NuScenesIndex
+from remembev.models import build_model, save_checkpoint
+from remembev.simulate import SETS, SimulationSettings, simulate_dataset
+
+RANGE = "DATA_CONFIG.POINT_CLOUD_RANGE=[-40.0, -40.0, -5.0, 40.0, 40.0, 3.0]"
+FEW_STEPS = [change for change in SMALL if change.startswith("OPTIMIZATION.")]
+FEW_STEPS += ["OPTIMIZATION.NUM_EPOCHS=1", "OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.VAL_CLIPS=1"]
+FEW_STEPS += ["OPTIMIZATION.BATCH_SIZE_PER_GPU=1", "OPTIMIZATION.EMA=null", "DATA_CONFIG.DATA_AUGMENTOR={}"]
+
+APPENDED = {
+    "simulate": ["--scenes", "12", "--seconds", "0.5", "--azimuths", "90", "--workers", "1", "--no-sweeps"],
+    "train": ["--devices", "1", "--workers", "0"],
+    "compare": ["--seeds", "1", "--workers", "1"],
+    "eval": ["--device", "cpu", "--devices", "1"],
+    "stream": ["--device", "cpu", "--frames", "2"],
+    "view": ["--device", "cpu", "--frames", "2", "--no-open"],
+    "bench step": ["--device", "cpu", "--frames", "2"],
+    "bench stream": ["--device", "cpu", "--frames", "20"],
+    "bench train": ["--device", "cpu", "--lengths", "2"],
+    "bench loader": [],
+    "bench read": ["--device", "cpu"],
+    "import-openpcdet": ["--set", "DATA_CONFIG.POINT_CLOUD_RANGE=[-12.8, -12.8, -5.0, 12.8, 12.8, 3.0]"],
+}
+TRAINS = ("train", "compare")
+TAKES_CONFIG = (*TRAINS, "bench step", "bench stream", "bench train", "bench loader", "bench read")
+
+DATA = ("data/sim", "data/hidden", "data/nuscenes", "data/benchmark", "data/benchmark-small")
+"""Folders that the pages have data in; all of them, and NUSCENES, are one small simulated data set."""
+NUSCENES = "/data/nuscenes"
+WEIGHTS = ("model.safetensors", "runs/tiny/model.safetensors", "runs/small/model.safetensors")
+"""Weights that the pages have from elsewhere."""
+
+
+def shrink(arguments: list[str], simulated: Path) -> list[str]:
+    """Return the arguments of a ``remembev`` command as they are run."""
+    command = " ".join(arguments[: 2 if arguments[0] == "bench" else 1])
+    arguments = [argument.replace(NUSCENES, "data/nuscenes") for argument in arguments]
+    if command == "simulate":
+        arguments[1] = str(simulated)
+    changes = [*FEW_STEPS] if command in TRAINS else []
+    if command in TAKES_CONFIG and set(arguments) & set(shipped_configs()):
+        changes = [*SMALL, RANGE, *changes]
+    return [*arguments, *APPENDED.get(command, []), *(part for change in changes for part in ("--set", change))]
+
+
+def write_data(root: Path) -> None:
+    """Simulate a data set with sweeps that is v1.0-sim, v1.0-trainval and v1.0-mini at once, with all their splits."""
+    simulate_dataset(root, SimulationSettings(scenes=3, seconds=2.0, azimuths=180, sweeps=True), workers=1)
+    tables = root / "v1.0-sim"
+    scenes = json.loads((tables / "scene.json").read_text())
+    splits = json.loads((tables / "splits.json").read_text())
+    splits |= {"test": splits["val"]} | {f"{part}_{kind}": splits["val"] for part in ("val", "test") for kind in SETS}
+    (tables / "splits.json").write_text(json.dumps(splits))
+    official = create_splits_scenes()
+    for scene, name in zip(scenes, (*official["mini_train"][:2], official["mini_val"][0]), strict=True):
+        scene["name"] = name
+    for version in ("v1.0-trainval", "v1.0-mini"):
+        shutil.copytree(tables, root / version)
+        (root / version / "splits.json").unlink()
+        (root / version / "scene.json").write_text(json.dumps(scenes))
+
+
+def write_weights(folder: Path) -> None:
+    """Write the checkpoints and OpenPCDet's files that the pages have from elsewhere."""
+    torch.manual_seed(0)
+    model = build_model(load_config("tiny", [*SMALL, "MODEL.POST_PROCESSING.SCORE_THRESH=0.0099"]))
+    save_checkpoint(folder / "small.safetensors", model)
+    tools = folder / "OpenPCDet" / "tools"
+    write_openpcdet(tools)
+    torch.save({"model_state": random_weights([len(names) for names in HEADS])}, tools / "model.pth")
+
+
+def lidar(root: Path) -> list[tuple[Tensor, Tensor, float]]:
+    """Return points, pose and time of two frames, which the pages' code has from a sensor."""
+    index = NuScenesIndex.open(root, "v1.0-sim")
+    frames = [index.load_frame(number) for number in index.scene_frames(0)[:2]]
+    return [(frame.points, frame.global_from_lidar, frame.timestamp) for frame in frames]
