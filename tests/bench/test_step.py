@@ -38,7 +38,7 @@ def test_a_fresh_model_is_given_as_many_candidates_as_a_trained_one_has(sim_root
     make_selective(model, index, 0)
     frame = index.load_frame(0, model.cfg.CLASS_NAMES)
     batch_dict = {"points": frame.points[None], "num_points": torch.tensor([len(frame.points)])}
-    batch_dict, _ = model.step(batch_dict, 0, model.memory.initial_state(1))
+    batch_dict, _ = model.step(batch_dict, model.memory.initial_state(1))
     scores = torch.cat([output.cls_preds.sigmoid().flatten() for output in batch_dict["predictions"]])
     assert 295 <= int((scores >= model.cfg.MODEL.POST_PROCESSING.SCORE_THRESH - 1e-6).sum()) <= 305
 

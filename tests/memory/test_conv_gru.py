@@ -41,13 +41,13 @@ def test_it_sees_the_past_of_its_scene_and_nothing_before_the_first_frame() -> N
 
 def test_what_it_remembers_moves_with_the_car() -> None:
     memory = module()
-    _, _, state = memory.step(features(0), 0, memory.initial_state(1), FrameContext())
+    _, _, state = memory.step(features(0), memory.initial_state(1), FrameContext())
     motion = planar(4.0, 0.0)
-    moved, _, _ = memory.step(features(1), 1, state, FrameContext(prev_from_frame=motion))
+    moved, _, _ = memory.step(features(1), state, FrameContext(prev_from_frame=motion))
     by_hand = type(state)(resample_hidden(state.hidden, motion, FEATURE_GRID.strided(2)))
-    expected, _, _ = memory.step(features(1), 1, by_hand, FrameContext())
+    expected, _, _ = memory.step(features(1), by_hand, FrameContext())
     assert torch.equal(moved, expected)
-    assert not torch.allclose(moved, memory.step(features(1), 1, state, FrameContext())[0])
+    assert not torch.allclose(moved, memory.step(features(1), state, FrameContext())[0])
 
 
 def test_its_unit_is_the_formula() -> None:
@@ -61,9 +61,9 @@ def test_its_unit_is_the_formula() -> None:
 def test_it_learns_through_time() -> None:
     memory = module().train()
     first = features(0).requires_grad_()
-    _, _, state = memory.step(first, 0, memory.initial_state(1), FrameContext())
+    _, _, state = memory.step(first, memory.initial_state(1), FrameContext())
     for t in range(1, 3):
-        changed, _, state = memory.step(features(t), t, state, FrameContext(prev_from_frame=planar(0.5, 0.1)))
+        changed, _, state = memory.step(features(t), state, FrameContext(prev_from_frame=planar(0.5, 0.1)))
     changed.square().sum().backward()
     assert first.grad is not None
     assert first.grad.abs().sum() > 0
@@ -75,7 +75,7 @@ def test_its_state_is_as_large_after_a_hundred_frames_as_after_one() -> None:
     state = memory.initial_state(1)
     with torch.no_grad():
         for t in range(100):
-            changed, _, state = memory.step(features(t), t, state, FrameContext())
+            changed, _, state = memory.step(features(t), state, FrameContext())
     assert state.hidden.shape == memory.initial_state(1).hidden.shape == (1, 1, 4, 4, 4)
     assert state.hidden.abs().max() <= 1
     assert changed.isfinite().all()
@@ -84,8 +84,8 @@ def test_its_state_is_as_large_after_a_hundred_frames_as_after_one() -> None:
 def test_it_works_in_bfloat16_and_remembers_in_float32() -> None:
     memory = module().train()
     with torch.autocast("cpu", torch.bfloat16):
-        _, _, state = memory.step(features(0), 0, memory.initial_state(1), FrameContext())
-        changed, _, state = memory.step(features(1), 1, state, FrameContext(prev_from_frame=planar(0.5, 0.1)))
+        _, _, state = memory.step(features(0), memory.initial_state(1), FrameContext())
+        changed, _, state = memory.step(features(1), state, FrameContext(prev_from_frame=planar(0.5, 0.1)))
     assert state.hidden.dtype == torch.float32
     changed.sum().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in memory.parameters())

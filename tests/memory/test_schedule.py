@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from remembev.memory import MemoryState
-from remembev.memory.wrapper import is_due
+from remembev.memory.wrapper import advance_clock
 
 from .small import FEATURE_GRID, features, long_term, mask, planar, small_config, small_memory, stream, working
 
@@ -49,7 +49,7 @@ def test_of_key_frames_half_a_second_apart_but_for_jitter_the_nearest_to_the_per
     due_at = []
     for t, shift in enumerate(jitter):
         time = 0.5 * t + shift
-        due, since = is_due(since, "1 s", torch.tensor([time - before if t else 0.0]))
+        due, since = advance_clock(since, "1 s", torch.tensor([time - before if t else 0.0]))
         before = time
         due_at += [t] if due.item() else []
     assert due_at == list(range(0, 21, 2))

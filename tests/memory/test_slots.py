@@ -13,7 +13,7 @@ from torch import Tensor
 from remembev.config.schema import AgentsConfig
 from remembev.geometry import rasterise_boxes
 from remembev.memory import FrameContext, MemoryState, XMemBackboneWrapper, XMemBEVModule
-from remembev.memory.slots import follow_boxes, slot_masks
+from remembev.memory.slots import slot_masks, update_slots
 from remembev.memory.state import AgentSlots
 from remembev.memory.wrapper import combine_slots
 
@@ -154,7 +154,7 @@ def box(x: float, y: float, vx: float = 0.0) -> Tensor:
 
 def follow(slots: AgentSlots, *found: tuple[Tensor, float]) -> AgentSlots:
     boxes = torch.stack([one for one, _ in found]) if found else torch.zeros(0, 9)
-    return follow_boxes(
+    return update_slots(
         slots, boxes[None], torch.tensor([[score for _, score in found]]), torch.tensor([len(found)]), CFG
     )
 
@@ -227,14 +227,14 @@ def test_a_slot_that_was_missed_once_and_found_again_starts_counting_anew() -> N
 def test_every_item_follows_its_own_boxes() -> None:
     slots = AgentSlots.stack([holding(box(0, 0)), holding(None)])
     boxes, scores = box(5, 5).expand(2, 1, 9), torch.tensor([[0.9], [0.9]])
-    found = follow_boxes(slots, boxes, scores, torch.tensor([0, 1]), CFG)
+    found = update_slots(slots, boxes, scores, torch.tensor([0, 1]), CFG)
     assert found.missed[:, 1].tolist() == [1, 0]
     assert found.alive[:, 1].tolist() == [True, True]
     assert torch.equal(found.boxes[1, 1], box(5, 5))
 
 
 def follow_one_by_one(slots: AgentSlots, boxes: Tensor, scores: Tensor) -> AgentSlots:
-    """What ``follow_boxes`` does for a single scene, in loops over what there is."""
+    """What ``update_slots`` does for a single scene, in loops over what there is."""
     now, missed = slots.boxes[0].clone(), slots.missed[0] + 1
     pairs = [(float((now[s, :2] - boxes[b, :2]).norm()), s, b) for s in range(len(now)) for b in range(len(boxes))]
     found: dict[int, int] = {}
@@ -277,7 +277,7 @@ def test_a_batch_of_padded_detections_is_followed_as_each_scene_s_one_by_one(
         follow_one_by_one(one, boxes[i, :count], scores[i, :count])
         for i, (one, count) in enumerate(zip(slots.split(), counts, strict=True))
     ]
-    followed = follow_boxes(slots, boxes, scores, torch.tensor(counts), CFG)
+    followed = update_slots(slots, boxes, scores, torch.tensor(counts), CFG)
     for name, tensor in AgentSlots.stack(expected).named().items():
         assert torch.equal(followed.named()[name], tensor), name
 
@@ -349,9 +349,9 @@ def test_a_scene_with_agents_in_a_batch_is_what_it_is_alone() -> None:
     scores, count = torch.tensor([[0.9, 0.8], [0.7, 0.0]]), torch.tensor([2, 1])
     for t in range(4):
         inputs = torch.cat((features(t), features(10 + t)))
-        changed, _, together = memory.step(inputs, t, together, _context(2, t))
+        changed, _, together = memory.step(inputs, together, _context(2, t))
         together = memory.update_slots(together, boxes, scores, count)
-        expected, _, alone = memory.step(inputs[:1], t, alone, _context(1, t))
+        expected, _, alone = memory.step(inputs[:1], alone, _context(1, t))
         alone = memory.update_slots(alone, boxes[:1], scores[:1], count[:1])
         assert torch.equal(changed[:1], expected)
     assert_same(together.split()[0], alone)

@@ -46,8 +46,8 @@ def step(model: TemporalPointPillar) -> tuple[torch.Tensor, ...]:
     """Every prediction of the head on the second frame of a batch of two."""
     points = torch.nn.functional.pad(torch.stack([cloud(0), cloud(1)]), (0, 1))
     batch_dict = {"points": points, "num_points": torch.tensor([2000, 1500])}
-    _, state = model.step(batch_dict, 0, model.memory.initial_state(2))
-    batch_dict, _ = model.step(batch_dict, 1, state)
+    _, state = model.step(batch_dict, model.memory.initial_state(2))
+    batch_dict, _ = model.step(batch_dict, state)
     outputs = [(output.cls_preds, output.box_preds, output.dir_preds) for output in batch_dict["predictions"]]
     return tuple(part for output in outputs for part in output if part is not None)
 

@@ -175,7 +175,7 @@ def by_model(model: TemporalPointPillar, batch: dict[str, Any]) -> tuple[Stages,
 
     modules = {"vfe": model.vfe, "backbone": model.backbone_2d, "shared": model.dense_head.shared_conv}
     handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    batch_dict, _ = model.step(batch, 0, model.memory.initial_state(len(batch["points"])))
+    batch_dict, _ = model.step(batch, model.memory.initial_state(len(batch["points"])))
     for handle in handles:
         handle.remove()
     outputs = batch_dict["predictions"]
@@ -269,7 +269,7 @@ def test_a_detector_made_ready_for_inference_gives_them_too(
     detector: TemporalPointPillar, weights: reference.Weights
 ) -> None:
     fused, clouds = fuse_for_inference(detector), clouds_of("made up")
-    found, _ = fused.step(batch_of(clouds), 0, fused.memory.initial_state(2))
+    found, _ = fused.step(batch_of(clouds), fused.memory.initial_state(2))
     theirs = by_formulas(weights, clouds)
     for output, logits, codes in zip(found["predictions"], theirs.logits, theirs.codes, strict=True):
         assert difference(output.cls_preds, logits) < 1e-5
@@ -432,8 +432,8 @@ def test_the_memory_of_an_imported_detector_changes_nothing_yet(
     state = with_memory.memory.initial_state(1)
     for t in range(3):
         batch = batch_of([made_up_points(t)])
-        ours, state = with_memory.step(batch, t, state)
-        alone, _ = detector.step(batch, 0, detector.memory.initial_state(1))
+        ours, state = with_memory.step(batch, state)
+        alone, _ = detector.step(batch, detector.memory.initial_state(1))
         for one, other in zip(ours["predictions"], alone["predictions"], strict=True):
             assert torch.equal(one.cls_preds, other.cls_preds)
             assert torch.equal(one.box_preds, other.box_preds)
@@ -455,7 +455,7 @@ def test_the_memory_learns_from_there(files: tuple[Path, Path]) -> None:
         state, total = memory.initial_state(1), torch.zeros(())
         for t in range(2):
             context = FrameContext(scene_masks=masks)
-            changed, occ_logits, state = memory.step(features[t : t + 1], t, state, context)
+            changed, occ_logits, state = memory.step(features[t : t + 1], state, context)
             occupancy = occupancy_loss(occ_logits, masks, model.cfg.MODEL.MEMORY.OCC_LOSS, 0.0)
             total = total + (occupancy + (changed - features[t] - 1).abs().mean()) / 2
         optimizer.zero_grad()

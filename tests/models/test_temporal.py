@@ -164,7 +164,7 @@ def test_chunks_give_the_gradients_of_a_clip_whose_state_is_detached_between_the
     state, frames = detached.initial_state(batch_seq), []
     for t in range(5):
         state = state.detach() if t % chunk == 0 else state
-        frame, state = detached.step({k: v[:, t] for k, v in batch_seq.items()}, t, state)
+        frame, state = detached.step({k: v[:, t] for k, v in batch_seq.items()}, state)
         frames.append(sum(detached.frame_losses(frame).values()))
     expected = torch.stack(frames).mean()
     expected.backward()

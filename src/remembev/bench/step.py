@@ -167,7 +167,7 @@ def make_selective(model: TemporalPointPillar, index: NuScenesIndex, scene: int)
     """
     frame = index.load_frame(index.scene_frames(scene)[0], model.cfg.CLASS_NAMES, model.cfg.DATA_CONFIG.NUM_SWEEPS)
     batch_dict = {"points": frame.points[None], "num_points": torch.tensor([len(frame.points)])}
-    batch_dict, _ = model.eval().step(batch_dict, 0, model.memory.initial_state(1))
+    batch_dict, _ = model.eval().step(batch_dict, model.memory.initial_state(1))
     logits = torch.cat([output.cls_preds.flatten() for output in batch_dict["predictions"]])
     threshold = torch.tensor(model.cfg.MODEL.POST_PROCESSING.SCORE_THRESH).logit()
     lowest = logits.topk(min(_CANDIDATES, len(logits))).values[-1]

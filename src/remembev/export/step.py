@@ -17,8 +17,6 @@ FOUND = ("boxes", "scores", "labels", "num_boxes")
 MAPS = ("occupancy", "gate")
 """What an XMem memory gives beside."""
 
-_GOING_ON = 1
-
 
 class StreamingStep(nn.Module):
     """Points and the state to boxes and the next state, for one scene.
@@ -76,7 +74,6 @@ class StreamingStep(nn.Module):
         features = model.backbone_2d(model.vfe.to_bev(points, num_points))
         changed, occ_logits, memory = model.memory.step(
             features,
-            _GOING_ON,
             self.empty.with_named(given | clock),
             FrameContext(prev_from_frame=prev_from_frame, timestamp=elapsed.double()),
         )

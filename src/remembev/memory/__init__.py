@@ -1,24 +1,21 @@
-"""An XMem-style memory in BEV (Cheng & Schwing, ECCV 2022): stores, read, alignment, what it does to the features.
+"""XMem-style memory in BEV (Cheng & Schwing, ECCV 2022).
 
-``state.py`` holds what is remembered, ``wrapper.py`` the pure step, ``consolidation.py`` the way into the long-term
-memory, ``slots.py`` who holds an agent slot, ``module.py`` the states by scene and the gate; ``tracing.py`` tells
-what was read from where; ``conv_gru.py`` is the baseline.
+``base.py`` is the stage of the detector, ``xmem.py`` the memory and ``conv_gru.py`` the recurrent baseline as one,
+``fusion.py`` what they do to the features; ``wrapper.py`` is XMem's step on the state in ``state.py``: ``alignment.py``
+moves it, ``stores.py`` reads and writes the token store, ``consolidation.py`` fills its long-term part, ``slots.py``
+assigns agents. ``scenes.py`` stores states by scene, ``tracing.py`` records reads.
 """
 
+from remembev.memory.base import BEVMemory, FrameContext, NoMemory
+from remembev.memory.build import build_memory
+from remembev.memory.conv_gru import ConvGRUBEVModule
+from remembev.memory.fusion import gate
 from remembev.memory.losses import occupancy_loss
-from remembev.memory.module import (
-    BEVMemory,
-    ConvGRUBEVModule,
-    FrameContext,
-    NoMemory,
-    XMemBEVModule,
-    build_memory,
-    gate,
-)
 from remembev.memory.scenes import SceneStates
 from remembev.memory.state import MemoryState, TensorStruct, TokenStore
 from remembev.memory.tracing import TracedRead, trace_reads
 from remembev.memory.wrapper import MemoryStep, XMemBackboneWrapper
+from remembev.memory.xmem import XMemBEVModule
 
 __all__ = [
     "BEVMemory",

@@ -1,4 +1,4 @@
-"""ConvGRU on BEV: the plain recurrent baseline, beside which the memory has to pay."""
+"""ConvGRU on BEV: the recurrent baseline that the memory has to beat."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import resample_hidden
+from remembev.memory.base import BEVMemory, FrameContext
 from remembev.memory.state import TensorStruct
 
 
 @dataclass(frozen=True)
 class RecurrentState(TensorStruct):
-    """What a ConvGRU remembers."""
+    """State of a ConvGRU."""
 
     hidden: Tensor  # [B, 1, C_h, H_m, W_m], in the LiDAR frame of the latest step
 
@@ -30,14 +31,14 @@ class ConvGRU(nn.Module):
         self.candidate = nn.Conv2d(input_dim + hidden_dim, hidden_dim, 3, padding=1)
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:
-        """Inputs [B, C, H, W] and hidden [B, C_h, H, W] to the next hidden."""
+        """Return the next hidden state from inputs [B, C, H, W] and hidden [B, C_h, H, W]."""
         update, reset = self.gates(torch.cat((inputs, hidden), dim=1)).sigmoid().chunk(2, dim=1)
         candidate = self.candidate(torch.cat((inputs, reset * hidden), dim=1)).tanh()
         return (1 - update) * hidden + update * candidate
 
 
 class ConvGRUBackboneWrapper(nn.Module):
-    """A ConvGRU on the memory's grid whose hidden state, projected, is added to the features."""
+    """ConvGRU on the memory's grid whose hidden state, projected, is added to the features."""
 
     def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid) -> None:
         super().__init__()
@@ -54,18 +55,36 @@ class ConvGRUBackboneWrapper(nn.Module):
         nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
 
     def initial_state(self, batch: int) -> RecurrentState:
-        """The state before the first frame."""
+        """Return a hidden state of zeros."""
         shape = (batch, 1, self.hidden_dim, self.grid.height, self.grid.width)
         return RecurrentState(torch.zeros(shape, device=self.project.weight.device))
 
-    def forward_step(
+    def step(
         self, frames_lidar_t: Tensor, state: RecurrentState, prev_from_frame: Tensor | None
     ) -> tuple[Tensor, RecurrentState]:
-        """Features [B, C_bev, H, W] with what is remembered added, and the next state."""
+        """Return features [B, C_bev, H, W] with the projected hidden state added, and the next state."""
         hidden = state.hidden
         if prev_from_frame is not None:
             hidden = resample_hidden(hidden, prev_from_frame, self.grid)
         features = self.features(frames_lidar_t.float())
         hidden = self.unit(features, hidden[:, 0].to(features.dtype))
-        remembered = F.interpolate(self.project(hidden), frames_lidar_t.shape[-2:], mode="bilinear")
-        return frames_lidar_t + remembered.to(frames_lidar_t.dtype), RecurrentState(hidden[:, None].float())
+        change = F.interpolate(self.project(hidden), frames_lidar_t.shape[-2:], mode="bilinear")
+        return frames_lidar_t + change.to(frames_lidar_t.dtype), RecurrentState(hidden[:, None].float())
+
+
+class ConvGRUBEVModule(BEVMemory[RecurrentState]):
+    """ConvGRU as a memory: no occupancy, no gate."""
+
+    def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid) -> None:
+        super().__init__(cfg.MAX_SCENES)
+        self.recurrent = ConvGRUBackboneWrapper(cfg, in_channels, feature_grid)
+
+    def initial_state(self, batch: int, agents: int | None = None) -> RecurrentState:
+        """Return a hidden state of zeros."""
+        return self.recurrent.initial_state(batch)
+
+    def _step_batch(
+        self, features: Tensor, state: RecurrentState, context: FrameContext, teacher_forcing: float
+    ) -> tuple[Tensor, None, RecurrentState]:
+        changed, state = self.recurrent.step(features, state, context.prev_from_frame)
+        return changed, None, state

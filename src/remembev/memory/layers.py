@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,16 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Con
     return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
 
 
+class FrameKeys(NamedTuple):
+    """Keys of a frame's H·W cells, float32."""
+
+    key: Tensor  # [B, C_k, H·W]
+    shrinkage: Tensor  # [B, 1, H·W], d² + 1 ≥ 1
+    selection: Tensor  # [B, C_k, H·W], in [0, 1]
+
+
 class KeyProjection(nn.Module):
-    """Features to what a memory is asked with and found by (XMem §3.2)."""
+    """Key, shrinkage and selection from features (XMem §3.2)."""
 
     def __init__(self, feature_dim: int, key_dim: int) -> None:
         super().__init__()
@@ -22,13 +30,10 @@ class KeyProjection(nn.Module):
         self.shrinkage = _conv(feature_dim, 1)
         self.selection = _conv(feature_dim, key_dim)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [B, F, H, W] to float32 rows of H·W tokens.
-
-        Key [B, C_k, H·W], shrinkage d² + 1 ≥ 1 [B, 1, H·W], selection σ(·) in [0, 1] [B, C_k, H·W].
-        """
+    def forward(self, features: Tensor) -> FrameKeys:
+        """Return the keys of features [B, F, H, W]."""
         key, shrinkage, selection = self.key(features), self.shrinkage(features), self.selection(features)
-        return (
+        return FrameKeys(
             key.flatten(2).float(),
             shrinkage.flatten(2).float().square() + 1,
             selection.flatten(2).float().sigmoid(),

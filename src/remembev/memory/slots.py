@@ -21,7 +21,7 @@ def slot_masks(slots: AgentSlots, grid: BEVGrid) -> Tensor:
     return (covered & slots.alive[:, :, None, None]).float()
 
 
-def follow_boxes(slots: AgentSlots, boxes: Tensor, scores: Tensor, count: Tensor, cfg: AgentsConfig) -> AgentSlots:
+def update_slots(slots: AgentSlots, boxes: Tensor, scores: Tensor, count: Tensor, cfg: AgentsConfig) -> AgentSlots:
     """The slots after a frame's detections, in the same coordinates as the slots.
 
     boxes, scores  [B, K, 9] and [B, K] of the detections

@@ -13,22 +13,20 @@ from torch import Tensor, nn
 from remembev.config.schema import MemoryConfig, measure
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import align_state
-from remembev.memory.layers import Decoder, KeyProjection, ValueEncoder
+from remembev.memory.base import FrameContext
+from remembev.memory.layers import Decoder, FrameKeys, KeyProjection, ValueEncoder
 from remembev.memory.slots import slot_masks
 from remembev.memory.state import AgentSlots, MemoryState, TokenStore
 from remembev.memory.stores import read_store, write_frame
 from remembev.ops.memory_read import Positions
 
-Keys = tuple[Tensor, Tensor, Tensor]
-"""Key [B, C_k, N], shrinkage [B, 1, N] and selection [B, C_k, N] of a frame's cells."""
-
 
 @dataclass(frozen=True)
 class MemoryStep:
-    """What a step gives: the occupancy of the frame, what is readout in it, and what is remembered from now on."""
+    """Output of one step of the memory."""
 
     occ_logits: Tensor  # [B, 1, H_m, W_m] float32
-    readout: Tensor  # [B, F + C_h, H_m, W_m] float32: what the occupancy was decoded from, and the sensory memory
+    readout: Tensor  # [B, F + C_h, H_m, W_m] float32: decoder features and sensory memory, combined over the slots
     state: MemoryState
 
 
@@ -45,17 +43,23 @@ def combine_slots(logits: Tensor, occupied: Tensor) -> Tensor:
 
 
 def combine_readouts(readout: Tensor, logits: Tensor, occupied: Tensor) -> Tensor:
-    """Mean [B, F, H, W] of what slots recall [B, A, F, H, W], each weighted by how surely it claims the cell."""
+    """Mean [B, F, H, W] of the slots' readouts [B, A, F, H, W], each weighted by how surely it claims the cell."""
     claim = F.logsigmoid(logits).masked_fill(~occupied[:, :, None, None], torch.finfo(logits.dtype).min)
     return (readout * claim.softmax(dim=1)[:, :, None]).sum(dim=1)
 
 
-def is_due(since: Tensor, every: int | str, elapsed: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether the clock of something done every so many frames or seconds has run out [B], and how it stands then.
+def advance_clock(since: Tensor, every: int | str, elapsed: Tensor) -> tuple[Tensor, Tensor]:
+    """Advance the clock of something done every so many frames or seconds.
 
-    since    frames or seconds since it was done last [B], infinite at first
-    elapsed  seconds since the frame before [B]; in seconds it is done at the frame nearest to its time, and the next
-             time counts from when it was due
+    In seconds it is done at the frame nearest to its time, and the next time counts from when it was due.
+
+    Args:
+        since: Frames or seconds since it was done last [B], infinite at first.
+        every: Frames, or seconds as a size with unit.
+        elapsed: Seconds since the frame before [B].
+
+    Returns:
+        True for items where it is due [B], and the clock after this frame [B].
     """
     period, tick = (every, torch.ones_like(since)) if isinstance(every, int) else (measure(every), elapsed)
     now = since + tick
@@ -71,7 +75,7 @@ class XMemBackboneWrapper(nn.Module):
     centres: Tensor
 
     def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1) -> None:
-        """A memory of features [B, in_channels, H, W] on ``feature_grid``, with so many agent slots at inference."""
+        """Create a memory of features [B, in_channels, H, W] on ``feature_grid`` with ``agents`` slots at inference."""
         super().__init__()
         self.cfg = cfg
         stride = cfg.stride(feature_grid)
@@ -95,11 +99,11 @@ class XMemBackboneWrapper(nn.Module):
 
     @property
     def working_capacity(self) -> int:
-        """Room of the working memory in tokens: T_max − 1 frames, since the oldest leave before one is written."""
+        """Tokens of the working memory: T_max − 1 frames, since the oldest leave before one is written."""
         return (self.cfg.max_frames - 1) * self.tokens_per_frame
 
     def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
-        """The state before the first frame: nothing seen, nothing stored."""
+        """Return the state of empty stores."""
         cfg, device = self.cfg, self.empty_readout.device
         agents = self.agents if agents is None else agents
         capacity = cfg.LONG_TERM.MAX_TOKENS + self.working_capacity
@@ -128,72 +132,94 @@ class XMemBackboneWrapper(nn.Module):
         timestamp: Tensor | None = None,
         teacher_forcing: float = 1.0,
     ) -> MemoryStep:
-        """One frame: align, read, decode the occupancy; only then write. The input state is left as it was.
+        """Run frame t from ``state``, or from an empty memory at t = 0; see ``step``.
 
-        t                frame number; at 0 the memory starts empty, whatever ``state`` is
-        frames_lidar_t   BEV features of frame t [B, C_bev, H, W]
-        scene_masks      true occupancy of frame t [B, 1, H_m, W_m], for training only
-        agent_masks      the same a slot each [B, A, H_m, W_m], the scene's first; without it the scene is the one slot
-        valids_mask      which slots hold an agent [B, A]; the first always does
-        prev_from_frame  takes coordinates of frame t into those of the state's frame [B, 4, 4]; None: the same
-        timestamp        seconds [B] float64; without it no time passes
-        teacher_forcing  share of the items whose true masks are written, in training
-
-        The masks of frame t reach the state that is returned, never its own logits: an agent that appears is part of
-        the occupancy from the frame on that follows the first one written with it. At inference masks are not looked
-        at: agents are those of ``state.slots``. Raises ValueError where shapes do not fit together.
+        Args:
+            t: Frame number.
+            frames_lidar_t: BEV features [B, C_bev, H, W].
+            scene_masks: True occupancy [B, 1, H_m, W_m], for training.
+            agent_masks: True masks of A agent slots [B, A, H_m, W_m], the scene's first.
+            valids_mask: True for slots that hold an agent [B, A]; the first always does.
+            state: State after the frame before.
+            prev_from_frame: Transform [B, 4, 4] from this frame to the state's; None: the same frame.
+            timestamp: Seconds [B] float64; None: no time passes.
+            teacher_forcing: Share of the items whose true masks are written, in training.
         """
-        batch = frames_lidar_t.shape[0]
+        context = FrameContext(prev_from_frame, timestamp, scene_masks, agent_masks, valids_mask)
         if state is None or t == 0:
-            state = self.initial_state(batch, None if agent_masks is None else agent_masks.shape[1])
-        true_masks = scene_masks if agent_masks is None else agent_masks
-        self._check(frames_lidar_t, true_masks, state)
-        elapsed = self._elapsed(state, timestamp)
-        state = align_state(state, prev_from_frame, elapsed, self.grid)
-        state = replace(state, tokens=self._forget(state.tokens))
+            state = self.initial_state(len(frames_lidar_t), context.agents)
+        return self.step(frames_lidar_t, state, context, teacher_forcing)
 
+    def step(
+        self, frames_lidar_t: Tensor, state: MemoryState, context: FrameContext, teacher_forcing: float = 1.0
+    ) -> MemoryStep:
+        """Run one frame: align, read, decode, write.
+
+        The masks of a frame reach the state that is returned, never its logits: a new agent counts in the occupancy
+        of the frames after the first that is written with it. At inference true masks are ignored, and the agents are
+        those of ``state.slots``.
+
+        Args:
+            frames_lidar_t: BEV features [B, C_bev, H, W].
+            state: State before the frame; it is not changed.
+            context: Motion, time and masks of the frame.
+            teacher_forcing: Share of the items whose true masks are written, in training.
+
+        Raises:
+            ValueError: Shapes that don't fit together.
+        """
+        self._check_shapes(frames_lidar_t, state, context)
+
+        # Align the memory with the frame
+        elapsed = self._elapsed(state, context.timestamp)
+        state = align_state(state, context.prev_from_frame, elapsed, self.grid)
+        occupied = state.slots.occupied
+
+        # Read the tokens that are near and young enough
         features = self.features(frames_lidar_t.float())
         keys = self.project(features)
-        read, tokens = self._read(keys, state.tokens)
-        decoded, logits, hidden = self.decode(features, read, state.hidden)
-        readout = torch.cat((decoded, hidden), dim=2)
-        occ_logits = combine_slots(logits, state.slots.occupied)
+        readout, tokens = self._read(keys, self._forget(state.tokens))
 
-        if not self.training:
-            true_masks, valids_mask = slot_masks(state.slots, self.grid), state.slots.alive
-        occupied = state.slots.occupied
-        masks, present = self._masks_to_write(logits, occupied, true_masks, valids_mask, teacher_forcing)
+        # Decode the occupancy and update the sensory memory
+        decoded, logits, hidden = self.decode(features, readout, state.hidden)
+        occ_logits = combine_slots(logits, occupied)
+        combined = combine_readouts(torch.cat((decoded, hidden), dim=2), logits, occupied)
+
+        # Write the frame where it is due
+        masks, present = self._masks_to_write(logits, state.slots, context, teacher_forcing)
         importance = masks if self.cfg.FOREGROUND.BY == "mask" else occ_logits.sigmoid()
-        state = replace(state, tokens=tokens, hidden=hidden, frames=state.frames + 1)
+        timestamp = state.timestamp if context.timestamp is None else context.timestamp
+        state = replace(state, tokens=tokens, hidden=hidden, frames=state.frames + 1, timestamp=timestamp)
         state = self._write(state, features, keys, masks, present, importance, elapsed)
-        return MemoryStep(
-            occ_logits,
-            combine_readouts(readout, logits, occupied),
-            state if timestamp is None else replace(state, timestamp=timestamp),
-        )
+        return MemoryStep(occ_logits, combined, state)
 
     def _write(
         self,
         state: MemoryState,
         features: Tensor,
-        keys: Keys,
+        keys: FrameKeys,
         masks: Tensor,
         present: Tensor,
         importance: Tensor,
         elapsed: Tensor,
     ) -> MemoryState:
-        """The state once the frame is written and the sensory memory deeply updated, where that is due.
+        """Write the frame to the working memory and deeply update the sensory memory, each where it is due.
 
-        masks       what goes into the values [B, A, H_m, W_m]
-        present     which slots hold an agent from now on [B, A]
-        importance  what makes a cell matter [B, 1 or A, H_m, W_m]
+        Args:
+            state: State after the decoder.
+            features: The frame's features [B, F, H_m, W_m].
+            keys: The frame's keys.
+            masks: Masks that go into the values [B, A, H_m, W_m].
+            present: True for slots that hold an agent from now on [B, A].
+            importance: Rank of the cells as tokens [B, 1 or A, H_m, W_m].
+            elapsed: Seconds since the frame before [B].
         """
         cfg, occupied = self.cfg, state.slots.occupied
         value, deep_hidden = self.encode_value(features, masks, state.hidden)
-        write, since_write = is_due(state.since_write, cfg.MEM_EVERY, elapsed)
+        write, since_write = advance_clock(state.since_write, cfg.MEM_EVERY, elapsed)
         deep, since_deep_update = write, since_write
         if cfg.DEEP_UPDATE_EVERY is not None:
-            deep, since_deep_update = is_due(state.since_deep_update, cfg.DEEP_UPDATE_EVERY, elapsed)
+            deep, since_deep_update = advance_clock(state.since_deep_update, cfg.DEEP_UPDATE_EVERY, elapsed)
         known = torch.where(write[:, None], present, occupied & present)
         hidden = torch.where(deep[:, None, None, None, None], deep_hidden, state.hidden)
 
@@ -210,32 +236,30 @@ class XMemBackboneWrapper(nn.Module):
             since_deep_update=since_deep_update,
         )
 
-    def _check(self, features: Tensor, true_masks: Tensor | None, state: MemoryState) -> None:
+    def _check_shapes(self, features: Tensor, state: MemoryState, context: FrameContext) -> None:
         batch, agents = state.hidden.shape[:2]
         grid, memory = self.feature_grid, self.grid
+        capacity = self.cfg.LONG_TERM.MAX_TOKENS + self.working_capacity
         expected = {
             "frames_lidar_t": (features, (batch, self.features[0].in_channels, grid.height, grid.width)),
             "state.hidden": (state.hidden, (batch, agents, self.cfg.HIDDEN_DIM, memory.height, memory.width)),
-            "state.tokens.value": (
-                state.tokens.value,
-                (batch, agents, self.cfg.VALUE_DIM, self.cfg.LONG_TERM.MAX_TOKENS + self.working_capacity),
-            ),
+            "state.tokens.value": (state.tokens.value, (batch, agents, self.cfg.VALUE_DIM, capacity)),
         }
-        if self.training and true_masks is not None:
-            expected["masks"] = (true_masks, (batch, agents, memory.height, memory.width))
+        if self.training and context.true_masks is not None:
+            expected["masks"] = (context.true_masks, (batch, agents, memory.height, memory.width))
         for name, (tensor, shape) in expected.items():
             if tuple(tensor.shape) != shape:
                 raise ValueError(f"{name}: expected {list(shape)}, got {list(tensor.shape)}")
 
     def _elapsed(self, state: MemoryState, timestamp: Tensor | None) -> Tensor:
-        """Seconds [B] since the state's frame, 0 where there was none."""
+        """Seconds [B] since the state's frame, 0 in a first one."""
         if timestamp is None:
             return torch.zeros_like(state.since_write)
         elapsed = timestamp - state.timestamp
         return torch.where(elapsed.isnan(), 0.0, elapsed).to(state.since_write.dtype)
 
     def _forget(self, tokens: TokenStore) -> TokenStore:
-        """The tokens without those that are too far or too old."""
+        """Drop tokens that are too far away or too old."""
         valid = tokens.valid
         if self.cfg.FORGET_BEYOND is not None:
             valid = valid & (tokens.position.norm(dim=1) <= measure(self.cfg.FORGET_BEYOND))
@@ -243,51 +267,48 @@ class XMemBackboneWrapper(nn.Module):
             valid = valid & (tokens.age <= measure(self.cfg.FORGET_AFTER))
         return replace(tokens, valid=valid)
 
-    def _read(self, keys: Keys, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
-        """What the frame reads [B, A, C_v, H_m·W_m], and the store with the read counted in usage and life."""
-        key, _, selection = keys
+    def _read(self, keys: FrameKeys, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
+        """Return the frame's readout [B, A, C_v, H_m·W_m], and the store with the read counted."""
         sigma, positions = self._sigma(), None
         if sigma is not None:
-            positions = Positions(self.centres.expand(len(key), -1, -1) / sigma, tokens.position.to(key.dtype) / sigma)
+            token_positions = tokens.position.to(keys.key.dtype) / sigma
+            positions = Positions(self.centres.expand(len(keys.key), -1, -1) / sigma, token_positions)
         age = None if self.log_age is None else tokens.age / self.log_age.exp()
-        read, counted = read_store(tokens, key, selection, top_k=self.cfg.TOP_K, positions=positions, age=age)
+        read, counted = read_store(tokens, keys.key, keys.selection, top_k=self.cfg.TOP_K, positions=positions, age=age)
         return torch.where(read.is_read[:, :, None], read.value, self.empty_readout[:, None].float()), counted
 
     def _masks_to_write(
-        self,
-        logits: Tensor,
-        occupied: Tensor,
-        true_masks: Tensor | None,
-        valids_mask: Tensor | None,
-        teacher_forcing: float,
+        self, logits: Tensor, slots: AgentSlots, context: FrameContext, teacher_forcing: float
     ) -> tuple[Tensor, Tensor]:
-        """Masks [B, A, H_m, W_m] that go into the values, and which slots hold an agent from now on [B, A].
+        """Return the masks [B, A, H_m, W_m] that go into the values, and which slots hold an agent from now on [B, A].
 
-        The model's own masks; in training at times the true ones. An agent that no frame was written with yet comes
-        with its mask.
+        These are the model's own masks, and in training at times the true ones. An agent that no frame was written
+        with yet comes with its given mask.
         """
-        own = logits.sigmoid()
+        true_masks, valids_mask = context.true_masks, context.valids_mask
+        if not self.training:
+            true_masks, valids_mask = slot_masks(slots, self.grid), slots.alive
+        own, occupied = logits.sigmoid(), slots.occupied
         is_scene = torch.arange(occupied.shape[1], device=occupied.device) == 0
         present = occupied if true_masks is None else torch.ones_like(occupied)
         present = is_scene | (present if valids_mask is None else valids_mask)
         if true_masks is None:
             return own, present
-        given = present & ~occupied
+        forced = present & ~occupied
         if self.training:
-            given = given | (torch.rand(len(own), 1, device=own.device) < teacher_forcing)
-        masks = torch.where(given[:, :, None, None], true_masks.to(own.dtype), own)
+            forced = forced | (torch.rand(len(own), 1, device=own.device) < teacher_forcing)
+        masks = torch.where(forced[:, :, None, None], true_masks.to(own.dtype), own)
         return masks * present[:, :, None, None], present
 
-    def _tokens(self, keys: Keys, value: Tensor, importance: Tensor) -> TokenStore:
-        """The frame's tokens, or the most important [B, A, H_m, W_m] of them; of equally important ones the first."""
-        key, shrinkage, selection = keys
+    def _tokens(self, keys: FrameKeys, value: Tensor, importance: Tensor) -> TokenStore:
+        """Return the frame's tokens, at most FOREGROUND.TOKENS of the most important cells [B, A, H_m, W_m]."""
         batch, cells = value.shape[0], value.shape[3]
         importance = importance.detach().amax(dim=1).flatten(1)
-        unread = torch.zeros_like(shrinkage[:, 0])
+        unread = torch.zeros_like(keys.shrinkage[:, 0])
         tokens = TokenStore(
-            key=key,
-            shrinkage=shrinkage,
-            selection=selection,
+            key=keys.key,
+            shrinkage=keys.shrinkage,
+            selection=keys.selection,
             value=value,
             has_value=torch.ones_like(value[:, :, 0], dtype=torch.bool),
             position=self.centres.double().expand(batch, -1, -1),
@@ -302,7 +323,7 @@ class XMemBackboneWrapper(nn.Module):
         return tokens.gather(best_first[:, : self.tokens_per_frame].sort(dim=1).values)
 
     def _sigma(self) -> Tensor | None:
-        """Metres [] at which similarity has fallen by ½, where the read knows distances."""
+        """Metres [] at which similarity has fallen by ½, if the read uses distances."""
         return None if self.log_distance is None else self.log_distance.exp()
 
     def _centres(self) -> Tensor:
@@ -312,7 +333,7 @@ class XMemBackboneWrapper(nn.Module):
 
 
 _FILE_NAMES = {"empty_readout": "nothing_read"}
-"""Parameters that have been renamed, and the names by which files go on knowing them."""
+"""Renamed parameters, and the names that files keep for them."""
 
 
 def _rename_for_files(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:

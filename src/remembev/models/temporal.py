@@ -84,7 +84,7 @@ class TemporalPointPillar(nn.Module):
             state = state.detach()
             parts = []
             for t in range(start, min(start + chunk, frames)):
-                step = partial(self._train_step, _frame(batch_seq, t), t, progress)
+                step = partial(self._train_step, _frame(batch_seq, t), progress)
                 losses, state = recomputed(step, state, self) if checkpoint else step(state)
                 parts.append(losses)
             share = {name: torch.stack([part[name] for part in parts]).sum() / frames for name in parts[0]}
@@ -94,7 +94,7 @@ class TemporalPointPillar(nn.Module):
         """Detections of a clip as ``[T][B]``; its memory begins empty."""
         state, found = self.initial_state(batch_seq), []
         for t in range(batch_seq["points"].shape[1]):
-            batch_dict_t, state = self.step(_frame(batch_seq, t), t, state)
+            batch_dict_t, state = self.step(_frame(batch_seq, t), state)
             found.append(self.detect(batch_dict_t))
         return found
 
@@ -110,8 +110,8 @@ class TemporalPointPillar(nn.Module):
         detections           at inference with agent slots: their boxes, one ``Detections`` an item
         """
         scene_token = batch_dict_t["scene_token"]
-        state = self.memory.load_states(scene_token, t, _context(batch_dict_t).agents)
-        batch_dict_t, state = self.step(batch_dict_t, t, state, progress)
+        state = self.memory.load_states(scene_token, _context(batch_dict_t).agents, restart=t == 0)
+        batch_dict_t, state = self.step(batch_dict_t, state, progress)
         self.memory.store_states(scene_token, state)
         return batch_dict_t
 
@@ -123,7 +123,7 @@ class TemporalPointPillar(nn.Module):
         )
 
     def step(
-        self, batch_dict_t: BatchDict, t: int, state: TensorStruct, progress: float = 1.0
+        self, batch_dict_t: BatchDict, state: TensorStruct, progress: float = 1.0
     ) -> tuple[BatchDict, TensorStruct]:
         """``forward_single_timestep`` with the state of the memory given and returned: nothing is kept."""
         bev = self.vfe.to_bev(batch_dict_t["points"], batch_dict_t["num_points"])
@@ -133,7 +133,6 @@ class TemporalPointPillar(nn.Module):
             forcing = self.cfg.MODEL.MEMORY.TEACHER_FORCING
             changed, occ_logits, state = self.memory.step(
                 spatial_features_2d,
-                t,
                 state,
                 _context(batch_dict_t),
                 teacher_forcing=ramp(progress, forcing.START, forcing.END, forcing.DURING),
@@ -156,10 +155,10 @@ class TemporalPointPillar(nn.Module):
         return batch_dict_t, state
 
     def _train_step(
-        self, batch_dict_t: BatchDict, t: int, progress: float, state: TensorStruct
+        self, batch_dict_t: BatchDict, progress: float, state: TensorStruct
     ) -> tuple[dict[str, Tensor], TensorStruct]:
         """Losses of a frame, and the state after it."""
-        batch_dict_t, state = self.step(batch_dict_t, t, state, progress)
+        batch_dict_t, state = self.step(batch_dict_t, state, progress)
         return self.frame_losses(batch_dict_t, progress), state
 
     def frame_losses(self, batch_dict_t: BatchDict, progress: float = 1.0) -> dict[str, Tensor]:

@@ -21,9 +21,6 @@ from remembev.models import Detections, TemporalPointPillar, fuse_for_inference
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What backbone and head may work in, by the names that the configuration and the command line use."""
 
-_GOING_ON = 1
-"""Frame number of every step: at 0 a model would start anew by itself, here the first state is given."""
-
 
 @dataclass(frozen=True)
 class StepOutput:
@@ -94,7 +91,6 @@ class ModelEngine:
                 "timestamp": timestamp.to(self.device),
                 "prev_from_frame": prev_from_frame.to(self.device),
             },
-            _GOING_ON,
             memory,
         )
         detections = self.model.detect(batch_dict)[0].to("cpu")

@@ -115,9 +115,9 @@ def test_gate_and_read_learns_to_bring_back_what_the_frame_does_not_show() -> No
     memory(features("a", 0), ["a"], 0, FrameContext(scene_masks=mask(0)))
     dark = torch.zeros(1, CHANNELS, 8, 8)
     optimizer = torch.optim.SGD(memory.parameters(), lr=0.1)
-    state = memory.load_states(["a"], 1).detach()
+    state = memory.load_states(["a"]).detach()
     for _ in range(2):
-        changed, _, _ = memory.step(dark, 1, state, FrameContext(scene_masks=mask(1)))
+        changed, _, _ = memory.step(dark, state, FrameContext(scene_masks=mask(1)))
         optimizer.zero_grad()
         (changed - 1).square().mean().backward()
         assert memory.add_read is not None
@@ -138,7 +138,7 @@ def test_with_fusion_none_features_pass_as_they_are_and_nothing_is_remembered() 
     assert changed is bev
     assert occ_logits is None
     assert not list(memory.parameters())
-    _, _, state = memory.step(bev, 1, memory.load_states(["a"], 1), FrameContext())
+    _, _, state = memory.step(bev, memory.load_states(["a"]), FrameContext())
     assert list(state.named()) == ["frames"]
     assert state.frames.tolist() == [2]
 
@@ -151,7 +151,7 @@ def written_values(memory: XMemBEVModule, seed: int, batch: int, teacher_forcing
     torch.manual_seed(7)
     bev, masks = features("a", 0).expand(batch, -1, -1, -1), mask(seed).expand(batch, -1, -1, -1)
     context = FrameContext(scene_masks=masks)
-    return memory.step(bev, 0, memory.initial_state(batch), context, teacher_forcing)[2].tokens.value
+    return memory.step(bev, memory.initial_state(batch), context, teacher_forcing)[2].tokens.value
 
 
 def test_with_full_teacher_forcing_the_true_masks_are_written_and_with_none_never() -> None:

@@ -1,0 +1,49 @@
+"""``XMemBEVModule``: gates BEV features with the occupancy that the memory of their scene gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from remembev.config.schema import MemoryConfig
+from remembev.geometry import BEVGrid
+from remembev.memory.base import BEVMemory, FrameContext
+from remembev.memory.fusion import GatedConv, Upsample, gate
+from remembev.memory.slots import update_slots
+from remembev.memory.state import MemoryState
+from remembev.memory.wrapper import XMemBackboneWrapper
+
+
+class XMemBEVModule(BEVMemory[MemoryState]):
+    """XMem memory that adds gated features, and with ``gate_and_read`` also its readout, to the features.
+
+    Adding keeps the pretrained detector intact at first: multiplied by the gate, features have to be learnt anew, and
+    the detector ends up worse.
+    """
+
+    def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1) -> None:
+        """Create a memory of features [B, in_channels, H, W] on ``feature_grid`` with ``agents`` slots."""
+        super().__init__(cfg.MAX_SCENES)
+        self.cfg = cfg
+        self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents)
+        readout, stride = cfg.FEATURE_DIM + cfg.HIDDEN_DIM, cfg.stride(feature_grid)
+        self.add_gated = GatedConv(in_channels)
+        self.add_read = Upsample(readout, in_channels, stride) if cfg.FUSION == "gate_and_read" else None
+
+    def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
+        """Return the state of empty stores."""
+        return self.xmem.initial_state(batch, agents)
+
+    def _step_batch(
+        self, features: Tensor, state: MemoryState, context: FrameContext, teacher_forcing: float
+    ) -> tuple[Tensor, Tensor, MemoryState]:
+        step = self.xmem.step(features, state, context, teacher_forcing)
+        change = self.add_gated(features.float(), gate(step.occ_logits, features).float())
+        if self.add_read is not None:
+            change = change + self.add_read(step.readout)
+        return features + change.to(features.dtype), step.occ_logits, step.state
+
+    def update_slots(self, state: MemoryState, boxes: Tensor, scores: Tensor, count: Tensor) -> MemoryState:
+        """Assign a frame's detections to the agent slots; see ``BEVMemory.update_slots``."""
+        return replace(state, slots=update_slots(state.slots, boxes, scores, count, self.cfg.AGENTS))
