@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from remembev.geometry import BEVGrid, invert_pose, make_pose, relative_pose, transform_points
-from remembev.memory.alignment import align_state, drive_on, move_positions, resample_hidden
+from remembev.memory.alignment import align_state, extrapolate_boxes, move_positions, resample_hidden
 
 from .small import assert_same, features, planar, small_memory, stream, working
 
@@ -125,7 +125,7 @@ def test_a_box_drives_on_and_is_seen_from_where_the_car_is_now() -> None:
 def test_a_box_without_velocity_stays() -> None:
     boxes = torch.randn(2, 3, 9)
     boxes[..., 7:] = 0
-    assert torch.equal(drive_on(boxes, torch.tensor([0.5, 2.0])), boxes)
+    assert torch.equal(extrapolate_boxes(boxes, torch.tensor([0.5, 2.0])), boxes)
 
 
 def test_explicit_alignment_is_implicit_alignment_without_motion() -> None:

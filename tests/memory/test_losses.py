@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from remembev.config.schema import OccupancyLossConfig
-from remembev.memory.losses import bootstrapped_cross_entropy, dice_loss, dilated, occupancy_loss, ramp
+from remembev.memory.losses import bootstrapped_cross_entropy, dice_loss, dilate, occupancy_loss, ramp
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_the_loss_of_an_empty_scene_is_finite_and_small_when_nothing_is_predicte
     assert 0 <= loss < 0.01
 
 
-def test_what_is_dilated_covers_the_cells_around_it() -> None:
+def test_what_is_dilate_covers_the_cells_around_it() -> None:
     masks = torch.zeros(1, 1, 6, 6)
     masks[0, 0, 0, 1] = masks[0, 0, 4, 4] = 1
     expected = torch.zeros(1, 1, 6, 6)
     expected[0, 0, :2, :3] = expected[0, 0, 3:, 3:] = 1
-    assert torch.equal(dilated(masks, 1), expected)
-    assert torch.equal(dilated(masks, 0), masks)
+    assert torch.equal(dilate(masks, 1), expected)
+    assert torch.equal(dilate(masks, 0), masks)

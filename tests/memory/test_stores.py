@@ -90,7 +90,7 @@ class Ours:
         agents = self.store.value.shape[1]
         tokens = frame.store(agents, self.store.key.dtype)
         read, store = read_store(self.store, tokens.key, tokens.selection, top_k=self.cfg.TOP_K)
-        store = store.of_agents(torch.tensor([[agent in frame.values for agent in range(agents)]]))
+        store = store.keep_agents(torch.tensor([[agent in frame.values for agent in range(agents)]]))
         self.store, self.frames_held = write_frame(
             store, tokens, self.frames_held, self.cfg, draw=torch.tensor([self.frames])
         )

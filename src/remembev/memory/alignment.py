@@ -1,4 +1,4 @@
-"""Moving what is remembered into the current frame: the sensory grid is resampled, what has a place moves exactly."""
+"""Alignment of a state with the current frame: the sensory grid is resampled, positions and boxes move exactly."""
 
 from __future__ import annotations
 
@@ -12,41 +12,17 @@ from remembev.geometry import BEVGrid, invert_pose, transform_boxes, transform_p
 from remembev.memory.state import MemoryState
 
 
-def resample_hidden(hidden: Tensor, prev_from_frame: Tensor, grid: BEVGrid) -> Tensor:
-    """Sensory grid [B, A, C_h, H_m, W_m] of the previous frame as seen from the current one, zero where it ends.
-
-    Each cell's centre, at the height of the sensor, is looked up where prev_from_frame [B, 4, 4] puts it, bilinearly.
-    """
-    centres = grid.centres(dtype=prev_from_frame.dtype, device=hidden.device).flatten(0, 1)
-    centres = torch.cat((centres, torch.zeros_like(centres[:, :1])), dim=1)
-    sampled_at = grid.normalised(transform_points(prev_from_frame, centres)[..., :2])
-    sampled_at = sampled_at.view(-1, grid.height, grid.width, 2)
-    resampled = F.grid_sample(hidden.flatten(1, 2), sampled_at.to(hidden.dtype), align_corners=False)
-    return resampled.view_as(hidden)
-
-
-def move_positions(position: Tensor, prev_from_frame: Tensor) -> Tensor:
-    """Token positions [B, 3, N] of the previous frame in the coordinates of the current one, metres.
-
-    In the positions' own precision: after 40 moves float32 would be 0.2 mm off.
-    """
-    frame_from_prev = invert_pose(prev_from_frame.to(position.dtype))
-    return transform_points(frame_from_prev, position.transpose(1, 2)).transpose(1, 2)
-
-
-def drive_on(boxes: Tensor, elapsed: Tensor) -> Tensor:
-    """Boxes [B, A, 9] where they are ``elapsed`` [B] seconds later, if they keep their velocities."""
-    return torch.cat((boxes[..., :2] + boxes[..., 7:9] * elapsed[:, None, None], boxes[..., 2:]), dim=-1)
-
-
 def align_state(state: MemoryState, prev_from_frame: Tensor | None, elapsed: Tensor, grid: BEVGrid) -> MemoryState:
-    """The state in the coordinates and at the time of the current frame.
+    """Move a state into the coordinates and to the time of the current frame.
 
-    prev_from_frame  takes the current frame's coordinates to those of the state's [B, 4, 4]; None: the same
-    elapsed          seconds since the state's frame [B]
+    Args:
+        state: State after the frame before.
+        prev_from_frame: Transform [B, 4, 4] from the current frame to the state's; None: the same frame.
+        elapsed: Seconds since the state's frame [B].
+        grid: The memory's grid.
     """
     age = state.tokens.age + elapsed[:, None] * state.tokens.valid
-    boxes = drive_on(state.slots.boxes, elapsed)
+    boxes = extrapolate_boxes(state.slots.boxes, elapsed)
     state = replace(state, tokens=replace(state.tokens, age=age), slots=replace(state.slots, boxes=boxes))
     if prev_from_frame is None:
         return state
@@ -56,3 +32,31 @@ def align_state(state: MemoryState, prev_from_frame: Tensor | None, elapsed: Ten
         tokens=replace(state.tokens, position=move_positions(state.tokens.position, prev_from_frame)),
         slots=replace(state.slots, boxes=transform_boxes(invert_pose(prev_from_frame), boxes)),
     )
+
+
+def resample_hidden(hidden: Tensor, prev_from_frame: Tensor, grid: BEVGrid) -> Tensor:
+    """Resample the sensory grid [B, A, C_h, H_m, W_m] of the previous frame into the current one.
+
+    The centre of each cell, at the height of the sensor, is looked up bilinearly where ``prev_from_frame`` [B, 4, 4]
+    puts it; outside the previous grid the result is 0.
+    """
+    centres = grid.centres(dtype=prev_from_frame.dtype, device=hidden.device).flatten(0, 1)
+    centres = torch.cat((centres, torch.zeros_like(centres[:, :1])), dim=1)
+    sample_at = grid.normalised(transform_points(prev_from_frame, centres)[..., :2])
+    sample_at = sample_at.view(-1, grid.height, grid.width, 2)
+    resampled = F.grid_sample(hidden.flatten(1, 2), sample_at.to(hidden.dtype), align_corners=False)
+    return resampled.view_as(hidden)
+
+
+def move_positions(position: Tensor, prev_from_frame: Tensor) -> Tensor:
+    """Move token positions [B, 3, N] (m) of the previous frame into the current one.
+
+    Computed in the positions' precision: in float32 they would be 0.2 mm off after 40 frames.
+    """
+    frame_from_prev = invert_pose(prev_from_frame.to(position.dtype))
+    return transform_points(frame_from_prev, position.transpose(1, 2)).transpose(1, 2)
+
+
+def extrapolate_boxes(boxes: Tensor, elapsed: Tensor) -> Tensor:
+    """Move boxes [B, A, 9] on by their velocities for ``elapsed`` [B] seconds."""
+    return torch.cat((boxes[..., :2] + boxes[..., 7:9] * elapsed[:, None, None], boxes[..., 2:]), dim=-1)

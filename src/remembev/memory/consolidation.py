@@ -1,4 +1,4 @@
-"""From working to long-term memory: prototypes by usage, potentiated values, and room made for them (XMem §3.3)."""
+"""Consolidation of working memory into long-term memory: prototypes by usage, with potentiated values (XMem §3.3)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from remembev.ops.memory_read import Positions, masked_softmax, similarity
 def consolidate(
     candidates: TokenStore, cfg: LongTermMemoryConfig, *, draw: Tensor, sigma: Tensor | None = None
 ) -> TokenStore:
-    """At most P prototypes, in the candidates' order and unread so far; fewer are valid if fewer candidates are.
+    """Return at most P prototypes of the candidates, in their order and with their usage reset.
 
-    draw   [B], what a random choice is drawn from: the same number, the same choice
-    sigma  metres [] at which similarity has fallen by ½, if the read knows distances
+    Args:
+        candidates: Tokens that leave the working memory.
+        cfg: Number of prototypes and how they are chosen.
+        draw: Seed of a random choice [B].
+        sigma: Metres [] at which similarity has fallen by ½, if the read uses distances.
     """
-    rank = candidates.usage_rate if cfg.CHOOSE == "usage" else _scattered(candidates.capacity, draw)
+    rank = candidates.usage_rate if cfg.CHOOSE == "usage" else _random_rank(candidates.capacity, draw)
     best_first = rank.masked_fill(~candidates.valid, -math.inf).argsort(dim=1, descending=True, stable=True)
     prototypes = candidates.gather(best_first[:, : cfg.PROTOTYPES].sort(dim=1).values)
     unread = torch.zeros_like(prototypes.usage)
@@ -31,9 +34,9 @@ def consolidate(
 
 
 def potentiate(prototypes: TokenStore, candidates: TokenStore, sigma: Tensor | None = None) -> TokenStore:
-    """Prototypes whose values and shrinkage are read from all the candidates (XMem eq. 6-7): softmax, no top-k.
+    """Read the prototypes' values and shrinkage from all candidates (XMem eq. 6-7): softmax, no top-k.
 
-    Each agent's value is read from the tokens that hold it; a prototype holds an agent if any candidate does.
+    An agent's value is read from the tokens that have one; a prototype has one if any candidate does.
     """
     positions = None
     if sigma is not None:
@@ -51,20 +54,20 @@ def potentiate(prototypes: TokenStore, candidates: TokenStore, sigma: Tensor | N
     )
 
 
-def insert(store: TokenStore, fresh: TokenStore) -> TokenStore:
-    """The store with all valid tokens of ``fresh`` behind its own: free places go first, then the least used tokens.
+def insert(store: TokenStore, added: TokenStore) -> TokenStore:
+    """Append the valid tokens of ``added`` to a full-size store, evicting the least used only where room is short.
 
-    As many go as must: with N positions, V of them taken and M ≤ N tokens to add, max(0, V + M − N). Of equally used
-    ones the first in the store goes first, which is the oldest.
+    With N places, V of them taken and M ≤ N tokens to add, max(0, V + M − N) tokens are evicted. Of equally used
+    tokens the first, which is the oldest, goes first.
     """
-    both = store.cat(fresh)
-    worth = torch.cat((store.usage_rate, torch.full_like(fresh.usage, math.inf)), dim=1)
-    going_first = worth.masked_fill(~both.valid, -math.inf).argsort(dim=1, stable=True)
-    return both.gather(going_first[:, fresh.capacity :].sort(dim=1).values)
+    both = store.cat(added)
+    rank = torch.cat((store.usage_rate, torch.full_like(added.usage, math.inf)), dim=1)
+    worst_first = rank.masked_fill(~both.valid, -math.inf).argsort(dim=1, stable=True)
+    return both.gather(worst_first[:, added.capacity :].sort(dim=1).values)
 
 
-def _scattered(count: int, draw: Tensor) -> Tensor:
-    """Numbers [B, count] in no order that ``draw`` [B] determines, alike for a given draw on every machine."""
+def _random_rank(count: int, draw: Tensor) -> Tensor:
+    """Hash places and seeds ``draw`` [B] to numbers [B, count], the same on every machine."""
     place = torch.arange(count, device=draw.device)
     mixed = (place * 2654435761 + draw[:, None] * 40503 + 12345) % 2**31
     mixed = (mixed ^ (mixed >> 13)) * 1274126177 % 2**31

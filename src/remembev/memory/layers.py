@@ -1,4 +1,4 @@
-"""The learnt parts of the memory: key projection, value encoder, sensory update, decoder."""
+"""Networks of the memory: key projection, value encoder, sensory update, decoder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class KeyProjection(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions around a shortcut, pre-activated."""
+    """Pre-activated residual block of two 3×3 convolutions."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class ResidualBlock(nn.Module):
 
 
 class CBAM(nn.Module):
-    """Attention over channels, then over places (Woo et al., ECCV 2018), from averages and maxima."""
+    """Channel attention, then spatial attention (Woo et al., ECCV 2018)."""
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
@@ -74,8 +74,8 @@ class CBAM(nn.Module):
 class SensoryUpdate(nn.Module):
     """XMem's gated recurrent unit: h' = f · h · (1 − u) + u · c, with f, u, c from one convolution of [input, h].
 
-    Fresh weights remember: f begins at σ(4) = 0.98 and u at σ(−1.5) = 0.18 (Jozefowicz et al., ICML 2015, §2.2), so
-    that a frame, whose two units come after each other, keeps 0.65 of what was there. At ½ each it is a sixteenth.
+    Biases are initialised to remember (Jozefowicz et al., ICML 2015, §2.2): f starts at σ(4) = 0.98 and u at
+    σ(−1.5) = 0.18, so that a frame with two updates in a row keeps 0.65 of the state. At ½ each it would keep 1/16.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
@@ -86,14 +86,14 @@ class SensoryUpdate(nn.Module):
         update -= 1.5
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:
-        """Inputs [B, C, H, W] and hidden [B, C_h, H, W] to the next hidden, float32."""
+        """Return the next hidden state, float32, from inputs [B, C, H, W] and hidden [B, C_h, H, W]."""
         forget, update, candidate = self.gates(torch.cat((inputs, hidden.to(inputs.dtype)), dim=1)).float().chunk(3, 1)
         forget, update = forget.sigmoid(), update.sigmoid()
         return forget * hidden * (1 - update) + update * candidate.tanh()
 
 
 class ValueEncoder(nn.Module):
-    """What is remembered of a frame: its features fused with an agent's mask; deeply updates the sensory memory."""
+    """Encodes a frame's features and an agent's mask as a value; deeply updates the sensory memory."""
 
     def __init__(self, feature_dim: int, value_dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -103,10 +103,15 @@ class ValueEncoder(nn.Module):
         self.deep_update = SensoryUpdate(value_dim, hidden_dim)
 
     def forward(self, features: Tensor, masks: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Value and hidden of every agent slot.
+        """Encode the value of every agent slot.
 
-        features [B, F, H, W], masks [B, A, H, W] in [0, 1], hidden [B, A, C_h, H, W]
-        returns  value [B, A, C_v, H·W] in float32, hidden [B, A, C_h, H, W]
+        Args:
+            features: Features of the frame [B, F, H, W].
+            masks: Masks of the agents [B, A, H, W] in [0, 1].
+            hidden: Sensory memory [B, A, C_h, H, W].
+
+        Returns:
+            Values [B, A, C_v, H·W] float32, and the updated sensory memory.
         """
         batch, agents = masks.shape[:2]
         others = masks.sum(dim=1, keepdim=True) - masks
@@ -119,7 +124,7 @@ class ValueEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Puts frame, readout and sensory memory together, slot by slot; gives occupancy, updates the sensory memory."""
+    """Decodes frame, readout and sensory memory of each slot to its occupancy; updates the sensory memory."""
 
     def __init__(self, feature_dim: int, value_dim: int, hidden_dim: int, bias: float) -> None:
         super().__init__()
@@ -131,10 +136,15 @@ class Decoder(nn.Module):
         nn.init.constant_(self.occupancy.bias, bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, readout: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What is decoded, logits and hidden of every agent slot.
+        """Decode every agent slot.
 
-        features [B, F, H, W], readout [B, A, C_v, H·W], hidden [B, A, C_h, H, W]
-        returns  decoded [B, A, F, H, W] ≥ 0 and logits [B, A, H, W] in float32, hidden [B, A, C_h, H, W]
+        Args:
+            features: Features of the frame [B, F, H, W].
+            readout: Readout of the memory [B, A, C_v, H·W].
+            hidden: Sensory memory [B, A, C_h, H, W].
+
+        Returns:
+            Decoder features [B, A, F, H, W] ≥ 0 and logits [B, A, H, W], both float32, and the updated sensory memory.
         """
         batch, agents, _, height, width = hidden.shape
         shared = features[:, None].expand(-1, agents, -1, -1, -1)

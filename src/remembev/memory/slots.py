@@ -1,4 +1,4 @@
-"""Agent slots at inference: who holds which slot follows from the model's own boxes."""
+"""Agent slots at inference, assigned from the model's own boxes."""
 
 from __future__ import annotations
 
@@ -12,41 +12,45 @@ from remembev.config.schema import AgentsConfig, measure
 from remembev.geometry import BEVGrid, rasterise_boxes
 from remembev.memory.state import AgentSlots
 
-_NOBODY = -1
+_NO_BOX = -1
 
 
 def slot_masks(slots: AgentSlots, grid: BEVGrid) -> Tensor:
-    """Masks [B, A, H_m, W_m] in {0, 1} of the slots' boxes; a slot without a box, such as the scene's, has none."""
+    """Rasterise the slots' boxes to masks [B, A, H_m, W_m] in {0, 1}; slots without a box are empty."""
     covered = rasterise_boxes(slots.boxes.flatten(0, 1), grid).view(*slots.alive.shape, grid.height, grid.width)
     return (covered & slots.alive[:, :, None, None]).float()
 
 
 def update_slots(slots: AgentSlots, boxes: Tensor, scores: Tensor, count: Tensor, cfg: AgentsConfig) -> AgentSlots:
-    """The slots after a frame's detections, in the same coordinates as the slots.
+    """Assign a frame's detections to the slots.
 
-    boxes, scores  [B, K, 9] and [B, K] of the detections
-    count          [B] int64, how many of the K rows are some; the others pad
+    Nearest first, each slot takes the box whose centre is nearest to its own, at most MATCH_WITHIN away. A slot that
+    was missed more than MAX_MISSED frames in a row is freed, and takes no box yet: its memory goes with the next step.
+    Free slots take the best boxes left that are not as near to another slot's, so that an object with boxes of two
+    classes takes one slot.
 
-    Nearest first, a slot takes the box whose centre is nearest to its own, at most MATCH_WITHIN away. A slot that was
-    missed more than MAX_MISSED frames in a row is free, and free slots take the best boxes that are left and are not
-    as near to another slot's: of an object with two boxes, of two classes say, one is enough. A slot that is freed
-    takes no box yet: its memory goes with the next step.
+    Shapes are static, so that the step exports: there are as many rounds as slots, whatever was detected.
 
-    Shapes are static, so that the step exports: as many rounds as there are slots, whatever was detected.
+    Args:
+        slots: Slots in the frame's coordinates.
+        boxes: Detected boxes [B, K, 9].
+        scores: Their scores [B, K].
+        count: Detections of each item [B] int64; later rows are padding.
+        cfg: The configuration's AGENTS.
     """
     boxes, scores = F.pad(boxes.to(slots.boxes), (0, 0, 0, 1)), F.pad(scores, (0, 1))  # so that there is a first row
     real = torch.arange(boxes.shape[1], device=boxes.device) < count[:, None]
     near = _are_near(slots.boxes, boxes, cfg)
-    known = _find_again(_distances(slots.boxes, boxes), near & slots.alive[:, :, None] & real[:, None])
-    is_found = known != _NOBODY
-    missed = torch.where(is_found, 0, slots.missed + 1)
+    matched = _match_nearest(_distances(slots.boxes, boxes), near & slots.alive[:, :, None] & real[:, None])
+    is_matched = matched != _NO_BOX
+    missed = torch.where(is_matched, 0, slots.missed + 1)
     alive = slots.alive & (missed <= cfg.MAX_MISSED)
 
     free = ~slots.alive & ~slots.occupied
-    near_found = _are_near(_rows(boxes, known), boxes, cfg) & is_found[:, :, None]
-    is_new = real & (scores >= cfg.MIN_SCORE) & ~(near_found | near & alive[:, :, None]).any(dim=1)
-    box = torch.where(is_found, known, _choose_newcomers(boxes, scores, is_new, free, cfg))
-    has_box = box != _NOBODY
+    near_matched = _are_near(_rows(boxes, matched), boxes, cfg) & is_matched[:, :, None]
+    is_new = real & (scores >= cfg.MIN_SCORE) & ~(near_matched | near & alive[:, :, None]).any(dim=1)
+    box = torch.where(is_matched, matched, _fill_free_slots(boxes, scores, is_new, free, cfg))
+    has_box = box != _NO_BOX
     alive = alive | has_box
     return replace(
         slots,
@@ -56,44 +60,44 @@ def update_slots(slots: AgentSlots, boxes: Tensor, scores: Tensor, count: Tensor
     )
 
 
-def _find_again(distance: Tensor, left: Tensor) -> Tensor:
-    """Number [B, A] of the box that each slot is found again in, of those ``left`` [B, A, K] to it, nearest first."""
+def _match_nearest(distance: Tensor, allowed: Tensor) -> Tensor:
+    """Match slots to boxes greedily by distance [B, A, K] where ``allowed``; box numbers [B, A] or _NO_BOX."""
     slots, boxes = distance.shape[1:]
     slot, box = torch.arange(slots, device=distance.device), torch.arange(boxes, device=distance.device)
-    found = torch.full_like(distance[:, :, 0], _NOBODY, dtype=torch.int64)
+    matched = torch.full_like(distance[:, :, 0], _NO_BOX, dtype=torch.int64)
     for _ in range(slots - 1):
-        nearest = distance.masked_fill(~left, torch.inf).flatten(1).argmin(dim=1, keepdim=True)
-        any_left = left.flatten(1).any(dim=1, keepdim=True)
+        nearest = distance.masked_fill(~allowed, torch.inf).flatten(1).argmin(dim=1, keepdim=True)
+        any_left = allowed.flatten(1).any(dim=1, keepdim=True)
         is_slot, is_box = (slot == nearest // boxes) & any_left, (box == nearest % boxes) & any_left
-        found = torch.where(is_slot, nearest % boxes, found)
-        left = left & ~(is_slot[:, :, None] | is_box[:, None])
-    return found
+        matched = torch.where(is_slot, nearest % boxes, matched)
+        allowed = allowed & ~(is_slot[:, :, None] | is_box[:, None])
+    return matched
 
 
-def _choose_newcomers(boxes: Tensor, scores: Tensor, left: Tensor, free: Tensor, cfg: AgentsConfig) -> Tensor:
-    """Number [B, A] of the box that each ``free`` slot takes of those ``left`` [B, K]: the best, none near another."""
+def _fill_free_slots(boxes: Tensor, scores: Tensor, allowed: Tensor, free: Tensor, cfg: AgentsConfig) -> Tensor:
+    """Give each free slot the best allowed box [B, K] that is near no other; box numbers [B, A] or _NO_BOX."""
     slot = torch.arange(free.shape[1], device=free.device)
-    chosen = torch.full_like(free, _NOBODY, dtype=torch.int64)
+    chosen = torch.full_like(free, _NO_BOX, dtype=torch.int64)
     for _ in range(free.shape[1] - 1):
-        best = scores.masked_fill(~left, -torch.inf).argmax(dim=1, keepdim=True)
-        goes = left.any(dim=1, keepdim=True) & free.any(dim=1, keepdim=True)
-        is_slot = (slot == free.float().argmax(dim=1, keepdim=True)) & goes
+        best = scores.masked_fill(~allowed, -torch.inf).argmax(dim=1, keepdim=True)
+        any_left = allowed.any(dim=1, keepdim=True) & free.any(dim=1, keepdim=True)
+        is_slot = (slot == free.float().argmax(dim=1, keepdim=True)) & any_left
         chosen = torch.where(is_slot, best, chosen)
         free = free & ~is_slot
-        left = left & ~(_are_near(_rows(boxes, best), boxes, cfg)[:, 0] & goes)
+        allowed = allowed & ~(_are_near(_rows(boxes, best), boxes, cfg)[:, 0] & any_left)
     return chosen
 
 
 def _are_near(first: Tensor, second: Tensor, cfg: AgentsConfig) -> Tensor:
-    """Which boxes [B, M, 9] and [B, K, 9] may be the same object: bool [B, M, K]."""
+    """Return True for boxes [B, M, 9] and [B, K, 9] that may be the same object: bool [B, M, K]."""
     return _distances(first, second) <= measure(cfg.MATCH_WITHIN)
 
 
 def _distances(first: Tensor, second: Tensor) -> Tensor:
-    """Distances [B, M, K] in m, seen from above, between the centres of boxes [B, M, 9] and [B, K, 9]."""
+    """Return the distances [B, M, K] (m) in BEV between the centres of boxes [B, M, 9] and [B, K, 9]."""
     return (first[:, :, None, :2] - second[:, None, :, :2]).square().sum(dim=-1).sqrt()
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows [B, M, C] of a table [B, K, C] at ``index`` [B, M]; any row where that is nobody's."""
+    """Gather rows [B, M, C] of a table [B, K, C] at ``index`` [B, M]; _NO_BOX gives any row."""
     return table.gather(1, index.clamp(min=0)[:, :, None].expand(-1, -1, table.shape[2]))

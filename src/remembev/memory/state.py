@@ -1,6 +1,6 @@
-"""The state of a memory as plain tensors: a token store of fixed capacity, the sensory grid, agent slots, clocks.
+"""The memory's state: a token store of fixed capacity, the sensory grid, agent slots, clocks.
 
-States are values: a step takes one and returns the next, and nothing changes one in place.
+States are values: a step takes one and returns the next; none is changed in place.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _nested(like: _Record, tensors: dict[str, Tensor], prefix: str = "") -> _Rec
 
 @dataclass(frozen=True)
 class TokenStore(TensorStruct):
-    """Tokens of past frames, N of them whether filled or not."""
+    """Tokens of past frames in N places, filled or not."""
 
     FILE_NAMES: ClassVar[Mapping[str, str]] = {"has_value": "held"}
 
@@ -91,16 +91,16 @@ class TokenStore(TensorStruct):
     shrinkage: Tensor  # [B, 1, N], ≥ 1
     selection: Tensor  # [B, C_k, N], in [0, 1]
     value: Tensor  # [B, A, C_v, N]
-    has_value: Tensor  # [B, A, N] bool, whether the token holds a value of the agent
+    has_value: Tensor  # [B, A, N] bool, True if the token has a value of the agent
     position: Tensor  # [B, 3, N] float64, metres in the LiDAR frame of the latest step
     age: Tensor  # [B, N], seconds since the token was written
     usage: Tensor  # [B, N], affinity received so far
-    life: Tensor  # [B, N], reads seen so far
-    valid: Tensor  # [B, N] bool, False where nothing is stored
+    life: Tensor  # [B, N], reads since it was written
+    valid: Tensor  # [B, N] bool, False for empty places
 
     @classmethod
     def empty(cls, batch: int, agents: int, key_dim: int, value_dim: int, capacity: int, device: torch.device) -> Self:
-        """A store that holds nothing yet."""
+        """Return a store without tokens."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(batch, *shape, dtype=dtype, device=device)
@@ -120,24 +120,24 @@ class TokenStore(TensorStruct):
 
     @property
     def capacity(self) -> int:
-        """N, the tokens there is room for."""
+        """N, the number of places."""
         return self.valid.shape[1]
 
     @property
     def usage_rate(self) -> Tensor:
-        """Affinity received a read [B, N] (XMem's normalised usage); 0 for what was never read."""
+        """Affinity received per read [B, N], XMem's normalised usage; 0 for tokens that were never read."""
         return self.usage / self.life.clamp(min=1e-7)
 
     def count(self) -> Tensor:
-        """Tokens held, int64 [B]."""
+        """Return the number of tokens, int64 [B]."""
         return self.valid.sum(dim=1)
 
     def slice(self, start: int, stop: int | None = None) -> Self:
-        """The tokens from one place to another."""
+        """Return the places from ``start`` to ``stop``."""
         return self.map(lambda tensor: tensor[..., start:stop])
 
     def gather(self, index: Tensor) -> Self:
-        """The tokens at ``index`` [B, M], in that order."""
+        """Return the tokens at ``index`` [B, M], in that order."""
 
         def gathered(tensor: Tensor) -> Tensor:
             places = index.view(index.shape[0], *[1] * (tensor.dim() - 2), -1)
@@ -146,34 +146,34 @@ class TokenStore(TensorStruct):
         return self.map(gathered)
 
     def cat(self, other: Self) -> Self:
-        """These tokens, and behind them others."""
-        return self.zip_map(lambda one, two: torch.cat((one, two.to(one.dtype)), dim=-1), other)
+        """Return the places of both stores, the other's last."""
+        return self.zip_map(lambda first, second: torch.cat((first, second.to(first.dtype)), dim=-1), other)
 
-    def of_agents(self, present: Tensor) -> Self:
-        """The tokens without what they hold of agents that are not ``present`` [B, A]."""
+    def keep_agents(self, present: Tensor) -> Self:
+        """Clear the values of agents that are not ``present`` [B, A]."""
         return replace(
             self, value=self.value * present[:, :, None, None], has_value=self.has_value & present[:, :, None]
         )
 
     def append(self, tokens: Self) -> Self:
-        """The store with M ≤ N tokens added behind and the M in front dropped."""
+        """Add M ≤ N tokens at the end and drop the first M places."""
         return self.slice(tokens.capacity).cat(tokens)
 
 
 @dataclass(frozen=True)
 class AgentSlots(TensorStruct):
-    """Which slots hold an agent, and at inference the boxes they are made of. The first slot is always the scene's."""
+    """Agent slots, the scene's first; at inference each other slot follows a detected box."""
 
     FILE_NAMES: ClassVar[Mapping[str, str]] = {"occupied": "held"}
 
-    occupied: Tensor  # [B, A] bool, whether the memory knows an agent in the slot
-    boxes: Tensor  # [B, A, 9], the model's own, in the LiDAR frame of the latest step
-    alive: Tensor  # [B, A] bool, whether the slot has a box
-    missed: Tensor  # [B, A] int64, frames in a row without the box being found again
+    occupied: Tensor  # [B, A] bool, True if a frame was written with an agent in the slot
+    boxes: Tensor  # [B, A, 9] detected, in the LiDAR frame of the latest step
+    alive: Tensor  # [B, A] bool, True if the slot has a box
+    missed: Tensor  # [B, A] int64, frames in a row without a matching detection
 
     @classmethod
     def empty(cls, batch: int, agents: int, device: torch.device) -> Self:
-        """Slots with nobody in them, but for the scene."""
+        """Return slots without agents, except the scene's."""
         scene = (torch.arange(agents, device=device) == 0).expand(batch, agents)
         return cls(
             occupied=scene,
@@ -185,12 +185,12 @@ class AgentSlots(TensorStruct):
 
 @dataclass(frozen=True)
 class MemoryState(TensorStruct):
-    """All that is remembered of a batch of scenes: [B, ...]."""
+    """State of an XMem memory for a batch of scenes."""
 
-    hidden: Tensor  # [B, A, C_h, H_m, W_m], the sensory memory, in the LiDAR frame of the latest step
-    tokens: TokenStore  # first the long-term memory, then the working memory, its newest frame last
+    hidden: Tensor  # [B, A, C_h, H_m, W_m], sensory memory in the LiDAR frame of the latest step
+    tokens: TokenStore  # long-term memory, then working memory, its newest frame last
     slots: AgentSlots
-    frames: Tensor  # [B] int64, frames seen so far
+    frames: Tensor  # [B] int64, frames so far
     working_frames: Tensor  # [B] int64, memory frames in the working memory
     since_write: Tensor  # [B], frames or seconds since a frame was written
     since_deep_update: Tensor  # [B], frames or seconds since the sensory memory was deeply updated

@@ -1,7 +1,7 @@
-"""What a frame does to the token store: its read is counted, its tokens are written, the oldest make room for them.
+"""Reads and writes of the token store.
 
-A store is the long-term memory (its first ``LONG_TERM.MAX_TOKENS`` places) and behind it the working memory, whose
-frames are of equal size, the newest last.
+A store is the long-term memory, its first ``LONG_TERM.MAX_TOKENS`` places, followed by the working memory, whose
+frames have equal sizes, the newest last.
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ def read_store(
     positions: Positions | None = None,
     age: Tensor | None = None,
 ) -> tuple[Readout, TokenStore]:
-    """What the queries [B, C_k, Q] read, and the store with the read counted in usage and life.
+    """Read a store and count the read in its usage and life.
 
-    positions, age  see ``read_memory``
+    Args:
+        store: The tokens.
+        query_key: Keys of the queries [B, C_k, Q].
+        selection: Their selection [B, C_k, Q].
+        top_k: See ``read_memory``, as for the rest.
+        positions: Positions of queries and tokens, if the read uses distances.
+        age: Ages of the tokens, if the read uses them.
     """
     with torch.autocast(query_key.device.type, enabled=False):
-        read = read_memory(
+        readout = read_memory(
             query_key,
             selection,
             store.key,
@@ -44,8 +50,8 @@ def read_store(
             positions=positions,
             age=age,
         )
-    record_read(store, read)
-    return read, replace(store, usage=store.usage + read.usage.detach(), life=store.life + store.valid)
+    record_read(store, readout)
+    return readout, replace(store, usage=store.usage + readout.usage.detach(), life=store.life + store.valid)
 
 
 def write_frame(
@@ -57,20 +63,28 @@ def write_frame(
     draw: Tensor,
     sigma: Tensor | None = None,
 ) -> tuple[TokenStore, Tensor]:
-    """The store with a frame's tokens in its working memory, and the frames [B] that this holds now.
+    """Write a frame's tokens to the working memory, from which the oldest frames leave first if it is full.
 
-    Of a full working memory, T_max − 1 frames, the oldest leave before the frame is written. With a long-term memory
-    they leave down to T_min − 1 and are consolidated into it; without one the oldest frame is forgotten.
+    Full means T_max − 1 frames. With a long-term memory all but T_min − 1 leave and are consolidated into it; without
+    one the oldest frame is dropped.
 
-    num_frames  frames in the working memory before [B]
-    draw, sigma  see ``consolidate``
+    Args:
+        store: The tokens.
+        frame: Tokens of the frame.
+        num_frames: Frames in the working memory [B].
+        cfg: Sizes of the memories.
+        draw: See ``consolidate``.
+        sigma: See ``consolidate``.
+
+    Returns:
+        The store, and the frames in its working memory now [B].
     """
     long_term, working = store.slice(0, cfg.LONG_TERM.MAX_TOKENS), store.slice(cfg.LONG_TERM.MAX_TOKENS)
     full, stay = num_frames == cfg.max_frames - 1, cfg.max_frames - 2
     if cfg.LONG_TERM.MAX_TOKENS > 0:
         stay = cfg.min_frames - 1
         leaving = working.capacity - stay * frame.capacity
-        if _may_be(full):
+        if _any_or_unknown(full):
             prototypes = consolidate(working.slice(0, leaving), cfg.LONG_TERM, draw=draw, sigma=sigma)
             long_term = insert(long_term, prototypes).where(full, long_term)
         stays = torch.arange(working.capacity, device=full.device) >= leaving
@@ -78,9 +92,9 @@ def write_frame(
     return long_term.cat(working.append(frame)), torch.where(full, stay, num_frames) + 1
 
 
-def _may_be(flags: Tensor) -> bool:
-    """Whether any of the flags is set, where a look costs nothing; on a GPU and in compiled programs it may be.
+def _any_or_unknown(flags: Tensor) -> bool:
+    """Return False only if no flag is set and finding out is free: on a GPU or in a compiled program, True.
 
-    What is done for nothing then is left out by ``where``.
+    Work that is then done in vain is discarded by ``where``.
     """
     return flags.device.type != "cpu" or torch.compiler.is_compiling() or bool(flags.any())

@@ -1,4 +1,4 @@
-"""What a read took from where, noted while somebody watches, in the one code path there is."""
+"""Records of which tokens a read used, for looking at."""
 
 from __future__ import annotations
 
@@ -18,29 +18,33 @@ class TracedRead:
     """One read of a store of N tokens by Q cells, row by row, each from its K most similar tokens."""
 
     token: Tensor  # [B, Q, K] int64, places in the store
-    affinity: Tensor  # [B, Q, K], the softmax that weighted their values; 0 where nothing is stored
+    affinity: Tensor  # [B, Q, K], the softmax weights of their values; 0 for empty places
     position: Tensor  # [B, 3, N] float64, metres in the LiDAR frame of the reading step
     age: Tensor  # [B, N], seconds since the token was written
-    valid: Tensor  # [B, N] bool, False where nothing is stored
+    valid: Tensor  # [B, N] bool, False for empty places
 
 
-_traced: ContextVar[list[TracedRead] | None] = ContextVar("remembev_watched_reads", default=None)
+_trace: ContextVar[list[TracedRead] | None] = ContextVar("remembev_read_trace", default=None)
 
 
 @contextmanager
 def trace_reads() -> Iterator[list[TracedRead]]:
-    """Every read of a memory inside the block, in order, in a list that fills as they happen."""
+    """Record every memory read inside the block.
+
+    Yields:
+        A list that grows by a ``TracedRead`` a read.
+    """
     reads: list[TracedRead] = []
-    before = _traced.set(reads)
+    before = _trace.set(reads)
     try:
         yield reads
     finally:
-        _traced.reset(before)
+        _trace.reset(before)
 
 
-def record_read(store: TokenStore, read: Readout) -> None:
-    """Tell whoever watches; costs nothing worth naming where nobody does."""
-    reads = _traced.get()
+def record_read(store: TokenStore, readout: Readout) -> None:
+    """Append a read to the trace, if there is one."""
+    reads = _trace.get()
     if reads is not None:
-        affinity = read.affinity.detach()
-        reads.append(TracedRead(read.token, affinity, store.position, store.age, store.valid))
+        affinity = readout.affinity.detach()
+        reads.append(TracedRead(readout.token, affinity, store.position, store.age, store.valid))

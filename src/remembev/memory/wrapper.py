@@ -223,8 +223,8 @@ class XMemBackboneWrapper(nn.Module):
         known = torch.where(write[:, None], present, occupied & present)
         hidden = torch.where(deep[:, None, None, None, None], deep_hidden, state.hidden)
 
-        tokens, frames = state.tokens.of_agents(present), state.working_frames
-        frame = self._tokens(keys, value, importance).of_agents(present)
+        tokens, frames = state.tokens.keep_agents(present), state.working_frames
+        frame = self._tokens(keys, value, importance).keep_agents(present)
         written, frames_written = write_frame(tokens, frame, frames, cfg, draw=state.frames, sigma=self._sigma())
         return replace(
             state,
