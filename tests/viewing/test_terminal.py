@@ -14,9 +14,9 @@ from rich.console import Console, ConsoleDimensions
 from rich.segment import Segment
 
 from remembev.geometry import BEVGrid
-from remembev.memory import TensorStruct
 from remembev.models import Detections
 from remembev.streaming import Moment, StreamState
+from remembev.structs import TensorStruct
 from remembev.viewing import FrameView, style
 from remembev.viewing.terminal import REMEMBERED, _braille, terminal_frame
 

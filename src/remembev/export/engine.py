@@ -11,9 +11,10 @@ from remembev.config import Config
 from remembev.errors import ExportError, StreamError
 from remembev.export.interface import Interface
 from remembev.export.step import MAPS
-from remembev.memory import TensorStruct, build_memory
+from remembev.memory import build_memory
 from remembev.models import Detections
 from remembev.streaming import StepOutput
+from remembev.structs import TensorStruct
 
 
 class Program(Protocol):

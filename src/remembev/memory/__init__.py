@@ -12,7 +12,7 @@ from remembev.memory.conv_gru import ConvGRUBEVModule
 from remembev.memory.fusion import gate
 from remembev.memory.losses import occupancy_loss
 from remembev.memory.scenes import SceneStates
-from remembev.memory.state import MemoryState, TensorStruct, TokenStore
+from remembev.memory.state import MemoryState, TokenStore
 from remembev.memory.tracing import TracedRead, trace_reads
 from remembev.memory.wrapper import MemoryStep, XMemBackboneWrapper
 from remembev.memory.xmem import XMemBEVModule
@@ -25,7 +25,6 @@ __all__ = [
     "MemoryStep",
     "NoMemory",
     "SceneStates",
-    "TensorStruct",
     "TokenStore",
     "TracedRead",
     "XMemBEVModule",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from remembev.config.schema import MemoryConfig
 from remembev.memory.scenes import SceneStates
-from remembev.memory.state import TensorStruct
+from remembev.structs import TensorStruct
 
 ClipKey = tuple[str, int]
 """Scene token, and how often it occurred earlier in the batch: two clips of one scene are two memories."""

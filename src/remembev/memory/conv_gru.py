@@ -12,7 +12,7 @@ from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import resample_hidden
 from remembev.memory.base import BEVMemory, FrameContext
-from remembev.memory.state import TensorStruct
+from remembev.structs import TensorStruct
 
 
 @dataclass(frozen=True)

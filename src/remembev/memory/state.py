@@ -5,80 +5,15 @@ States are values: a step takes one and returns the next; none is changed in pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-
-@dataclass(frozen=True)
-class TensorStruct:
-    """A record of tensors (and records of tensors) that all have the batch as their first dimension.
-
-    Saved states and exported programs know a field by its own name, or by the one in ``FILE_NAMES``.
-    """
-
-    FILE_NAMES: ClassVar[Mapping[str, str]] = {}
-    """Fields that have been renamed, and the names that files keep for them."""
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The record with ``function`` applied to each of its tensors."""
-        return self.zip_map(function)
-
-    def zip_map(self, function: Callable[..., Tensor], *others: Self) -> Self:
-        """The record with ``function`` applied to each of its tensors together with the same one of the others."""
-        values = {entry.name: [getattr(record, entry.name) for record in (self, *others)] for entry in fields(self)}
-        return type(self)(**{name: value[0].zip_map(function, *value[1:]) if isinstance(value[0], TensorStruct)
-                             else function(*value) for name, value in values.items()})  # fmt: skip
-
-    def named(self) -> dict[str, Tensor]:
-        """Every tensor by its name, those of records within as ``record.tensor``, always in the same order."""
-        found: dict[str, Tensor] = {}
-        for entry in fields(self):
-            value, key = getattr(self, entry.name), self.FILE_NAMES.get(entry.name, entry.name)
-            if isinstance(value, TensorStruct):
-                found |= {f"{key}.{name}": tensor for name, tensor in value.named().items()}
-            else:
-                found[key] = value
-        return found
-
-    def with_named(self, tensors: dict[str, Tensor]) -> Self:
-        """A record like this one of other tensors; names as in ``named``."""
-        return self.zip_map(lambda _, tensor: tensor, _nested(self, tensors))
-
-    def split(self) -> list[Self]:
-        """One record with a batch of one for each item."""
-        size = next(iter(self.named().values())).shape[0]
-        return [self.map(lambda tensor, item=item: tensor[item : item + 1]) for item in range(size)]  # type: ignore[misc]
-
-    @classmethod
-    def stack(cls, records: Sequence[Self]) -> Self:
-        """The records as one batch."""
-        if len(records) == 1:
-            return records[0]
-        return records[0].zip_map(lambda *tensors: torch.cat(tensors), *records[1:])
-
-    def where(self, chosen: Tensor, other: Self) -> Self:
-        """The record for the items that are ``chosen`` [B], and ``other`` for the rest."""
-        return self.zip_map(lambda one, two: torch.where(chosen.view(-1, *[1] * (one.dim() - 1)), one, two), other)
-
-    def detach(self) -> Self:
-        """The record without the history of how it came about: gradients end here."""
-        return self.map(Tensor.detach)
-
-
-_Record = TypeVar("_Record", bound="TensorStruct")
-
-
-def _nested(like: _Record, tensors: dict[str, Tensor], prefix: str = "") -> _Record:
-    values: dict[str, Any] = {}
-    for entry in fields(like):
-        value, name = getattr(like, entry.name), prefix + like.FILE_NAMES.get(entry.name, entry.name)
-        values[entry.name] = _nested(value, tensors, f"{name}.") if isinstance(value, TensorStruct) else tensors[name]
-    return type(like)(**values)
+from remembev.structs import TensorStruct
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from remembev.memory import TensorStruct
+from remembev.structs import TensorStruct
 
 State = TypeVar("State", bound=TensorStruct)
 Result = TypeVar("Result")

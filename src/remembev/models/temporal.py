@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from remembev.config import Config
-from remembev.memory import BEVMemory, FrameContext, TensorStruct, build_memory, occupancy_loss
+from remembev.memory import BEVMemory, FrameContext, build_memory, occupancy_loss
 from remembev.memory.losses import ramp
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti
@@ -20,6 +20,7 @@ from remembev.models.detections import Detections
 from remembev.models.recompute import recomputed
 from remembev.models.vfe import PillarEncoder, build_vfe
 from remembev.ops import stage
+from remembev.structs import TensorStruct
 
 BatchDict = dict[str, Any]
 """One frame of every clip of a batch, [B, ...] a key, or whole clips, [B, T, ...] a key."""

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from remembev.config import Config
-from remembev.memory import TensorStruct, gate
+from remembev.memory import gate
 from remembev.models import Detections, TemporalPointPillar, fuse_for_inference
+from remembev.structs import TensorStruct
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What backbone and head may work in, by the names that the configuration and the command line use."""

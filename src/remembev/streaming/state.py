@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from remembev.memory import MemoryState, TensorStruct
+from remembev.memory import MemoryState
+from remembev.structs import TensorStruct
 
 
 @dataclass(frozen=True)
