@@ -24,7 +24,7 @@ pytest.importorskip("nuscenes")
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 QUICK = [
     *SMALL,
-    "OPTIMIZATION.START={EPOCHS: 1, LR: 0.003}",
+    "OPTIMIZATION.PRETRAIN={EPOCHS: 1, LR: 0.003}",
     "OPTIMIZATION.NUM_EPOCHS=1",
     "OPTIMIZATION.BATCHES_PER_EPOCH=1",
     "OPTIMIZATION.VAL_CLIPS=1",

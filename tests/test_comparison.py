@@ -20,11 +20,11 @@ from remembev.errors import DataError, UserError
 from remembev.evaluation import TRACKS
 from remembev.experiments.standings import FLICKER, SCORES, Standings
 from remembev.models import load_checkpoint
-from remembev.training import ClipModule, start_of
+from remembev.training import ClipModule, pretrain_config
 
 QUICK = [
     *SMALL,
-    "OPTIMIZATION.START={EPOCHS: 1, LR: 0.003}",
+    "OPTIMIZATION.PRETRAIN={EPOCHS: 1, LR: 0.003}",
     "OPTIMIZATION.BATCHES_PER_EPOCH=1",
     "OPTIMIZATION.VAL_CLIPS=1",
 ]
@@ -37,30 +37,30 @@ MAP, NDS = SCORES[:2]
 @pytest.mark.parametrize("family", ["small", "nuscenes"])
 def test_a_start_is_the_peer_without_a_memory_on_single_frames(family: str) -> None:
     for peer in load_peers([f"{family}_{name}" for name in ("single", "sweeps", "conv_gru", "gate", "read")]):
-        start = start_of(peer.cfg)
+        start = pretrain_config(peer.cfg)
         assert start is not None
-        assert peer.cfg.OPTIMIZATION.START is not None
+        assert peer.cfg.OPTIMIZATION.PRETRAIN is not None
         frames_of_a_clip_step = peer.cfg.DATA_CONFIG.SEQ_LEN * peer.cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU
-        batch = peer.cfg.OPTIMIZATION.START.BATCH_SIZE_PER_GPU or frames_of_a_clip_step
+        batch = peer.cfg.OPTIMIZATION.PRETRAIN.BATCH_SIZE_PER_GPU or frames_of_a_clip_step
         assert start.OPTIMIZATION.BATCH_SIZE_PER_GPU == batch
         assert start.DATA_CONFIG.SEQ_LEN == 1
         assert start.MODEL.MEMORY.FUSION == "none"
-        assert start.OPTIMIZATION.NUM_EPOCHS == peer.cfg.OPTIMIZATION.START.EPOCHS
-        assert start.OPTIMIZATION.LR == peer.cfg.OPTIMIZATION.START.LR
-        assert start_of(start) is None
+        assert start.OPTIMIZATION.NUM_EPOCHS == peer.cfg.OPTIMIZATION.PRETRAIN.EPOCHS
+        assert start.OPTIMIZATION.LR == peer.cfg.OPTIMIZATION.PRETRAIN.LR
+        assert pretrain_config(start) is None
 
 
 def test_peers_share_a_start_unless_their_detectors_or_their_points_differ() -> None:
     peers = load_peers([f"small_{name}" for name in ("single", "conv_gru", "gate", "read", "sweeps", "sweeps_read")])
-    names = {peer.name: start_name(start_of(peer.cfg)) for peer in peers}
+    names = {peer.name: start_name(pretrain_config(peer.cfg)) for peer in peers}
     assert len({names[f"small_{name}"] for name in ("single", "conv_gru", "gate", "read")}) == 1
     assert names["small_sweeps"] == names["small_sweeps_read"] != names["small_single"]
     seen = load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=4 s"])
-    assert start_name(start_of(seen)) == names["small_gate"]
+    assert start_name(pretrain_config(seen)) == names["small_gate"]
     weighed = load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT=7"])
-    assert start_name(start_of(weighed)) == names["small_gate"]
+    assert start_name(pretrain_config(weighed)) == names["small_gate"]
     wider = load_config("small_single", ["MODEL.VFE.NUM_FILTERS=[24]"])
-    assert start_name(start_of(wider)) not in names.values()
+    assert start_name(pretrain_config(wider)) not in names.values()
 
 
 def test_peers_have_names_of_their_own_and_see_the_same_clips_for_as_many_steps(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from remembev.config import Config, config_from_yaml, config_to_yaml
+from remembev.config import Config, config_to_yaml
 from remembev.data import NuScenesIndex
 from remembev.errors import UserError
 from remembev.evaluation import evaluate
@@ -30,7 +30,7 @@ from remembev.evaluation.permanence import ALLOWED
 from remembev.experiments.jobs import Training, check_runs, run_jobs
 from remembev.models import Detections, load_checkpoint
 from remembev.streaming import StreamingDetector
-from remembev.training import TrainingRun, describe_training, start_of
+from remembev.training import TrainingRun, describe_training, pretrain_config
 from remembev.viewing.ablation import Ablation, write_ablation
 
 START = "start"
@@ -49,12 +49,15 @@ class Variant:
 
     def overrides(self, cfg: Config) -> list[str]:
         """The changes as ``KEY=value``."""
+        return [f"{key}={value}" for key, value in self._changed_keys(cfg).items()]
+
+    def _changed_keys(self, cfg: Config) -> dict[str, object]:
         changes = {"FUSION": "gate", **self.changes(cfg)}
-        return [f"MODEL.MEMORY.{key}={value}" for key, value in changes.items()]
+        return {f"MODEL.MEMORY.{key}": value for key, value in changes.items()}
 
     def of(self, cfg: Config) -> Config:
         """The configuration with the changes. Raises ConfigError if it can't be had."""
-        return config_from_yaml(config_to_yaml(cfg), name=f"variant {self.name}", overrides=self.overrides(cfg))
+        return cfg.with_changes(self._changed_keys(cfg))
 
 
 def _first_in_first_out(cfg: Config) -> dict[str, object]:
@@ -104,7 +107,7 @@ def trainings_of(seed: int, cfg: Config, variants: Mapping[str, Config], data: P
 
 def _start(cfg: Config) -> dict[str, Config]:
     """The start of a configuration by its name, if it has one."""
-    start = start_of(cfg)
+    start = pretrain_config(cfg)
     return {} if start is None else {START: start}
 
 

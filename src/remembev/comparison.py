@@ -33,7 +33,7 @@ from remembev.files import atomic_write
 from remembev.models import load_checkpoint
 from remembev.ops import StageTimer
 from remembev.streaming import StreamingDetector
-from remembev.training import describe_training, start_of
+from remembev.training import describe_training, pretrain_config
 from remembev.viewing.comparison import write_comparison
 
 SAME = (
@@ -45,7 +45,7 @@ SAME = (
     "DATA_CONFIG.STRIDE",
     "DATA_CONFIG.BALANCED_RESAMPLING",
     "DATA_CONFIG.DATA_AUGMENTOR",
-    "OPTIMIZATION.START",
+    "OPTIMIZATION.PRETRAIN",
     "OPTIMIZATION.BATCH_SIZE_PER_GPU",
     "OPTIMIZATION.NUM_EPOCHS",
     "OPTIMIZATION.BATCHES_PER_EPOCH",
@@ -102,7 +102,7 @@ class Comparison:
     @cached_property
     def starts(self) -> dict[str, Config]:
         """What the start of each peer is trained with, by the peer's name; those that have none are left out."""
-        starts = {peer.name: start_of(peer.cfg) for peer in self.peers}
+        starts = {peer.name: pretrain_config(peer.cfg) for peer in self.peers}
         return {name: start for name, start in starts.items() if start is not None}
 
     @property

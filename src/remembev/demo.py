@@ -69,7 +69,7 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
             train(cfg, data, run.out, resume=True)
     scores = {
         "untrained": _score(
-            stages, "score the untrained model", run.start.initial_weights, data, out / "eval-untrained"
+            stages, "score the untrained model", run.pretrain.initial_weights, data, out / "eval-untrained"
         ),
         "memory": _score(stages, "score with memory", run.weights, data, out / "eval-memory"),
         "no memory": _score(
@@ -101,7 +101,7 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
             untrained=scores["untrained"],
             with_memory=scores["memory"],
             without_memory=scores["no memory"],
-            curves=[read_curves(stage.curves) for stage in (run.start, run)],
+            curves=[read_curves(stage.curves) for stage in (run.pretrain, run)],
             movie=pictures["scene.gif"],
             strip=pictures["strip.png"],
             config=config_to_yaml(cfg),

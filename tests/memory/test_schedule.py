@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from remembev.config.sizes import Seconds
 from remembev.memory import MemoryState
 from remembev.memory.wrapper import advance_clock
 
 from .small import FEATURE_GRID, features, long_term, mask, planar, small_config, small_memory, stream, working
 
 
-def written_at(times: list[float], every: int | str) -> list[int]:
+def written_at(times: list[float], every: int | Seconds) -> list[int]:
     """The frames of a stream that are written."""
     memory = small_memory(MEM_EVERY=every).eval()
     state: MemoryState | None = None
@@ -36,8 +37,8 @@ def test_every_frame_is_written_by_default() -> None:
 
 
 def test_frames_are_written_every_so_many_seconds() -> None:
-    assert written_at([0.1 * t for t in range(22)], every="1 s") == [0, 10, 20]
-    assert written_at([2.0 * t for t in range(4)], every="1 s") == [0, 1, 2, 3]
+    assert written_at([0.1 * t for t in range(22)], every=Seconds(1)) == [0, 10, 20]
+    assert written_at([2.0 * t for t in range(4)], every=Seconds(1)) == [0, 1, 2, 3]
 
 
 @given(st.lists(st.floats(-0.04, 0.04), min_size=21, max_size=21))
@@ -49,18 +50,18 @@ def test_of_key_frames_half_a_second_apart_but_for_jitter_the_nearest_to_the_per
     due_at = []
     for t, shift in enumerate(jitter):
         time = 0.5 * t + shift
-        due, since = advance_clock(since, "1 s", torch.tensor([time - before if t else 0.0]))
+        due, since = advance_clock(since, Seconds(1), torch.tensor([time - before if t else 0.0]))
         before = time
         due_at += [t] if due.item() else []
     assert due_at == list(range(0, 21, 2))
 
 
 def test_a_period_that_is_no_multiple_of_the_frames_is_kept_on_average() -> None:
-    assert len(written_at([0.4 * t for t in range(51)], every="1 s")) == 21
+    assert len(written_at([0.4 * t for t in range(51)], every=Seconds(1))) == 21
 
 
 def test_a_long_gap_is_a_reason_to_write() -> None:
-    assert written_at([0.0, 0.5, 1.0, 1.5, 9.0, 9.5], every="4 s") == [0, 4]
+    assert written_at([0.0, 0.5, 1.0, 1.5, 9.0, 9.5], every=Seconds(4)) == [0, 4]
 
 
 def test_the_sensory_memory_is_deeply_updated_when_a_frame_is_written() -> None:

@@ -49,7 +49,7 @@ class Watched(ClipModule):
 @pytest.fixture(scope="module")
 def watched(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Watched, TrainingRun]:
     """Two epochs of three steps, each of several backward passes, with a clip of validation after each."""
-    changes = [*SMALL, f"OPTIMIZATION.EMA={DECAY}", "OPTIMIZATION.BATCHES_PER_EPOCH=3", "OPTIMIZATION.CHUNK=2"]
+    changes = [*SMALL, f"OPTIMIZATION.EMA={DECAY}", "OPTIMIZATION.BATCHES_PER_EPOCH=3", "OPTIMIZATION.TBPTT_FRAMES=2"]
     cfg, run = load_config("tiny", changes), TrainingRun(tmp_path_factory.mktemp("run"))
     _, loader = build_seq_loader(cfg, root_path=sim_root, seed=0)
     module = Watched(cfg)

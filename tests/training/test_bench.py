@@ -50,18 +50,18 @@ def test_each_length_is_measured_in_each_way_and_one_that_needs_too_much_memory_
 ) -> None:
     def measure(cfg: Config, *_: object) -> tuple[int, float]:
         length, optimization = cfg.DATA_CONFIG.SEQ_LEN, cfg.OPTIMIZATION
-        if length == 4 and not optimization.CHECKPOINT and optimization.CHUNK is None:
+        if length == 4 and not optimization.ACTIVATION_CHECKPOINTING and optimization.TBPTT_FRAMES is None:
             raise torch.OutOfMemoryError
-        return 10 * length + (optimization.CHUNK or 0), 2.0 if optimization.CHECKPOINT else 1.0
+        return 10 * length + (optimization.TBPTT_FRAMES or 0), 2.0 if optimization.ACTIVATION_CHECKPOINTING else 1.0
 
     monkeypatch.setattr(bench, "_measure", measure)
     assert list(bench_training(small_cfg, Path(), [2, 4], chunk=3)) == [
         StepCost(2, "whole clip", 20, 1.0),
-        StepCost(2, "CHECKPOINT", 20, 2.0),
-        StepCost(2, "CHUNK: 3", 23, 1.0),
+        StepCost(2, "ACTIVATION_CHECKPOINTING", 20, 2.0),
+        StepCost(2, "TBPTT_FRAMES: 3", 23, 1.0),
         StepCost(4, "whole clip", None, None),
-        StepCost(4, "CHECKPOINT", 40, 2.0),
-        StepCost(4, "CHUNK: 3", 43, 1.0),
+        StepCost(4, "ACTIVATION_CHECKPOINTING", 40, 2.0),
+        StepCost(4, "TBPTT_FRAMES: 3", 43, 1.0),
     ]
 
 
@@ -77,7 +77,7 @@ def test_the_command_shows_and_leaves_memory_and_time_of_real_steps(
     assert not ended.value.code
     shown = capsys.readouterr().out
     costs = json.loads((tmp_path / "training.json").read_text())["costs"]
-    assert [cost["way"] for cost in costs] == ["whole clip", "CHECKPOINT", "CHUNK: 2"]
+    assert [cost["way"] for cost in costs] == ["whole clip", "ACTIVATION_CHECKPOINTING", "TBPTT_FRAMES: 2"]
     for cost in costs:
         assert f"{cost['peak_bytes'] / 2**20:,.0f}" in shown
         assert f"{cost['seconds']:.2f}" in shown

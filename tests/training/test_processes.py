@@ -80,7 +80,11 @@ def test_the_gradients_of_two_processes_in_chunks_are_the_mean_of_those_of_their
     frames: int, sim_root: Path, tmp_path: Path
 ) -> None:
     one_step = ["OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.NUM_EPOCHS=1"]
-    chunks = [f"DATA_CONFIG.SEQ_LEN={frames}", "OPTIMIZATION.CHUNK=2", "OPTIMIZATION.CHECKPOINT=true"]
+    chunks = [
+        f"DATA_CONFIG.SEQ_LEN={frames}",
+        "OPTIMIZATION.TBPTT_FRAMES=2",
+        "OPTIMIZATION.ACTIVATION_CHECKPOINTING=true",
+    ]
     forcing = "MODEL.MEMORY.TEACHER_FORCING={START: 1.0, END: 1.0}"
     module = in_two_processes(tmp_path, sim_root, *one_step, *chunks, forcing)
     for rank in (0, 1):

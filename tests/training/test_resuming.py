@@ -21,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.conftest import SMALL
 
 from remembev.config import load_config
+from remembev.config.sizes import Seconds
 from remembev.errors import CheckpointError, UserError
 from remembev.models import checkpoint as model_checkpoint
 from remembev.training import ClipModule, TrainingRun, resuming, train
@@ -197,7 +198,7 @@ def test_a_checkpoint_that_was_cut_off_is_named(stopped: TrainingRun) -> None:
         Progress.read(stopped.resume_from)
 
 
-@pytest.mark.parametrize(("every", "saved"), [(2, [2, 4, 6]), (5, [6]), ("100 s", [4])])
+@pytest.mark.parametrize(("every", "saved"), [(2, [2, 4, 6]), (5, [6]), (Seconds(100), [4])])
 def test_checkpoints_come_every_so_many_steps_or_seconds_but_not_where_losses_are_logged(
     every: int | str, saved: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -109,7 +109,7 @@ def stepped(sim_root: Path, out: Path, *changes: str) -> Steps:
 def test_a_clip_is_one_step_of_the_optimiser_and_its_schedule_however_many_chunks_it_has(
     sim_root: Path, tmp_path: Path
 ) -> None:
-    module = stepped(sim_root, tmp_path, "OPTIMIZATION.CHUNK=1")
+    module = stepped(sim_root, tmp_path, "OPTIMIZATION.TBPTT_FRAMES=1")
     assert module.global_step == 2
     assert module.lr_schedulers().last_epoch == 2
 

@@ -14,7 +14,7 @@ import torch
 from remembev.bench.machine import MachineRates
 from remembev.bench.plain import PlainEngine
 from remembev.bench.work import Work, count_work
-from remembev.config.schema import MemoryConfig, measure
+from remembev.config.schema import MemoryConfig
 from remembev.data import Frame, NuScenesIndex
 from remembev.models import TemporalPointPillar
 from remembev.ops import StageTimer
@@ -154,7 +154,7 @@ def frames_to_fill(cfg: MemoryConfig, interval: float) -> int:
     """Frames, ``interval`` seconds apart, until the working memory is full, and then the long-term memory."""
     if cfg.FUSION == "none":
         return 2
-    every = cfg.MEM_EVERY if isinstance(cfg.MEM_EVERY, int) else ceil(measure(cfg.MEM_EVERY) / interval)
+    every = cfg.MEM_EVERY if isinstance(cfg.MEM_EVERY, int) else ceil(cfg.MEM_EVERY / interval)
     consolidations = ceil(cfg.LONG_TERM.MAX_TOKENS / cfg.LONG_TERM.PROTOTYPES)
     return every * (cfg.max_frames + consolidations * (cfg.max_frames - cfg.min_frames))
 

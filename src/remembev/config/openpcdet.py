@@ -14,8 +14,9 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from remembev.config.base import BASE, over_bases, read_mapping
-from remembev.config.load import config_from_yaml, explain, load_config
+from remembev.config.load import config_from_yaml, load_config
 from remembev.config.schema import Config, Interval, Section, ShuffleConfig
+from remembev.config.validation import explain
 from remembev.errors import ConfigError
 
 
@@ -397,7 +398,7 @@ def _translated(file: _File) -> dict[str, Any]:
     theirs = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
     clips = max(1, round(file.OPTIMIZATION.BATCH_SIZE_PER_GPU / shipped.DATA_CONFIG.SEQ_LEN))
     start = {"EPOCHS": theirs["NUM_EPOCHS"], "LR": theirs["LR"]}
-    tree["OPTIMIZATION"].update(theirs, START=start, BATCH_SIZE_PER_GPU=clips)
+    tree["OPTIMIZATION"].update(theirs, PRETRAIN=start, BATCH_SIZE_PER_GPU=clips)
     return tree
 
 

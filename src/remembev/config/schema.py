@@ -6,12 +6,22 @@ checked here, once, so that the model and the data set need not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isclose
-from re import fullmatch
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from remembev.config.sizes import (
+    CountOrMetres,
+    CountOrSeconds,
+    CountOrSquareMetres,
+    Metres,
+    MetresPerSecond,
+    RadiansPerSecond,
+    Seconds,
+)
+from remembev.config.validation import set_key, validated
 from remembev.geometry import BEVGrid
 
 Positive = Annotated[float, Field(gt=0)]
@@ -19,33 +29,6 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Interval = tuple[float, float]
-
-
-def _size(unit: str, *, or_count: bool) -> BeforeValidator:
-    """A size with its unit, such as ``1.6 m``, or where it says so a whole number."""
-
-    def check(value: object) -> object:
-        if or_count and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-            return value
-        if isinstance(value, str) and fullmatch(rf"\d+(\.\d+)? {unit}", value) and measure(value) > 0:
-            return value
-        raise ValueError(f"expected {'a whole number from 1 on, or ' * or_count}a size such as 1.5 {unit}")
-
-    return BeforeValidator(check)
-
-
-Metres = Annotated[str, _size("m", or_count=False)]
-Seconds = Annotated[str, _size("s", or_count=False)]
-MetresPerSecond = Annotated[str, _size("m/s", or_count=False)]
-RadiansPerSecond = Annotated[str, _size("rad/s", or_count=False)]
-CountOrMetres = Annotated[int | str, _size("m", or_count=True)]
-CountOrSquareMetres = Annotated[int | str, _size("m2", or_count=True)]
-CountOrSeconds = Annotated[int | str, _size("s", or_count=True)]
-
-
-def measure(text: str) -> float:
-    """The number of a size with its unit, such as ``1.6 m``."""
-    return float(text.split()[0])
 
 
 class Section(BaseModel):
@@ -280,7 +263,7 @@ class AgentsConfig(Section):
 
     MIN_SCORE: Share = 0.3
     """A box takes a free slot from this score on."""
-    MATCH_WITHIN: Metres = "2 m"
+    MATCH_WITHIN: Metres = Metres(2)
     """A slot's box, moved on by its velocity, is found again in a box whose centre is this near."""
     MAX_MISSED: Annotated[int, Field(ge=0)] = 3
     """Frames in a row that a slot may go without a box before it is free again."""
@@ -328,7 +311,7 @@ class MemoryConfig(Section):
     @model_validator(mode="after")
     def _frames_in_order(self) -> MemoryConfig:
         for name in ("MIN_FRAMES", "MAX_FRAMES"):
-            if isinstance(getattr(self.WORKING, name), str) and not isinstance(self.MEM_EVERY, str):
+            if isinstance(getattr(self.WORKING, name), Seconds) and not isinstance(self.MEM_EVERY, Seconds):
                 raise ValueError(f"WORKING.{name} in seconds needs MEM_EVERY in seconds too")
         if not 1 <= self.min_frames < self.max_frames:
             raise ValueError(
@@ -359,7 +342,7 @@ class MemoryConfig(Section):
             raise ValueError(
                 f"STRIDE in metres needs square cells, not {feature_grid.cell_x:g} × {feature_grid.cell_y:g} m"
             )
-        cells = measure(self.STRIDE) / feature_grid.cell_x
+        cells = self.STRIDE / feature_grid.cell_x
         if round(cells) < 1 or not isclose(cells, round(cells), rel_tol=1e-6):
             raise ValueError(f"{self.STRIDE} are {cells:g} cells of {feature_grid.cell_x:g} m, not a whole number")
         return round(cells)
@@ -367,12 +350,14 @@ class MemoryConfig(Section):
     def tokens_per_frame(self, memory_grid: BEVGrid) -> int:
         """Tokens that a memory frame has room for."""
         wanted, cells = self.FOREGROUND.TOKENS, memory_grid.height * memory_grid.width
-        if isinstance(wanted, str):
-            wanted = max(1, round(measure(wanted) / (memory_grid.cell_x * memory_grid.cell_y)))
-        return cells if wanted is None else min(wanted, cells)
+        if wanted is None:
+            return cells
+        if not isinstance(wanted, int):
+            wanted = max(1, round(wanted / (memory_grid.cell_x * memory_grid.cell_y)))
+        return min(wanted, cells)
 
-    def _memory_frames(self, size: int | str) -> int:
-        return size if isinstance(size, int) else max(1, round(measure(size) / measure(str(self.MEM_EVERY))))
+    def _memory_frames(self, size: int | Seconds) -> int:
+        return size if isinstance(size, int) else max(1, round(size / self.MEM_EVERY))
 
 
 class AnchorConfig(Section):
@@ -486,7 +471,7 @@ class ModelConfig(Section):
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-class StartConfig(Section):
+class PretrainConfig(Section):
     """Training before the training: the detector without its memory, on single frames, each from another place."""
 
     EPOCHS: Count
@@ -501,7 +486,7 @@ class StartConfig(Section):
 class OptimizationConfig(Section):
     """Training: AdamW with decoupled weight decay and one cycle of learning rate and momentum."""
 
-    START: StartConfig | None = None
+    PRETRAIN: PretrainConfig | None = None
     """What a training starts from, if it isn't told what: ``null`` is fresh weights."""
     NORM_EVAL: bool = False
     """Batch normalisation keeps the running statistics of the weights that a training starts from: those of a few
@@ -513,10 +498,10 @@ class OptimizationConfig(Section):
     VAL_CLIPS: Count = 64
     """Clips of the test split whose loss is worked out after every epoch, spread evenly over it."""
     NUM_WORKERS: Annotated[int, Field(ge=0)] = 4
-    CHUNK: Count | None = None
+    TBPTT_FRAMES: Count | None = None
     """Frames of a clip that are back-propagated together, the memory carried on from one chunk to the next; ``null``:
     the whole clip. What a frame writes learns from later frames of its chunk only: a chunk of 1 teaches no writing."""
-    CHECKPOINT: bool = False
+    ACTIVATION_CHECKPOINTING: bool = False
     """Keep only the memory's state of a frame, and run the frame a second time to back-propagate it."""
     OPTIMIZER: Literal["adam_onecycle"] = "adam_onecycle"
     LR: Positive = 1e-3
@@ -527,7 +512,7 @@ class OptimizationConfig(Section):
     GRAD_NORM_CLIP: Positive = 10.0
     EMA: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of a moving average of the weights, such as 0.999, which is validated and written; ``null``: none."""
-    SAVE_EVERY: CountOrSeconds = "600 s"
+    SAVE_EVERY: CountOrSeconds = Seconds(600)
     """A checkpoint to resume from every so many steps of the optimiser, or seconds, beside that of every epoch."""
     PRECISION: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """``auto``: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU."""
@@ -539,11 +524,11 @@ class OptimizationConfig(Section):
 class StreamingConfig(Section):
     """When a frame of a stream goes on from the frame before; one that is not later than it is never taken."""
 
-    MAX_GAP: Seconds = "3 s"
+    MAX_GAP: Seconds = Seconds(3)
     """Frames may be missing: what is remembered is used for this long after the latest frame that had points."""
-    MAX_SPEED: MetresPerSecond = "50 m/s"
+    MAX_SPEED: MetresPerSecond = MetresPerSecond(50)
     """A pose that is farther off than this speed allows is another place, not a motion."""
-    MAX_TURN_RATE: RadiansPerSecond = "3 rad/s"
+    MAX_TURN_RATE: RadiansPerSecond = RadiansPerSecond(3)
     """The same for turns, about any axis."""
     ON_BREAK: Literal["reset", "error"] = "reset"
     """What a longer gap or a jump is met with: ``reset`` of that scene's memory, with a warning, or an ``error``."""
@@ -581,6 +566,19 @@ class Config(Section):
         except ValueError as error:
             raise ValueError(f"LAYER_STRIDES or MEMORY.STRIDE do not fit the pillars: {error}") from error
         return self
+
+    def with_changes(self, changes: Mapping[str, object]) -> Config:
+        """Return a copy with other values at dotted keys, such as ``{"OPTIMIZATION.LR": 0.01}``, validated anew.
+
+        A section given as a mapping replaces the whole section.
+
+        Raises:
+            ConfigError: If a key doesn't exist or its value isn't valid, naming the key.
+        """
+        tree = self.model_dump()
+        for key, value in changes.items():
+            set_key(tree, key, value)
+        return validated(Config, tree, "changed configuration")
 
     @property
     def feature_grid(self) -> BEVGrid:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from remembev.config.schema import AgentsConfig, measure
+from remembev.config.schema import AgentsConfig
 from remembev.geometry import BEVGrid, rasterise_boxes
 from remembev.memory.state import AgentSlots
 
@@ -90,7 +90,7 @@ def _fill_free_slots(boxes: Tensor, scores: Tensor, allowed: Tensor, free: Tenso
 
 def _are_near(first: Tensor, second: Tensor, cfg: AgentsConfig) -> Tensor:
     """Return True for boxes [B, M, 9] and [B, K, 9] that may be the same object: bool [B, M, K]."""
-    return _distances(first, second) <= measure(cfg.MATCH_WITHIN)
+    return _distances(first, second) <= cfg.MATCH_WITHIN
 
 
 def _distances(first: Tensor, second: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from remembev.config.schema import MemoryConfig, measure
+from remembev.config.schema import MemoryConfig
+from remembev.config.sizes import Seconds
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import align_state
 from remembev.memory.base import FrameContext
@@ -48,20 +49,20 @@ def combine_readouts(readout: Tensor, logits: Tensor, occupied: Tensor) -> Tenso
     return (readout * claim.softmax(dim=1)[:, :, None]).sum(dim=1)
 
 
-def advance_clock(since: Tensor, every: int | str, elapsed: Tensor) -> tuple[Tensor, Tensor]:
+def advance_clock(since: Tensor, every: int | Seconds, elapsed: Tensor) -> tuple[Tensor, Tensor]:
     """Advance the clock of something done every so many frames or seconds.
 
     In seconds it is done at the frame nearest to its time, and the next time counts from when it was due.
 
     Args:
         since: Frames or seconds since it was done last [B], infinite at first.
-        every: Frames, or seconds as a size with unit.
+        every: Frames, or seconds.
         elapsed: Seconds since the frame before [B].
 
     Returns:
         True for items where it is due [B], and the clock after this frame [B].
     """
-    period, tick = (every, torch.ones_like(since)) if isinstance(every, int) else (measure(every), elapsed)
+    period, tick = (every, torch.ones_like(since)) if isinstance(every, int) else (every, elapsed)
     now = since + tick
     late = now - period
     due = late >= -tick / 2
@@ -262,9 +263,9 @@ class XMemBackboneWrapper(nn.Module):
         """Drop tokens that are too far away or too old."""
         valid = tokens.valid
         if self.cfg.FORGET_BEYOND is not None:
-            valid = valid & (tokens.position.norm(dim=1) <= measure(self.cfg.FORGET_BEYOND))
+            valid = valid & (tokens.position.norm(dim=1) <= self.cfg.FORGET_BEYOND)
         if self.cfg.FORGET_AFTER is not None:
-            valid = valid & (tokens.age <= measure(self.cfg.FORGET_AFTER))
+            valid = valid & (tokens.age <= self.cfg.FORGET_AFTER)
         return replace(tokens, valid=valid)
 
     def _read(self, keys: FrameKeys, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
@@ -347,6 +348,6 @@ def _rename_from_files(module: nn.Module, state_dict: dict[str, Any], prefix: st
             state_dict[prefix + name] = state_dict.pop(prefix + file_name)
 
 
-def _log_scale(size: str | None) -> nn.Parameter | None:
+def _log_scale(size: float | None) -> nn.Parameter | None:
     """A positive scale to be learnt, by its logarithm []."""
-    return None if size is None else nn.Parameter(torch.tensor(math.log(measure(size))))
+    return None if size is None else nn.Parameter(torch.tensor(math.log(size)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from remembev.config.schema import AnchorConfig, DenseHeadConfig, PostProcessingConfig, SeparateRegConfig, measure
+from remembev.config.schema import AnchorConfig, DenseHeadConfig, PostProcessingConfig, SeparateRegConfig
 from remembev.geometry import BEVGrid
 from remembev.models.anchors import AnchorGrid
 from remembev.models.backbone import conv_norm_relu
@@ -156,7 +156,7 @@ class AnchorHeadMulti(nn.Module):
         self.min_points_in_gt = cfg.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT
         seen_within = cfg.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN
         self.unseen_weight = cfg.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT
-        self.seen_within = -math.inf if seen_within is None else measure(seen_within) + _SAME_TIME
+        self.seen_within = -math.inf if seen_within is None else seen_within + _SAME_TIME
         shared = cfg.SHARED_CONV_NUM_FILTER
         self.shared_conv = nn.Sequential(*conv_norm_relu(nn.Conv2d(in_channels, shared, 3, padding=1, bias=False)))
         anchor_cfgs = {entry.class_name: entry for entry in cfg.ANCHOR_GENERATOR_CONFIG}

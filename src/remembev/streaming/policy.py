@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import asin, sqrt
 
 from remembev.config import StreamingConfig
-from remembev.config.schema import measure
 from remembev.errors import StreamError
 from remembev.streaming.state import Moment, StreamState
 
@@ -33,13 +32,13 @@ def find_break(before: StreamState, now: Moment, cfg: StreamingConfig) -> str | 
     if int(before.frames) == 0:
         return None
     gap = float(now.timestamp - before.remembered.timestamp)
-    if gap > measure(cfg.MAX_GAP):
+    if gap > cfg.MAX_GAP:
         return f"{gap:.2f} s after the latest frame with points (MAX_GAP: {cfg.MAX_GAP})"
     elapsed = float(now.timestamp - before.latest.timestamp)
     moved, turned = _motion(before.latest, now)
-    if moved > measure(cfg.MAX_SPEED) * elapsed + _SLACK_METRES:
+    if moved > cfg.MAX_SPEED * elapsed + _SLACK_METRES:
         return f"{moved:.2f} m from the frame {elapsed:.3f} s before (MAX_SPEED: {cfg.MAX_SPEED})"
-    if turned > measure(cfg.MAX_TURN_RATE) * elapsed + _SLACK_RADIANS:
+    if turned > cfg.MAX_TURN_RATE * elapsed + _SLACK_RADIANS:
         return f"turned {turned:.2f} rad from the frame {elapsed:.3f} s before (MAX_TURN_RATE: {cfg.MAX_TURN_RATE})"
     return None
 

@@ -47,9 +47,9 @@ class StepCost:
 def training_ways(chunk: int) -> dict[str, dict[str, Any]]:
     """The ways to train on a clip that are compared: changes to OPTIMIZATION, by name."""
     return {
-        "whole clip": {"CHUNK": None, "CHECKPOINT": False},
-        "CHECKPOINT": {"CHUNK": None, "CHECKPOINT": True},
-        f"CHUNK: {chunk}": {"CHUNK": chunk, "CHECKPOINT": False},
+        "whole clip": {"TBPTT_FRAMES": None, "ACTIVATION_CHECKPOINTING": False},
+        "ACTIVATION_CHECKPOINTING": {"TBPTT_FRAMES": None, "ACTIVATION_CHECKPOINTING": True},
+        f"TBPTT_FRAMES: {chunk}": {"TBPTT_FRAMES": chunk, "ACTIVATION_CHECKPOINTING": False},
     }
 
 

@@ -20,7 +20,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from remembev.config.schema import measure
+from remembev.config.sizes import Seconds
 from remembev.data import mixed_seed
 from remembev.errors import CheckpointError
 from remembev.files import atomic_write
@@ -76,13 +76,13 @@ class SaveProgress(Checkpoint):
     steps and epochs in one. Lightning calls a ``Checkpoint`` after all other callbacks, whose work is then saved too.
     """
 
-    def __init__(self, path: Path, curves: Path, *, seed: int, every: int | str, log_every: int) -> None:
+    def __init__(self, path: Path, curves: Path, *, seed: int, every: int | Seconds, log_every: int) -> None:
         self.path = path
         self.curves = curves
         self.seed = seed
         self.log_every = log_every
         self.steps = every if isinstance(every, int) else None
-        self.seconds = measure(every) if isinstance(every, str) else None
+        self.seconds = None if isinstance(every, int) else every
         self._place = 0, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

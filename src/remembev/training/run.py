@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader, Subset
 
-from remembev.config import Config, config_to_yaml
+from remembev.config import Config, config_from_yaml, config_to_yaml
 from remembev.data import ClipSampler, build_seq_loader, collate_seq
 from remembev.data.collate import Clip
 from remembev.distributed import torchrun_env
@@ -22,8 +22,8 @@ from remembev.files import atomic_write, discard_leftovers
 from remembev.models import TemporalPointPillar, save_checkpoint, start_from
 from remembev.training.averaging import AveragedWeights
 from remembev.training.module import ClipModule
+from remembev.training.pretrain import pretrain_config
 from remembev.training.resuming import AtomicCheckpoints, Progress, SaveProgress, SeedSteps, restore_curves
-from remembev.training.start import start_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class TrainingRun:
         return self.out / "initial.safetensors"
 
     @property
-    def start(self) -> TrainingRun:
-        """The run that it starts from, if its configuration has one."""
+    def pretrain(self) -> TrainingRun:
+        """Its pretraining, if its configuration has one."""
         return TrainingRun(self.out / "start")
 
     @property
@@ -115,7 +115,7 @@ def train(
     resume    go on where ``out`` was stopped, if it holds a run: to the last bit as if it hadn't been, on a CPU
     devices   processes, on as many GPUs if there are any; under torchrun the processes are torchrun's
     init      a checkpoint to start from: its weights where the model has them by name, fresh ones elsewhere; without
-              one, ``OPTIMIZATION.START`` is trained first, in a folder in ``out``
+              one, ``OPTIMIZATION.PRETRAIN`` is trained first, in a folder in ``out``
 
     Raises UserError if ``out`` holds a run and ``resume`` isn't set, or holds one that was begun differently.
     """
@@ -127,12 +127,14 @@ def train(
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data, seed=seed)
     val_loader = _validation_loader(cfg, data)
-    start = start_of(cfg)
-    if init is None and start is not None:  # not before the clips are known to be there
-        init = train(start, data, run.start.out, resume=resume, seed=seed, devices=devices, workers=workers).weights
+    pretrain = pretrain_config(cfg)
+    if init is None and pretrain is not None:  # not before the clips are known to be there
+        init = train(
+            pretrain, data, run.pretrain.out, resume=resume, seed=seed, devices=devices, workers=workers
+        ).weights
     if init is None and begun is None and cfg.OPTIMIZATION.NORM_EVAL:
         raise UserError(
-            "OPTIMIZATION.NORM_EVAL holds the statistics of other weights: give --init or OPTIMIZATION.START"
+            "OPTIMIZATION.NORM_EVAL holds the statistics of other weights: give --init or OPTIMIZATION.PRETRAIN"
         )
     L.seed_everything(seed, verbose=False)
     module = ClipModule(cfg)
@@ -206,7 +208,7 @@ def build_trainer(
 def _has_lone_frames(cfg: Config) -> bool:
     """Whether a chunk is a single frame: nothing reads what that one writes, and the weights that write stay idle."""
     frames = cfg.DATA_CONFIG.SEQ_LEN
-    chunk = min(cfg.OPTIMIZATION.CHUNK or frames, frames)
+    chunk = min(cfg.OPTIMIZATION.TBPTT_FRAMES or frames, frames)
     return chunk == 1 or frames % chunk == 1
 
 
@@ -238,7 +240,7 @@ def _begun(run: TrainingRun, cfg: Config, seed: int, resume: bool) -> Progress |
         return None
     if not resume:
         raise UserError(f"{run.out} holds a run already: resume it, or give another folder")
-    if run.config.read_text(encoding="utf-8") != config_to_yaml(cfg):
+    if config_from_yaml(run.config.read_text(encoding="utf-8"), name=str(run.config)) != cfg:
         raise UserError(f"{run.config} differs from the configuration given: to resume needs the same one")
     begun = Progress.read(run.resume_from)
     if begun.seed != seed:

@@ -1,0 +1,51 @@
+"""Keys that have been renamed: old configurations go on being read."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from remembev.errors import ConfigError
+
+FORMER_KEYS = {
+    "OPTIMIZATION.START": "OPTIMIZATION.PRETRAIN",
+    "OPTIMIZATION.CHUNK": "OPTIMIZATION.TBPTT_FRAMES",
+    "OPTIMIZATION.CHECKPOINT": "OPTIMIZATION.ACTIVATION_CHECKPOINTING",
+}
+"""Former names of keys, and their present names."""
+
+logger = logging.getLogger(__name__)
+
+
+def current_key(key: str) -> str:
+    """Return the present name of a dotted key, with a warning if it has been renamed."""
+    for former, current in FORMER_KEYS.items():
+        if key == former or key.startswith(f"{former}."):
+            logger.warning("%s is now %s", former, current)
+            return current + key.removeprefix(former)
+    return key
+
+
+def rename_former_keys(tree: dict[str, Any], name: str, *, note: bool = True) -> dict[str, Any]:
+    """Return the keys of a configuration under their present names.
+
+    Args:
+        tree: Keys as they stand in a file.
+        name: The file, for messages.
+        note: Warn of renamed keys; not wanted for configurations that were stored by the program itself.
+
+    Raises:
+        ConfigError: If a key is given under both of its names.
+    """
+    for former, current in FORMER_KEYS.items():
+        section, old = former.split(".")
+        new = current.split(".")[1]
+        keys = tree.get(section)
+        if not isinstance(keys, dict) or old not in keys:
+            continue
+        if new in keys:
+            raise ConfigError(f"{name}: {former} is the former name of {current}: give one of them")
+        if note:
+            logger.warning("%s: %s is now %s", name, former, current)
+        tree = {**tree, section: {new if key == old else key: value for key, value in keys.items()}}
+    return tree

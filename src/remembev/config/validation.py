@@ -1,0 +1,68 @@
+"""Validating a tree of keys as a section of the configuration, with errors that name the key and what was meant."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from remembev.errors import ConfigError
+
+AnySection = TypeVar("AnySection", bound=BaseModel)
+
+
+def validated(section: type[AnySection], tree: dict[str, Any], name: str) -> AnySection:
+    """Return ``tree`` as a ``section``. Raises ConfigError with a line for each problem; ``name`` begins every line."""
+    try:
+        return section.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{name}: {line}" for line in explain(error, section))) from error
+
+
+def set_key(tree: dict[str, Any], key: str, value: object) -> None:
+    """Set a dotted key in a tree, making the sections above it. Raises ConfigError where one of them is a value."""
+    *parents, last = key.split(".")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"{key}: {parent} holds a value, not a section")
+    node[last] = value
+
+
+def explain(error: ValidationError, section: type[BaseModel], *, unknown: str = "no such key") -> list[str]:
+    """A line for each problem of a file read as ``section``, with its key; ``unknown`` is said of unknown keys."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{where}: {unknown}{_suggestion(problem['loc'], section)}")
+        elif problem["type"] == "missing":
+            lines.append(f"{where}: this key is missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            given = problem["input"]
+            value = f" (given: {given!r})" if isinstance(given, str | int | float | bool | list | tuple) else ""
+            lines.append(f"{where}: {message}{value}" if where else message)
+    return lines
+
+
+def _suggestion(location: tuple[int | str, ...], section: type[BaseModel]) -> str:
+    keys = _known_keys(location[:-1], section)
+    close = get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(keys)}"
+
+
+def _known_keys(location: tuple[int | str, ...], section: type[BaseModel]) -> list[str]:
+    for part in location:
+        if isinstance(part, str):
+            section = _section_of(section.model_fields[part].annotation)
+    return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel]:
+    """The section class inside an annotation such as ``tuple[AnchorConfig, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(_section_of(argument) for argument in get_args(annotation) if argument is not Ellipsis)
