@@ -1,4 +1,4 @@
-"""``remembev demo``: the whole line once, from a simulated world to a report, each stage picked up where it is done."""
+"""``remembev demo``: simulate, train, evaluate, stream and report, skipping stages that an earlier run has finished."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from remembev.files import atomic_write
 from remembev.simulate import SimulationSettings, simulate_dataset
 from remembev.streaming import StreamingDetector
 from remembev.training import TrainingRun, train
-from remembev.viewing import Report, read_curves, save_frames, watch_keyframe, watch_scene, write_movie, write_report
+from remembev.viewing import Report, read_curves, save_frames, view_keyframe, view_scene, write_movie, write_report
 
 _STRIP_FRAMES = (9, 19, 29)
 _BENCH_FRAMES = 30
 _MIN_SCORE = 0.15
-"""Detections that are drawn: minutes of training leave scores low."""
+"""Lowest score of drawn detections: after minutes of training, scores are low."""
 _KEYFRAME_LICENCE = "nuScenes v1.0-mini scene-0061, CC BY-NC-SA 4.0, © Motional"
 
 
 class Stages:
-    """Times of the stages of a run, kept beside it, so that a run picked up again still knows how long it took."""
+    """Durations of a run's stages, kept in a file so that a resumed run reports them too."""
 
     def __init__(self, path: Path, console: Console) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class Stages:
 
     @contextmanager
     def run(self, name: str) -> Iterator[None]:
-        """Do a stage and keep its time; one that is interrupted keeps the time it had so far."""
+        """Time a stage; the time of an interrupted stage counts too."""
         self.console.rule(f"[bold]{name}", align="left")
         start, before = time.perf_counter(), self.seconds.get(name, 0.0)
         try:
@@ -50,10 +50,16 @@ class Stages:
 
 
 def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, console: Console | None = None) -> Path:
-    """Simulate, train, score, stream and report; what a run before has finished is taken as it is.
+    """Simulate, train, score, stream and report; stages that an earlier run has finished are skipped.
 
-    out        folder of everything that is made: ``data/`` the data set, ``report.html`` the report
-    keyframe   folder of a real key frame to stream over, if there is one
+    Args:
+        out: Folder of all outputs: ``data/`` is the data set, ``report.html`` the report.
+        keyframe: Folder of a real key frame to stream, if there is one.
+        scenes: Number of simulated scenes.
+        console: Where progress is printed.
+
+    Returns:
+        The report's path.
     """
     console = console or Console()
     stages = Stages(out / "seconds.json", console)
@@ -85,12 +91,12 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
     scene = index.split_scenes(cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
     if not pictures["strip.png"].is_file():
         with stages.run("stream and draw a scene"):
-            views = watch_scene(detector, index, scene)
+            views = view_scene(detector, index, scene)
             write_movie(pictures["scene.gif"], views, min_score=_MIN_SCORE)
             strip = [views[min(i, len(views) - 1)] for i in _STRIP_FRAMES]
             save_frames(pictures["strip.png"], strip, min_score=_MIN_SCORE)
     if keyframe is not None:
-        save_frames(pictures["keyframe.png"], [watch_keyframe(detector, keyframe)], min_score=_MIN_SCORE)
+        save_frames(pictures["keyframe.png"], [view_keyframe(detector, keyframe)], min_score=_MIN_SCORE)
     times = time_steps({"": detector}, index, scene, frames=_BENCH_FRAMES)[""]
 
     report = out / "report.html"
@@ -120,7 +126,7 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
 def _score(
     stages: Stages, name: str, weights: Path, data: Path, out: Path, *, use_memory: bool = True
 ) -> DetectionScore:
-    """The official score of weights on the validation scenes, worked out unless ``out`` holds it."""
+    """Return the official score of weights on the validation scenes, from ``out`` if it is there."""
     metrics = out / METRICS_FILE
     if not metrics.is_file():
         with stages.run(name):

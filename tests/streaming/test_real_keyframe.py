@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 from remembev import StreamingDetector, build_model
 from remembev.config import Config
 from remembev.geometry import make_pose
-from remembev.viewing import watch_keyframe
+from remembev.viewing import view_keyframe
 
 FOLDER = REPOSITORY.parent / "shared" / "data" / "nuscenes_keyframe"
 
@@ -23,7 +23,7 @@ def test_a_stream_goes_over_the_real_key_frame(small_cfg: Config) -> None:
     post = small_cfg.MODEL.POST_PROCESSING.model_copy(update={"SCORE_THRESH": 0.0099})
     cfg = small_cfg.model_copy(update={"MODEL": small_cfg.MODEL.model_copy(update={"POST_PROCESSING": post})})
     detector = StreamingDetector(build_model(cfg))
-    view = watch_keyframe(detector, Path(FOLDER))
+    view = view_keyframe(detector, Path(FOLDER))
     assert view.points is not None
     assert len(view.points) == 34_688
     assert view.detections is not None

@@ -14,8 +14,8 @@ from remembev.geometry import BEVGrid
 from remembev.models import Detections
 from remembev.viewing import style
 from remembev.viewing.bev import save_frames
-from remembev.viewing.frame import FrameView
 from remembev.viewing.tracking import Track
+from remembev.viewing.views import FrameView
 
 GRID = BEVGrid(-50.0, -50.0, 50.0, 50.0, 25, 25)
 CLASSES = ("car", "pedestrian")

@@ -33,7 +33,7 @@ def test_lines_and_bands_have_their_colour_and_may_have_holes() -> None:
 
 
 def test_the_same_chart_is_the_same_file() -> None:
-    panel = Panel("loss", [Line(RAMP, RAMP, "#123456", "a", behind=RAMP), Line(RAMP, -RAMP, "#654321", "b")])
+    panel = Panel("loss", [Line(RAMP, RAMP, "#123456", "a", raw=RAMP), Line(RAMP, -RAMP, "#654321", "b")])
     assert chart_svg([panel]) == chart_svg([panel])
 
 

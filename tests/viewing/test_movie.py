@@ -6,8 +6,8 @@ from PIL import Image, ImageChops, ImageStat
 
 from remembev.errors import UserError
 from remembev.geometry import BEVGrid
-from remembev.viewing.frame import FrameView
 from remembev.viewing.movie import render_frames, write_movie
+from remembev.viewing.views import FrameView
 
 GRID = BEVGrid(-50.0, -50.0, 50.0, 50.0, 16, 16)
 

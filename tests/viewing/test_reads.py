@@ -4,8 +4,8 @@ import torch
 
 from remembev.geometry import BEVGrid
 from remembev.memory import TracedRead
-from remembev.viewing.frame import MemoryView
 from remembev.viewing.reads import most_read, strongest_reads
+from remembev.viewing.views import MemoryView
 
 GRID = BEVGrid(-4.0, -4.0, 4.0, 4.0, 2, 2)
 

@@ -15,8 +15,8 @@ import torch
 from remembev.geometry import BEVGrid, make_pose, transform_points
 from remembev.memory import TracedRead
 from remembev.models import Detections
-from remembev.viewing.frame import FrameView, MemoryView
 from remembev.viewing.tracking import Track
+from remembev.viewing.views import FrameView, MemoryView
 
 rr = pytest.importorskip("rerun")
 recording = pytest.importorskip("remembev.viewing.recording")
@@ -173,7 +173,7 @@ def test_of_a_dense_cloud_some_points_are_kept_and_the_recording_says_how_many(
     dense = replace(view(0), points=torch.cat((torch.zeros(250, 5), torch.full((900, 5), 90.0))))
     recording.write_recording(tmp_path / "scene.rrd", [dense])
     assert len(Table(tmp_path / "scene.rrd", "frame").column("/world/ego/points", "Position3D")[0]) == 84
-    assert recording.kept_points([dense]) == "At most 100 points of a frame: down to one in 3."
+    assert recording.kept_points([dense]) == "At most 100 points of a frame are kept, down to one in 3."
 
 
 def test_a_recording_without_a_frame_is_refused(tmp_path: Path) -> None:

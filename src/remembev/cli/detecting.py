@@ -122,13 +122,13 @@ def stream(
     records: list[dict[str, Any]] = []
     watcher, views = None, []
     if live or movie is not None:
-        from remembev.viewing import Watcher
+        from remembev.viewing import ViewBuilder
         from remembev.viewing.movie import check_suffix
         from remembev.viewing.terminal import terminal_frame
 
         if movie is not None:
             check_suffix(movie)
-        watcher = Watcher(detector, source.name, min_score=min_score)
+        watcher = ViewBuilder(detector, source.name, min_score=min_score)
     with Live(console=console, auto_refresh=False) if live else nullcontext() as screen:
         for frame, detections in islice(source.steps, frames):
             records.append(frame_record(frame, detections, names))

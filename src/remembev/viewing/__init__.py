@@ -1,23 +1,22 @@
-"""Pictures: a frame from above, a scene as a moving picture, a run as a report."""
+"""Pictures of a detector at work: frames in bird's-eye view, movies, recordings, and the report of a run."""
 
 from remembev.viewing.bev import draw_frame, save_frames
 from remembev.viewing.curves import read_curves
-from remembev.viewing.frame import FrameView, MemoryView
 from remembev.viewing.movie import render_frames, write_movie
 from remembev.viewing.report import Report, write_report
-from remembev.viewing.watch import Watcher, watch_keyframe, watch_scene
+from remembev.viewing.views import FrameView, MemoryView, ViewBuilder, view_keyframe, view_scene
 
 __all__ = [
     "FrameView",
     "MemoryView",
     "Report",
-    "Watcher",
+    "ViewBuilder",
     "draw_frame",
     "read_curves",
     "render_frames",
     "save_frames",
-    "watch_keyframe",
-    "watch_scene",
+    "view_keyframe",
+    "view_scene",
     "write_movie",
     "write_report",
 ]

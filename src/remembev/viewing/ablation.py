@@ -162,7 +162,7 @@ def draw_differences(ablation: Ablation) -> Figure:
 
 
 def _draw_panel(axes: Axes, metric: Metric, differences: Sequence[Sequence[float]]) -> None:
-    axes.axvline(0.0, color=style.QUIET, linewidth=0.8)
+    axes.axvline(0.0, color=style.MUTED_INK, linewidth=0.8)
     for row, values in enumerate(differences):
         axes.plot(values, [row] * len(values), "o", color=_DOT, markersize=4, alpha=0.6, markeredgewidth=0)
         if values:

@@ -1,4 +1,4 @@
-"""Charts of a page: rows of panels with lines and the bands around them, as one SVG."""
+"""Line charts for HTML pages: rows of panels with lines and bands, as one SVG."""
 
 from __future__ import annotations
 
@@ -16,42 +16,54 @@ from remembev.viewing import style
 
 Values = NDArray[np.float64]
 
-_FEW = 30
-"""A line of fewer points than this shows where they are."""
+_MAX_MARKERS = 30
+"""Lines with fewer points than this have markers."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a panel: x [N] and y [N], NaN where there is nothing."""
+    """A line of a panel.
+
+    Attributes:
+        x: [N].
+        y: [N], NaN for gaps.
+        colour: Colour of the line.
+        name: Name in the panel's legend; empty for none.
+        band: Lower and upper edge [N] of a shaded band.
+        raw: Unsmoothed values [N], drawn faintly behind the line.
+    """
 
     x: Values
     y: Values
     colour: str
     name: str = ""
-    """Name in the panel's legend; without one it is not in it."""
     band: tuple[Values, Values] | None = None
-    """Lower and upper edge [N] of what is shaded around it."""
-    behind: Values | None = None
-    """Values [N] drawn faintly behind it: what it is a smooth form of."""
+    raw: Values | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel of a chart."""
+    """A panel of a chart.
+
+    Attributes:
+        title: Title of the panel.
+        lines: Lines of the panel.
+        x_label: Label of the x axis.
+        x_ticks: Positions and labels of the x axis's ticks.
+        y_min: Lower limit of the y axis.
+        marks: Positions of dotted vertical lines on the x axis.
+    """
 
     title: str
     lines: Sequence[Line]
     x_label: str = ""
     x_ticks: Mapping[float, str] | None = None
-    """Where the x axis has ticks, and what is written there."""
-    y_from: float | None = None
-    """Lower end of the y axis."""
+    y_min: float | None = None
     marks: Sequence[float] | Values = ()
-    """Where on the x axis something begins."""
 
 
 def chart_svg(panels: Sequence[Panel], *, columns: int = 3, width: float = 10.5, row_height: float = 2.9) -> str:
-    """Panels in rows of so many columns as SVG; sizes in inches."""
+    """Draw panels in rows of `columns` as SVG; sizes are in inches."""
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(width, row_height * rows), layout="constrained")
     figure.patch.set_alpha(0)
@@ -61,24 +73,24 @@ def chart_svg(panels: Sequence[Panel], *, columns: int = 3, width: float = 10.5,
     for axes in grid[len(panels) :]:
         axes.remove()
     text = io.StringIO()
-    with rc_context({"svg.hashsalt": "remembev"}):  # without a salt the names of clips are drawn by lot
+    with rc_context({"svg.hashsalt": "remembev"}):  # without a salt, clip names are random
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     for mark in panel.marks:
-        axes.axvline(mark, color=style.QUIET, linewidth=0.8, linestyle=":")
+        axes.axvline(mark, color=style.MUTED_INK, linewidth=0.8, linestyle=":")
     for line in panel.lines:
         if line.band is not None:
             axes.fill_between(line.x, *line.band, color=line.colour, alpha=0.14, linewidth=0)
-        if line.behind is not None:
-            axes.plot(line.x, line.behind, color=line.colour, linewidth=0.7, alpha=0.25)
-        marker = "o" if len(line.x) < _FEW else None
+        if line.raw is not None:
+            axes.plot(line.x, line.raw, color=line.colour, linewidth=0.7, alpha=0.25)
+        marker = "o" if len(line.x) < _MAX_MARKERS else None
         axes.plot(line.x, line.y, color=line.colour, linewidth=1.6, marker=marker, markersize=3, label=line.name)
     style.style_axes(axes, panel.title, panel.x_label)
     if panel.x_ticks is not None:
         axes.set_xticks(list(panel.x_ticks), list(panel.x_ticks.values()))
-    axes.set_ylim(bottom=panel.y_from)
+    axes.set_ylim(bottom=panel.y_min)
     if sum(bool(line.name) for line in panel.lines) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor=style.INK)

@@ -1,4 +1,4 @@
-"""Training curves: reading the CSV that training leaves, and what of it is drawn, of one run or of several seeds."""
+"""Training curves: read the CSV that training writes, and plot one run or the mean of several."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class Curve:
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """The columns of a run's ``metrics.csv`` along its column ``step``, by name.
+    """Read a run's ``metrics.csv``; return a curve over ``step`` per column.
 
-    Raises DataError for a file that is missing or no such table.
+    Raises:
+        DataError: The file is missing or not such a table.
     """
     try:
         with path.open(newline="") as file:
@@ -36,21 +37,18 @@ def read_curves(path: Path) -> dict[str, Curve]:
         names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
         return {name: curve for name in names if len((curve := _column(rows, name)).steps)}
     except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is no table of training curves: {error}") from error
+        raise DataError(f"{path} is not a table of training curves: {error}") from error
 
 
 def curves_svg(stages: Sequence[Curves]) -> str:
-    """Three panels as SVG: total loss in training and validation, its parts, the learning rate.
-
-    The stages of a training follow one another, their steps counted through.
-    """
+    """Plot total loss, loss components and learning rate as SVG; the stages of a training follow each other in x."""
     starts = np.cumsum([0.0, *(_length(stage) for stage in stages)])
-    panels: dict[str, list[str]] = {"loss": [], "its parts": [], "learning rate": []}
+    panels: dict[str, list[str]] = {"loss": [], "loss components": [], "learning rate": []}
     for name in dict.fromkeys(name for stage in stages for name in stage):
         if name in ("train/loss", "val/loss"):
             panels["loss"].append(name)
         elif name.startswith("train/"):
-            panels["its parts"].append(name)
+            panels["loss components"].append(name)
         elif name.lower().startswith("lr"):
             panels["learning rate"].append(name)
     return chart_svg(
@@ -71,17 +69,14 @@ def curves_svg(stages: Sequence[Curves]) -> str:
 
 
 def mean_line(runs: Sequence[Curve], colour: str) -> Line:
-    """Mean of smoothed curves as far as all of them have come, and the band from the lowest to the highest.
-
-    Raises ValueError without a curve.
-    """
+    """Return the mean of smoothed runs up to the last step of the shortest, with a band from minimum to maximum."""
     steps = runs[0].steps[runs[0].steps <= min(run.steps.max() for run in runs)]
     values = np.stack([np.interp(steps, run.steps, running_mean(run.values)) for run in runs])
     return Line(steps, values.mean(axis=0), colour, band=(values.min(axis=0), values.max(axis=0)))
 
 
 def running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over a window of a twentieth of the curve; the window shrinks towards both ends."""
+    """Return the mean over a window of 1/20 of the curve; the window shrinks towards both ends."""
     half = len(values) // 40
     total = np.concatenate(([0.0], np.cumsum(values)))
     centre = np.arange(len(values))
@@ -91,8 +86,8 @@ def running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _column(rows: list[dict[str, str]], name: str) -> Curve:
-    filled = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
-    table = np.array(filled, dtype=np.float64).reshape(-1, 2)
+    logged = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
+    table = np.array(logged, dtype=np.float64).reshape(-1, 2)
     return Curve(table[:, 0], table[:, 1])
 
 
@@ -101,9 +96,9 @@ def _length(stage: Curves) -> float:
 
 
 def _lines(name: str, curves: Sequence[Curve | None], starts: NDArray[np.float64], colour: str) -> list[Line]:
-    """A line for each stage that has the curve, one of them named."""
+    """Return a line for each stage that has the curve; only the last has a name."""
     lines = [
-        Line(start + curve.steps, running_mean(curve.values), colour, behind=curve.values)
+        Line(start + curve.steps, running_mean(curve.values), colour, raw=curve.values)
         for curve, start in zip(curves, starts, strict=False)
         if curve is not None
     ]
@@ -111,6 +106,6 @@ def _lines(name: str, curves: Sequence[Curve | None], starts: NDArray[np.float64
 
 
 def _label(name: str) -> str:
-    """``train/cls_loss`` as cls, ``val/loss`` as validation."""
+    """Return the legend's name of a column: ``cls`` for ``train/cls_loss``, ``validation`` for ``val/loss``."""
     totals = {"train/loss": "training", "val/loss": "validation"}
     return totals.get(name, name.rpartition("/")[2].removesuffix("_loss").replace("_", " "))

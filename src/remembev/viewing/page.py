@@ -1,6 +1,6 @@
-"""Pages that need nothing but themselves: their common frame (``page.html``), tables, pictures inside.
+"""Self-contained HTML pages: their frame (``page.html``), tables, embedded pictures.
 
-Text that is given is escaped here, except where a parameter is said to be HTML.
+Text is escaped here, except in parameters that are said to be HTML.
 """
 
 from __future__ import annotations
@@ -20,87 +20,106 @@ _PICTURES = {".gif": "image/gif", ".png": "image/png"}
 
 
 def write_page(path: Path, *, title: str, lead: str, tiles: Mapping[str, str], body: str) -> None:
-    """Write a page: title, a sentence below it, what is to be seen at once (label → figure), and the body as HTML."""
-    shown = "".join(
+    """Write a page.
+
+    Args:
+        path: File to write.
+        title: Title of the page.
+        lead: Sentence below it.
+        tiles: Key figures by label.
+        body: The page's sections, HTML.
+    """
+    tile_html = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(label)}</span></div>' for label, value in tiles.items()
     )
-    text = template("page.html").substitute(title=escape(title), lead=escape(lead), tiles=shown, body=body)
+    text = template("page.html").substitute(title=escape(title), lead=escape(lead), tiles=tile_html, body=body)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def template(name: str) -> Template:
-    """A page or a part of one that lies beside this module, with gaps to be filled."""
+    """Return an HTML template that lies beside this module."""
     return Template(files("remembev.viewing").joinpath(name).read_text(encoding="utf-8"))
 
 
 def table(
     heads: Sequence[str], rows: Sequence[str], caption: str = "", *, groups: Mapping[str, int] | None = None
 ) -> str:
-    """A table of rows (HTML) under heads (HTML); ``groups`` are heads above the heads and how many each is above."""
-    above = "".join(f'<th colspan="{width}">{name}</th>' for name, width in (groups or {}).items())
+    """Return a table.
+
+    Args:
+        heads: Column headings, HTML.
+        rows: Rows, HTML.
+        caption: Text below the table.
+        groups: Headings above the headings, HTML, and the number of columns that each spans.
+    """
+    group_cells = "".join(f'<th colspan="{span}">{name}</th>' for name, span in (groups or {}).items())
+    group_row = f'<tr class="group">{group_cells}</tr>' if group_cells else ""
     head = "".join(f"<th>{name}</th>" for name in heads)
-    below = f"<caption>{escape(caption)}</caption>" if caption else ""
-    first = f'<tr class="group">{above}</tr>' if above else ""
-    return f"<table>{below}<thead>{first}<tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    caption_html = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<table>{caption_html}<thead>{group_row}<tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def facts(title: str, known: Mapping[str, str]) -> str:
-    """A table of two columns, nothing where there is nothing."""
-    rows = [f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in known.items()]
+def facts(title: str, values: Mapping[str, str]) -> str:
+    """Return a table of names and values; an empty string if there are none."""
+    rows = [f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in values.items()]
     return table((escape(title), ""), rows) if rows else ""
 
 
 def figure(picture: Path, caption: str, kind: str = "") -> str:
-    """A GIF or PNG inside the page. Raises DataError if it is no such file."""
+    """Return an embedded GIF or PNG with its caption.
+
+    Raises:
+        DataError: The file is missing or neither GIF nor PNG.
+    """
     try:
         image = embedded(_PICTURES[picture.suffix], picture.read_bytes(), caption)
     except (OSError, KeyError) as error:
-        raise DataError(f"{picture} is no GIF or PNG that can be read") from error
+        raise DataError(f"{picture} is not a readable GIF or PNG") from error
     return captioned(image, caption, kind)
 
 
 def captioned(image: str, caption: str, kind: str = "") -> str:
-    """An image (HTML) with its caption."""
+    """Return an image (HTML) with its caption."""
     return f'<figure class="{kind}">{image}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def embedded(media: str, content: bytes, description: str) -> str:
-    """An image as part of the page."""
+    """Return an image embedded in the page."""
     encoded = base64.b64encode(content).decode("ascii")
     return f'<img src="data:{media};base64,{encoded}" alt="{escape(description)}">'
 
 
 def embedded_svg(svg: str, description: str) -> str:
-    """A drawing as part of the page."""
+    """Return an SVG embedded in the page."""
     return embedded("image/svg+xml", svg.encode(), description)
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign, a true minus."""
+    """Return a difference with its sign, with a typographic minus."""
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def details(title: str, body: str) -> str:
-    """A part of the page (HTML) that is closed at first."""
+    """Return a part of the page (HTML) that is collapsed at first."""
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
 def dots(values: Sequence[float], limit: float, colour: str) -> str:
-    """Values as dots on a line from -limit to limit, with a mark at 0 and a shade of mean ± standard deviation."""
+    """Return a dot plot of values from -limit to limit, with a tick at 0 and a band of mean ± standard deviation."""
     width, height, middle = 150, 18, 75
 
-    def place(value: float) -> float:
+    def x_of(value: float) -> float:
         return round(middle + (middle - 5) * max(-1.0, min(1.0, value / limit if limit else 0.0)), 1)
 
-    shade = ""
+    band = ""
     if len(values) > 1:
-        low, high = (place(mean(values) + sign * stdev(values)) for sign in (-1, 1))
-        shade = f'<rect x="{low}" y="4" width="{high - low:.1f}" height="10" rx="3" fill="{colour}" opacity=".18"/>'
+        low, high = (x_of(mean(values) + sign * stdev(values)) for sign in (-1, 1))
+        band = f'<rect x="{low}" y="4" width="{high - low:.1f}" height="10" rx="3" fill="{colour}" opacity=".18"/>'
     marks = "".join(
-        f'<circle cx="{place(value)}" cy="{height // 2}" r="3.2" fill="{colour}" opacity=".85"/>' for value in values
+        f'<circle cx="{x_of(value)}" cy="{height // 2}" r="3.2" fill="{colour}" opacity=".85"/>' for value in values
     )
     line = f'<path d="M0 {height // 2}H{width}M{middle} 1V{height - 1}" stroke="#c4ccd6" fill="none"/>'
     return (
-        f'<svg class="dots" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{line}{shade}{marks}</svg>'
+        f'<svg class="dots" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{line}{band}{marks}</svg>'
     )

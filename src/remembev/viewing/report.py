@@ -1,6 +1,6 @@
-"""A run as one self-contained HTML file: scores beside one another, pictures, curves, times and how it was made.
+"""Report of a run as one self-contained HTML file: scores, pictures, curves, timings, commands.
 
-What the page says is ``report.html`` beside this module; here its gaps are filled.
+The page's text is in ``report.html`` beside this module; its placeholders are filled here.
 """
 
 from __future__ import annotations
@@ -17,25 +17,32 @@ from remembev.viewing.findings import class_sentence, learning_sentence, memory_
 from remembev.viewing.page import embedded_svg, facts, figure, signed, table, template, write_page
 
 _LEAD = (
-    "A LiDAR detector that remembers: PointPillars sees one frame; an XMem-style memory in bird's-eye view goes with "
-    "it from frame to frame and gates what the detection head gets to see."
+    "A LiDAR detector with a memory: PointPillars sees one frame; an XMem-style memory in bird's-eye view is carried "
+    "from frame to frame and gates the features that the detection head sees."
 )
 _ERROR_UNITS = {"mATE": "m", "mASE": "1 − IoU", "mAOE": "rad", "mAVE": "m/s", "mAAE": "1 − accuracy"}
-_SCORE_COLUMNS = ("untrained", "trained,<br>with memory", "trained,<br>memory emptied", "what memory<br>changes")
+_SCORE_COLUMNS = ("untrained", "trained,<br>with memory", "trained,<br>memory emptied", "effect of<br>the memory")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report tells.
+    """Contents of a report.
 
-    untrained, with_memory, without_memory   scores: the last two of the same trained weights
-    movie, strip     the moving picture (GIF) and still frames (PNG) of a scene
-    keyframe         picture of real data, if there is any, and keyframe_licence the line that goes with it
-    config           the configuration as text
-    data             facts about the data set, in the order to tell them
-    seconds          how long each stage of the run took
-    bench            milliseconds of each stage of a streaming step
-    commands         what was typed
+    Attributes:
+        title: Title of the page.
+        untrained: Score of the initial weights.
+        with_memory: Score of the trained weights.
+        without_memory: Score of the same weights, with the memory emptied before every frame.
+        curves: Training curves, a set per stage.
+        movie: Movie (GIF) of a scene.
+        strip: Still frames (PNG) of it.
+        config: Configuration as YAML.
+        data: Facts about the data set, in order.
+        seconds: Duration of each stage of the run.
+        bench: Milliseconds of each stage of a streaming step.
+        commands: Command lines that make the same run.
+        keyframe: Picture (PNG) of real data, if there is any.
+        keyframe_licence: Attribution of that data.
     """
 
     title: str
@@ -55,12 +62,16 @@ class Report:
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write the report. Raises DataError if a picture is missing."""
+    """Write the report.
+
+    Raises:
+        DataError: A picture is missing.
+    """
     body = template("report.html").substitute(
         movie=figure(
             report.movie,
-            "A validation scene from above, driving upwards, at twice its speed. Left: LiDAR points, ground truth "
-            "(white; dashed where no point is on the object) and detections with heading and velocity. Right: gate.",
+            "A validation scene in bird's-eye view, forward up, at double speed. Left: LiDAR points, ground truth "
+            "(white, dashed if the object has no point) and detections with heading and velocity. Right: gate.",
         ),
         strip=figure(report.strip, "Frames of the same scene, with the gate behind the points."),
         learning=escape(learning_sentence(report.untrained, report.with_memory)),
@@ -71,7 +82,7 @@ def write_report(path: Path, report: Report) -> None:
         curves=embedded_svg(curves_svg(report.curves), "training curves"),
         keyframe=_keyframe_section(report),
         data=facts("data", report.data),
-        timings=facts("how long it took", {stage: _duration(value) for stage, value in report.seconds.items()}),
+        timings=facts("duration", {stage: _duration(value) for stage, value in report.seconds.items()}),
         bench=facts("one streaming step", {stage: f"{value:.1f} ms" for stage, value in report.bench.items()}),
         commands=escape("\n".join(report.commands)),
         config=escape(report.config),
@@ -92,7 +103,7 @@ def _tiles(report: Report) -> dict[str, str]:
 
 
 def _score_table(report: Report) -> str:
-    """mAP, NDS and the five errors of the three scores, and the difference that memory makes."""
+    """Return mAP, NDS and the five errors of the three scores, and the effect of the memory."""
     triple = (report.untrained, report.with_memory, report.without_memory)
     rows = [
         _row("mAP", [score.mean_ap for score in triple], better=1, strong=True),
@@ -101,7 +112,7 @@ def _score_table(report: Report) -> str:
     for name in ERRORS:
         rows.append(_row(f"{name} <small>({_ERROR_UNITS[name]})</small>", [s.errors[name] for s in triple], better=-1))
     return table(
-        ("official nuScenes score", *_SCORE_COLUMNS), rows, "mAP and NDS: more is better. Errors: less is better."
+        ("official nuScenes score", *_SCORE_COLUMNS), rows, "mAP and NDS: higher is better. Errors: lower is better."
     )
 
 
@@ -111,11 +122,11 @@ def _class_table(report: Report) -> str:
         _row(escape(name.replace("_", " ")), [score.class_ap[name] for score in triple], better=1, bars=True)
         for name in report.with_memory.class_ap
     ]
-    return table(("AP a class", *_SCORE_COLUMNS), rows, "Mean over the centre distances 0.5, 1, 2 and 4 m.")
+    return table(("AP per class", *_SCORE_COLUMNS), rows, "Mean over the match distances 0.5, 1, 2 and 4 m.")
 
 
 def _row(name: str, values: Sequence[float], *, better: int, strong: bool = False, bars: bool = False) -> str:
-    """A row of untrained, with, without and the difference of the last two; ``better`` is the sign of a gain."""
+    """Return a row of three scores and the difference of the last two; ``better`` is the sign of an improvement."""
     difference = values[1] - values[2]
     verdict = "" if abs(difference) < 0.0005 or math.isnan(difference) else "good" if difference * better > 0 else "bad"
     cells = [
@@ -126,14 +137,14 @@ def _row(name: str, values: Sequence[float], *, better: int, strong: bool = Fals
     return f'<tr{kind}><td>{name}</td>{"".join(cells)}<td class="{verdict}">{signed(difference)}</td></tr>'
 
 
-# ------------------------------------------------------------------------------------------------------------- the rest
+# -------------------------------------------------------------------------------------------------------- key frame
 
 
 def _keyframe_section(report: Report) -> str:
     if report.keyframe is None:
         return ""
     caption = (
-        "The same weights, trained on nothing but simulated streets, on a real key frame they have never seen. "
+        "The same weights, trained only on simulated streets, on a real key frame that they have never seen. "
         f"{report.keyframe_licence}"
     )
     return f"<section><h2>On a real street</h2>{figure(report.keyframe, caption, 'narrow')}</section>"

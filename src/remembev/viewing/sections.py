@@ -70,7 +70,7 @@ def precision_recall(contest: Contest) -> str:
     panels = []
     for one, curve in classes.items():
         read = _reading("precision_recall", one, "precision")
-        panels.append(Panel(_plain(one), _lines(contest, curve["recall"], read), "recall", _SHARES, y_from=0))
+        panels.append(Panel(_plain(one), _lines(contest, curve["recall"], read), "recall", _SHARES, y_min=0))
     return _chart(contest, panels, f"Precision over recall at 2 m, a panel a class. {_BAND}", columns=5, row_height=2.0)
 
 
@@ -124,7 +124,7 @@ def permanence(contest: Contest) -> str:
         ]
         tables.append(_by_measure(contest, f"seen in the last … at {at}", measures))
         read = _reading("permanence", "recall", slice(None), column)
-        panels.append(Panel(at, _lines(contest, windows, read), "seen in the last … s", ticks, y_from=0))
+        panels.append(Panel(at, _lines(contest, windows, read), "seen in the last … s", ticks, y_min=0))
     caption = f"Recall of objects that have no point now, by how long ago they were seen at most. {_BAND}"
     middle = len(allowed) // 2
     others = "".join(tables[:middle] + tables[middle + 1 :])

@@ -37,8 +37,8 @@ def draw_stream(curve: StreamCurve, title: str) -> Figure:
         _draw(state.twinx(), {"tokens": steps["tokens"]}, "tokens held", second=True)
     for axes in (time, memory, state):
         for window in curve.windows:
-            axes.axvspan(window.start, window.stop, color=style.FURNITURE, alpha=0.5, linewidth=0, zorder=0)
-    state.set_xlabel("frame", color=style.QUIET_TEXT)
+            axes.axvspan(window.start, window.stop, color=style.MUTED_LINE, alpha=0.5, linewidth=0, zorder=0)
+    state.set_xlabel("frame", color=style.MUTED_TEXT)
     time.set_title(title, loc="left", color=style.TEXT, fontsize=11)
     return figure
 
@@ -51,13 +51,13 @@ def _draw(axes: Axes, values: dict[str, NDArray[np.float64]], label: str, *, sec
         for (name, value), colour in zip(values.items(), colours, strict=False)
     ]
     axes.set_ylim(0, room * max(float(np.nanmax(line.get_ydata())) for line in lines) or 1)
-    axes.set_ylabel(label, color=style.QUIET_TEXT)
+    axes.set_ylabel(label, color=style.MUTED_TEXT)
     axes.set_facecolor(style.BACKGROUND)
-    axes.tick_params(colors=style.QUIET_TEXT, length=0)
+    axes.tick_params(colors=style.MUTED_TEXT, length=0)
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     for spine in axes.spines.values():
-        spine.set_color(style.FURNITURE)
+        spine.set_color(style.MUTED_LINE)
     axes.legend(frameon=False, labelcolor=style.TEXT, loc=legend, ncols=2)
 
 

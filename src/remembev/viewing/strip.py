@@ -117,7 +117,7 @@ def _draw_street(axes: Axes, shot: _Shot) -> None:
     """Points, ground truth, and the line of sight to the object."""
     axes.set_facecolor(style.BACKGROUND)
     for spine in axes.spines.values():
-        spine.set_color(style.FURNITURE)
+        spine.set_color(style.MUTED_LINE)
     low, high = HEIGHT_RANGE
     x, y, z = shot.frame.points[:, :3].T.numpy()
     shade = np.clip((z - low) / (high - low), 0, 1)
@@ -129,7 +129,7 @@ def _draw_street(axes: Axes, shot: _Shot) -> None:
     _outline(axes, boxes[target], style.GROUND_TRUTH, width=1.3, dashed=shot.num_points == 0)
     for centre in boxes[target, :2]:
         sight = torch.stack((shot.from_lidar[:2, 3], centre)).T.tolist()
-        axes.plot(*sight, color=style.QUIET_TEXT, linewidth=0.6, linestyle=(0, (1, 3)), zorder=2)
+        axes.plot(*sight, color=style.MUTED_TEXT, linewidth=0.6, linestyle=(0, (1, 3)), zorder=2)
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
@@ -145,7 +145,7 @@ def _draw_found(axes: Axes, shot: _Shot, rival: Rival, class_names: Sequence[str
             _outline(axes, found.boxes[chosen], colour, width=1.1, dashed=remembered, fill=FILL_OPACITY)
     if shot.num_points is not None:
         score = rival.matched.scores[shot.number].get(shot.track)
-        said, colour = ("no box", style.QUIET_TEXT) if score is None else (f"{score:.2f}", style.FOUND)
+        said, colour = ("no box", style.MUTED_TEXT) if score is None else (f"{score:.2f}", style.DETECTED)
         axes.text(0.04, 0.96, said, va="top", fontsize=6.5, color=colour, transform=axes.transAxes, zorder=6)
 
 
@@ -165,4 +165,4 @@ def _write_time(axes: Axes, shot: _Shot) -> None:
     points = "not annotated" if count is None else f"{count or 'no'} point{'s' * (count != 1)}"
     below: dict[str, Any] = {"ha": "center", "va": "top", "transform": axes.transAxes}
     axes.text(0.5, -0.05, f"{shot.seconds:+.1f} s".replace("-", "−"), color=style.TEXT, fontsize=8, **below)
-    axes.text(0.5, -0.17, points, color=style.QUIET_TEXT, fontsize=7, **below)
+    axes.text(0.5, -0.17, points, color=style.MUTED_TEXT, fontsize=7, **below)

@@ -1,4 +1,4 @@
-"""Colours that pictures share, a dark theme in which the data shines and the furniture stays quiet; charts on paper."""
+"""Colours: a dark theme for pictures, in which data stands out, and a light one for charts on a page."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 BACKGROUND = "#0b0e14"
-FURNITURE = "#263041"
+MUTED_LINE = "#263041"
 TEXT = "#d7dde8"
-QUIET_TEXT = "#8b96a8"
+MUTED_TEXT = "#8b96a8"
 GROUND_TRUTH = "#f4f6fa"
-FOUND = "#7ae582"
-"""Words for what a detector has found."""
+DETECTED = "#7ae582"
+"""Labels of detected objects."""
 WORKING = "#3ddc97"
 LONG_TERM = "#d86bff"
-"""Tokens of the two memories, and what is read from them."""
+"""Tokens of working and long-term memory, and reads from them."""
 FALLBACK = "#9aa5b8"
-"""Colour of a class that has none of its own."""
+"""Classes without a colour in CLASS_COLOURS."""
 
 CLASS_COLOURS = {
     "car": "#4cc9f0",
@@ -32,36 +32,36 @@ CLASS_COLOURS = {
 }
 
 HEIGHT_COLOURS = LinearSegmentedColormap.from_list("height", ["#33445f", "#4a6385", "#7d94b3", "#c3d0e2"])
-"""Points from the ground up: dim where they tell little, brighter where things stand."""
+"""Points by height: dark at the ground, brighter above it."""
 
 GATE_COLOURS = LinearSegmentedColormap.from_list(
     "gate", [BACKGROUND, "#2a1640", "#6b1f63", "#b8325c", "#ef6a3c", "#ffc15e"]
 )
-"""The gate from closed (0) to open (1)."""
+"""Gate from closed (0) to open (1)."""
 
 
 def class_colour(name: str) -> str:
-    """Colour of a class as a hexadecimal string."""
+    """Return the colour of a class as a hexadecimal string."""
     return CLASS_COLOURS.get(name, FALLBACK)
 
 
-# ---------------------------------------------------------------------------------------------------- charts on paper
+# ---------------------------------------------------------------------------------------------------- charts on a page
 
-INK, QUIET, RULE = "#1d2430", "#6b7686", "#dfe4ea"
-"""Lines of text, what goes with them, and rules, of charts and tables on a white page."""
+INK, MUTED_INK, RULE = "#1d2430", "#6b7686", "#dfe4ea"
+"""Text, secondary text and rules of charts and tables on a white page."""
 
 LINE_COLOURS = ("#2b6cb0", "#d9622b", "#7b4bb7", "#2f855a", "#b83280", "#8a6d1f")
 """Colours of lines in a chart, in order."""
 
 PEER_COLOURS = ("#7a8594", "#b7791f", "#7b4bb7", "#2b6cb0", "#d9622b", "#2f855a", "#b83280", "#0e7c86")
-"""Colours of models that are compared, in their order, the same on the whole page."""
+"""Colours of compared models, in their order, the same on the whole page."""
 
 
 def style_axes(axes: Axes, title: str, x_label: str = "") -> None:
-    """Make axes a quiet panel of a page: a title at the left, faint rules, a base line and no frame."""
+    """Style axes as a panel of a page: title at the left, faint grid, a base line and no frame."""
     axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.set_xlabel(x_label, fontsize=8, color=QUIET)
-    axes.tick_params(labelsize=8, colors=QUIET, length=0)
+    axes.set_xlabel(x_label, fontsize=8, color=MUTED_INK)
+    axes.tick_params(labelsize=8, colors=MUTED_INK, length=0)
     axes.grid(color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_facecolor("none")

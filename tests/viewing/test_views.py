@@ -8,7 +8,7 @@ from remembev.data import NuScenesIndex
 from remembev.errors import DataError
 from remembev.models import build_model
 from remembev.streaming import StreamingDetector
-from remembev.viewing.watch import watch_keyframe, watch_scene
+from remembev.viewing.views import view_keyframe, view_scene
 
 KEYFRAME = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuscenes_keyframe"
 
@@ -24,7 +24,7 @@ def test_a_scene_is_watched_from_its_first_frame_to_its_last(
 ) -> None:
     pytest.importorskip("nuscenes")
     index = NuScenesIndex.open(sim_root, "v1.0-sim", cache=tmp_path / "index.safetensors")
-    views = watch_scene(detector, index, 0, progress=False)
+    views = view_scene(detector, index, 0, progress=False)
     assert [view.seconds for view in views] == pytest.approx([0.5 * number for number in range(len(views))], abs=0.05)
     assert len(views) == len(index.scene_frames(0))
     grid = detector.cfg.feature_grid
@@ -39,7 +39,7 @@ def test_a_watched_frame_tells_what_its_cells_read_from_the_frames_before(
 ) -> None:
     pytest.importorskip("nuscenes")
     index = NuScenesIndex.open(sim_root, "v1.0-sim", cache=tmp_path / "index.safetensors")
-    first, second = watch_scene(detector, index, 0, frames=2, progress=False)
+    first, second = view_scene(detector, index, 0, frames=2, progress=False)
     for view, tokens in ((first, 0), (second, detector.cfg.memory_grid.height * detector.cfg.memory_grid.width)):
         assert view.memory is not None
         assert view.memory.read.valid.sum() == tokens
@@ -50,7 +50,7 @@ def test_a_watched_frame_tells_what_its_cells_read_from_the_frames_before(
 
 @pytest.mark.skipif(not KEYFRAME.is_dir(), reason=f"no real key frame at {KEYFRAME}")
 def test_a_real_key_frame_is_watched_with_its_annotations(detector: StreamingDetector) -> None:
-    view = watch_keyframe(detector, KEYFRAME)
+    view = view_keyframe(detector, KEYFRAME)
     assert view.points is not None
     assert view.gt_boxes is not None
     assert len(view.points) == 34_688
@@ -62,8 +62,8 @@ def test_a_real_key_frame_is_watched_with_its_annotations(detector: StreamingDet
 
 def test_a_folder_that_holds_no_key_frame_is_named(detector: StreamingDetector, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=str(tmp_path)):
-        watch_keyframe(detector, tmp_path)
+        view_keyframe(detector, tmp_path)
     (tmp_path / "frame.json").write_text("{}")
     (tmp_path / "LIDAR_TOP.pcd.bin").write_bytes(b"\0" * 20)
     with pytest.raises(DataError, match=str(tmp_path)):
-        watch_keyframe(detector, tmp_path)
+        view_keyframe(detector, tmp_path)

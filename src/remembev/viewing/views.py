@@ -1,0 +1,196 @@
+"""What is shown of a frame, and the streams that it comes from: a scene of a data set, or one key frame in a folder.
+
+bev.py draws a `FrameView`, recording.py logs it to rerun, terminal.py prints it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from remembev.data import Frame, NuScenesIndex
+from remembev.errors import DataError
+from remembev.geometry import BEVGrid
+from remembev.memory import TracedRead, trace_reads
+from remembev.models import Detections
+from remembev.streaming import StreamingDetector, stream_scene
+from remembev.viewing.tracking import Track, Tracker
+
+
+@dataclass(frozen=True)
+class MemoryView:
+    """What the cells of a frame read from the memory.
+
+    Attributes:
+        grid: Grid of the cells, in the order of the read's queries.
+        read: The read of one scene (B = 1).
+        long_term: Number of the read's tokens, the first ones, that are long-term memory; the rest are working memory.
+    """
+
+    grid: BEVGrid
+    read: TracedRead
+    long_term: int
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """What is shown of a frame, in its LiDAR frame; None is not shown.
+
+    Attributes:
+        grid: Area to show, and the area that `gate` and `occupancy` cover.
+        class_names: Names of the labels.
+        title: Title of the picture.
+        seconds: Time since the start of the scene.
+        points: [N, ≥3].
+        gt_boxes: [M, 9].
+        gt_labels: [M]; -1 pads.
+        gt_num_points: [M].
+        detections: Detections of all scores.
+        gate: [H, W] in 0..1.
+        occupancy: [H_m, W_m] in 0..1.
+        global_from_lidar: [4, 4] float64.
+        tracks: Tracks of the objects that are detected in this frame.
+        memory: What was read from the memory.
+    """
+
+    grid: BEVGrid
+    class_names: Sequence[str]
+    title: str = ""
+    seconds: float | None = None
+    points: Tensor | None = None
+    gt_boxes: Tensor | None = None
+    gt_labels: Tensor | None = None
+    gt_num_points: Tensor | None = None
+    detections: Detections | None = None
+    gate: Tensor | None = None
+    occupancy: Tensor | None = None
+    global_from_lidar: Tensor | None = None
+    tracks: Sequence[Track] = ()
+    memory: MemoryView | None = None
+
+    def shown_detections(self, min_score: float) -> Detections:
+        """Return the detections that score at least `min_score`, on the CPU."""
+        if self.detections is None:
+            return Detections.empty()
+        return self.detections[self.detections.scores >= min_score].to("cpu")
+
+
+class ViewBuilder:
+    """Turns each step of a detector into a view; keeps tracks and the scene's start time.
+
+    Args:
+        detector: The detector that is stepped.
+        title: Title of the views, such as the scene's name.
+        min_score: Lowest score of detections that are tracked.
+    """
+
+    def __init__(self, detector: StreamingDetector, title: str, *, min_score: float = 0.25) -> None:
+        self.detector = detector
+        self.title = title
+        self.min_score = min_score
+        self.tracker = Tracker(detector.cfg.CLASS_NAMES)
+        self._start: float | None = None
+
+    def view(self, frame: Frame, detections: Detections, reads: Sequence[TracedRead] = ()) -> FrameView:
+        """Return the view of a frame, right after the detector's step on it and with what the step read."""
+        self._start = frame.timestamp if self._start is None else self._start
+        self.tracker.step(detections[detections.scores >= self.min_score], frame.global_from_lidar, frame.timestamp)
+        return FrameView(
+            grid=self.detector.cfg.feature_grid,
+            class_names=self.detector.cfg.CLASS_NAMES,
+            title=self.title,
+            seconds=frame.timestamp - self._start,
+            points=frame.points,
+            gt_boxes=frame.boxes,
+            gt_labels=frame.labels,
+            gt_num_points=frame.num_points,
+            detections=detections,
+            gate=self.detector.gate,
+            occupancy=self.detector.occupancy,
+            global_from_lidar=frame.global_from_lidar,
+            tracks=[track for track in self.tracker.tracks if track.seconds == frame.timestamp],
+            memory=self._memory(reads),
+        )
+
+    def _memory(self, reads: Sequence[TracedRead]) -> MemoryView | None:
+        cfg = self.detector.cfg
+        return MemoryView(cfg.memory_grid, reads[-1], cfg.MODEL.MEMORY.LONG_TERM.MAX_TOKENS) if reads else None
+
+
+def view_scene(
+    detector: StreamingDetector,
+    index: NuScenesIndex,
+    scene: int,
+    *,
+    frames: int | None = None,
+    min_score: float = 0.25,
+    progress: bool = True,
+) -> list[FrameView]:
+    """Stream a scene, or its first `frames` key frames, from an empty memory and return a view of each."""
+    builder = ViewBuilder(detector, index.scene_name(scene), min_score=min_score)
+    total = min(frames or sys.maxsize, len(index.scene_frames(scene)))
+    steps = islice(stream_scene(detector, index, scene), total)
+    bar = track(range(total), "Streaming", console=Console(stderr=True), transient=True, disable=not progress)
+    views: list[FrameView] = []
+    for _ in bar:
+        with trace_reads() as reads:
+            frame, detections = next(steps)
+        views.append(builder.view(frame, detections, reads))
+    return views
+
+
+def view_keyframe(detector: StreamingDetector, folder: Path) -> FrameView:
+    """Stream one real key frame from an empty memory and return its view.
+
+    Args:
+        detector: The detector to stream with.
+        folder: Holds `LIDAR_TOP.pcd.bin` and `frame.json`, which has global_from_ego, ego_from_lidar, timestamp_s,
+            sample_token, and boxes with name, box (7), velocity (2 or null) and num_lidar_pts in the LiDAR frame.
+
+    Raises:
+        DataError: The folder doesn't hold that.
+    """
+    cfg = detector.cfg
+    try:
+        record = json.loads((folder / "frame.json").read_text())
+        cloud = np.fromfile(folder / "LIDAR_TOP.pcd.bin", dtype=np.float32).reshape(-1, 5)
+        pose = _pose(record["global_from_ego"]) @ _pose(record["ego_from_lidar"])
+        annotated = [box for box in record["boxes"] if box["name"] in cfg.CLASS_NAMES]
+        boxes = torch.tensor([_box_with_velocity(box) for box in annotated]).reshape(-1, 9)
+        num_points = torch.tensor([box["num_lidar_pts"] for box in annotated])
+        timestamp, token = record["timestamp_s"], record["sample_token"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} holds no readable key frame: {error}") from error
+    points = torch.from_numpy(cloud[:, :4].copy())
+    detector.reset(token)
+    return FrameView(
+        grid=cfg.feature_grid,
+        class_names=cfg.CLASS_NAMES,
+        points=points,
+        gt_boxes=boxes,
+        gt_labels=torch.tensor([cfg.CLASS_NAMES.index(box["name"]) for box in annotated]),
+        gt_num_points=num_points,
+        detections=detector.step(points, pose, timestamp, token),
+        gate=detector.gate,
+    )
+
+
+def _pose(rows: list[list[float]]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _box_with_velocity(record: dict[str, Any]) -> list[float]:
+    """Return box and velocity [9]; a velocity that nuScenes doesn't have (null) is 0, as in the data set's frames."""
+    velocity = [value or 0.0 for value in record["velocity"] or (0.0, 0.0)]
+    return [*record["box"], *velocity]
