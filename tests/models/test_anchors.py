@@ -58,7 +58,7 @@ def test_no_anchor_that_overlaps_a_box_is_missed(seed: int) -> None:
     anchors = AnchorGrid([anchor_config(), anchor_config(size=(0.8, 0.7, 1.7))], GRID)
     overlap = iou_aligned(nearest_aligned_bev(all_boxes(anchors)), nearest_aligned_bev(gt)).sum(dim=1)
     for class_index, numbers in enumerate((range(144), range(144, 288))):
-        touched = anchors.touched(class_index, gt).tolist()
+        touching = anchors.touching(class_index, gt).tolist()
         overlapping = [number for number in numbers if overlap[number] > 1e-6]
         assert overlapping
         assert set(overlapping) <= set(touched) <= set(numbers)
@@ -67,4 +67,4 @@ def test_no_anchor_that_overlaps_a_box_is_missed(seed: int) -> None:
 
 
 def test_no_boxes_touch_no_anchors() -> None:
-    assert AnchorGrid([anchor_config()], GRID).touched(0, torch.zeros(0, 9)).shape == (0,)
+    assert AnchorGrid([anchor_config()], GRID).touching(0, torch.zeros(0, 9)).shape == (0,)

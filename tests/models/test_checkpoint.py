@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from remembev.config import Config, config_from_yaml, config_to_yaml
 from remembev.errors import CheckpointError
-from remembev.models import build_model, load_checkpoint, save_checkpoint, start_from
+from remembev.models import build_model, load_checkpoint, save_checkpoint, load_pretrained
 from remembev.models.checkpoint import load_weights
 
 
@@ -49,7 +49,7 @@ def test_shipped_weights_are_found_by_name_and_a_file_goes_before_them(
     save_checkpoint(tmp_path / "shipped" / "compact.safetensors", model)
     assert torch.equal(next(load_checkpoint("compact").parameters()), next(model.parameters()))
     other = build_model(small_cfg)
-    start_from(other, "compact")
+    load_pretrained(other, "compact")
     assert torch.equal(next(other.parameters()), next(model.parameters()))
     with pytest.raises(CheckpointError, match=r"compcat: no such file, and no shipped weights \(compact\)"):
         load_checkpoint("compcat")
@@ -86,7 +86,7 @@ def test_a_model_starts_from_the_weights_it_shares_and_keeps_its_other_ones(smal
     single, model = build_model(changed(small_cfg, "MODEL.MEMORY.FUSION=none")), build_model(small_cfg)
     save_checkpoint(path, single)
     fresh = {name: weight.clone() for name, weight in model.state_dict().items()}
-    start_from(model, path)
+    load_pretrained(model, path)
     shared = single.state_dict()
     assert any(not torch.equal(fresh[name], weight) for name, weight in shared.items())
     for name, weight in model.state_dict().items():
@@ -99,9 +99,9 @@ def test_a_start_of_another_shape_is_named_and_one_of_other_weights_is_refused(
     path = tmp_path / "other.safetensors"
     save_checkpoint(path, build_model(changed(small_cfg, "MODEL.VFE.NUM_FILTERS=[4]")))
     with pytest.raises(CheckpointError, match=r"other\.safetensors: does not fit the model: .*vfe"):
-        start_from(build_model(small_cfg), path)
+        load_pretrained(build_model(small_cfg), path)
     with pytest.raises(CheckpointError, match=r"other\.safetensors: has no weight of the model's"):
-        start_from(torch.nn.Linear(2, 2), path)
+        load_pretrained(torch.nn.Linear(2, 2), path)
 
 
 def test_files_that_are_no_checkpoints_are_named(small_cfg: Config, tmp_path: Path) -> None:

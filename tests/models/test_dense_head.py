@@ -60,7 +60,7 @@ def perfect_outputs(head: AnchorHeadMulti, boxes: torch.Tensor, labels: torch.Te
         dir_preds = None
         if blank.dir_preds is not None:
             dir_preds = torch.zeros_like(blank.dir_preds)
-            sector = single.direction.of(targets.boxes[:, 6])
+            sector = single.direction.sector(targets.boxes[:, 6])
             dir_preds[targets.sample, targets.anchor, sector] = 20.0
         outputs.append(HeadOutput(cls_preds, box_preds, dir_preds))
     return tuple(outputs)
@@ -319,7 +319,7 @@ def test_detections_in_fixed_shapes_are_the_same(post: PostProcessingConfig, aut
         outputs = head(features())
         padded = head.predict_padded(outputs, post)
         for sample, found in enumerate(head.predict(outputs, post)):
-            same = padded.of(sample)
+            same = padded.item(sample)
             assert torch.equal(same.labels, found.labels)
             assert torch.equal(same.scores, found.scores)
             torch.testing.assert_close(same.boxes, found.boxes)

@@ -18,10 +18,10 @@ def test_the_sector_tells_a_heading_from_its_turns_by_a_period(
     from_border = torch.remainder(true - offset, bins.period)
     if torch.minimum(from_border, bins.period - from_border) < 1e-6:
         return
-    resolved = bins.resolve(true + turns * bins.period, bins.of(true))
+    resolved = bins.resolve(true + turns * bins.period, bins.sector(true))
     assert wrap_angle(resolved - true).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_sectors_count_up_from_the_offset() -> None:
     bins = DirectionBins(2, 0.78539, 0.0)
-    assert bins.of(torch.tensor([0.8, math.pi, 4.0, 0.7, -0.1])).tolist() == [0, 0, 1, 1, 1]
+    assert bins.sector(torch.tensor([0.8, math.pi, 4.0, 0.7, -0.1])).tolist() == [0, 0, 1, 1, 1]

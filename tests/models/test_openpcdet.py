@@ -24,7 +24,7 @@ from remembev.config import Config
 from remembev.config.openpcdet import load_openpcdet_config
 from remembev.errors import CheckpointError
 from remembev.memory import FrameContext, occupancy_loss
-from remembev.models import TemporalPointPillar, build_model, load_checkpoint, save_checkpoint, start_from
+from remembev.models import TemporalPointPillar, build_model, load_checkpoint, save_checkpoint, load_pretrained
 from remembev.models.fused import fuse_for_inference
 from remembev.models.openpcdet import import_openpcdet, openpcdet_name, published_layout, read_openpcdet
 from remembev.ops import voxelise
@@ -485,7 +485,7 @@ def test_an_imported_detector_is_saved_and_started_from_with_its_order_of_channe
     path = tmp_path / "imported.safetensors"
     save_checkpoint(path, detector)
     other = build_model(configured(files, SMALL_MEMORY))
-    start_from(other, path)
+    load_pretrained(other, path)
     for model in (load_checkpoint(path), other):
         for head, imported in zip(model.dense_head.heads, detector.dense_head.heads, strict=True):
             assert torch.equal(head.box_channels, torch.arange(len(head.box_channels)))

@@ -3,7 +3,7 @@ import torch
 
 from remembev.config.schema import NMSConfig, PostProcessingConfig
 from remembev.models import Detections
-from remembev.models.post_processing import best_of_classes, select_candidates, suppress
+from remembev.models.post_processing import top_per_class, select_candidates, suppress
 
 
 def post(pre: int = 1000, most: int = 83, score: float = 0.1) -> PostProcessingConfig:
@@ -54,7 +54,7 @@ def test_each_class_keeps_its_best_candidates_and_of_equal_ones_the_first() -> N
 
 def test_candidates_in_fixed_shapes_are_the_same() -> None:
     many = logits(500, 3)
-    anchor, score = best_of_classes(many[None], post(pre=70))
+    anchor, score = top_per_class(many[None], post(pre=70))
     expected, class_index, scores = select_candidates(many, post(pre=70))
     for k in range(3):
         assert torch.equal(anchor[0, k], expected[class_index == k])
@@ -62,7 +62,7 @@ def test_candidates_in_fixed_shapes_are_the_same() -> None:
 
 
 def test_classes_with_fewer_anchors_than_places_are_padded_with_what_scores_too_low() -> None:
-    _, score = best_of_classes(logits(5, 2)[None], post(pre=8, score=0.0))
+    _, score = top_per_class(logits(5, 2)[None], post(pre=8, score=0.0))
     assert (score[..., :5] > 0).all()
     assert (score[..., 5:] < 0).all()
 

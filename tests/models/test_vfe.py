@@ -72,7 +72,7 @@ def test_a_layer_is_what_pytorch_s_linear_normalisation_and_maximum_are(dtype: t
     encoded = reference.norm(reference.linear(rows)).relu()
     expected = torch.zeros(20, 16).double().scatter_reduce(0, pillar[:, None].expand_as(encoded), encoded, "amax")
     (expected * weights).sum().backward()
-    pooled = layer.pooled(rows.to(dtype), pillar, 20)
+    pooled = layer.pool(rows.to(dtype), pillar, 20)
     (pooled * weights.to(dtype)).sum().backward()
 
     close = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-9}

@@ -1,7 +1,7 @@
-"""The detector: pillar encoder, BEV backbone, anchor heads with targets and losses, and the model that joins them."""
+"""The detector: pillar encoder, BEV backbone, anchor heads with targets and losses, and the model of them."""
 
 from remembev.models.backbone import BaseBEVBackbone
-from remembev.models.checkpoint import load_checkpoint, save_checkpoint, shipped_weights, start_from
+from remembev.models.checkpoint import load_checkpoint, save_checkpoint, shipped_weights, load_pretrained
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections, PaddedDetections
 from remembev.models.fused import fuse_for_inference
@@ -23,5 +23,5 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
     "shipped_weights",
-    "start_from",
+    "load_pretrained",
 ]

@@ -15,11 +15,11 @@ from remembev.geometry import BEVGrid, nearest_aligned_bev
 
 
 class AnchorGrid(nn.Module):
-    """The anchors of the K classes of a head: T templates, class after class, each at H rows and W columns.
+    """Anchors of the K classes of a head: T templates, class after class, each at H rows and W columns.
 
     Anchors are numbered from 0 to T · H · W - 1 in that order: template (class, size, rotation, height), row, column.
-    Without ``align_center`` the first and the last of a row stand on the edges of the range, as in OpenPCDet: off the
-    cells' centres by up to half a cell.
+    Without ``align_center`` the first and last anchors of a row lie on the edges of the range, as in OpenPCDet: up to
+    half a cell off the cells' centres.
     """
 
     x: Tensor  # [T, W] m
@@ -45,7 +45,7 @@ class AnchorGrid(nn.Module):
 
     @property
     def per_location(self) -> int:
-        """Anchors at one cell, T."""
+        """Anchors per cell, T."""
         return len(self.templates)
 
     def __len__(self) -> int:
@@ -57,17 +57,18 @@ class AnchorGrid(nn.Module):
         return len(self.templates), self.y.shape[1], self.x.shape[1]
 
     def boxes(self, index: Tensor) -> Tensor:
-        """The anchors [..., 7] (x, y, z, l, w, h, yaw) of these numbers [...]."""
+        """Return the anchors [..., 7] (x, y, z, l, w, h, yaw) with numbers [...]."""
         _, height, width = self.shape
         template = index // (height * width)
         x = self.x[template, index % width]
         y = self.y[template, index // width % height]
         return torch.cat((x[..., None], y[..., None], self.templates[template]), dim=-1)
 
-    def touched(self, class_index: int, boxes: Tensor) -> Tensor:
-        """Numbers [Q], in order, of a class's anchors that touch any of boxes [M, ≥7], all turned to the nearest axis.
+    def touching(self, class_index: int, boxes: Tensor) -> Tensor:
+        """Return the numbers [Q], ascending, of a class's anchors that touch any of boxes [M, ≥7].
 
-        Rectangles touch if their sides along x touch and their sides along y do: no anchor meets a box one by one.
+        All are turned to the nearest axis. Such rectangles touch if their extents along x and along y do, so no anchor
+        is compared with a box by itself.
         """
         of_class = self.class_templates[class_index]
         _, height, width = self.shape
@@ -76,12 +77,12 @@ class AnchorGrid(nn.Module):
         _, _, half_x, half_y = nearest_aligned_bev(at_origin)[:, None].unbind(dim=-1)
         along_x = _touches(self.x[of_class], half_x, x1, x2)
         along_y = _touches(self.y[of_class], half_y, y1, y2)
-        touched = torch.einsum("thm,twm->thw", along_y.float(), along_x.float()) > 0
-        return touched.flatten().nonzero()[:, 0] + of_class.start * height * width
+        touching = torch.einsum("thm,twm->thw", along_y.float(), along_x.float()) > 0
+        return touching.flatten().nonzero()[:, 0] + of_class.start * height * width
 
 
 def _positions(low: float, high: float, count: int, align_center: bool) -> Tensor:
-    """Where the anchors of a row or a column stand: [count] float32."""
+    """Return the coordinates [count] float32 of a row's or a column's anchors."""
     index = torch.arange(count, dtype=torch.float64)
     if align_center:
         return (low + (index + 0.5) * (high - low) / count).float()
@@ -89,5 +90,5 @@ def _positions(low: float, high: float, count: int, align_center: bool) -> Tenso
 
 
 def _touches(centre: Tensor, half: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Which intervals centre [T, S] ± half [T, 1] touch which intervals [low, high] [M]: bool [T, S, M]."""
+    """Return True for intervals centre [T, S] ± half [T, 1] that touch [low, high] [M]: bool [T, S, M]."""
     return ((centre + half)[..., None] >= low) & ((centre - half)[..., None] <= high)

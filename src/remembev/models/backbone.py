@@ -1,4 +1,4 @@
-"""The 2D backbone on the BEV map (OpenPCDet's ``BaseBEVBackbone``; PointPillars §2.2)."""
+"""2D backbone on the BEV map (OpenPCDet's ``BaseBEVBackbone``; PointPillars §2.2)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from remembev.config.schema import BackboneConfig
 
 
 def conv_norm_relu(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
-    """A convolution without bias, with the batch normalisation and ReLU that follow it."""
+    """Return a convolution without bias, its batch normalisation and ReLU."""
     return [conv, nn.BatchNorm2d(conv.out_channels, eps=1e-3, momentum=0.01), nn.ReLU(inplace=True)]
 
 
 class BaseBEVBackbone(nn.Module):
-    """Blocks of 3×3 convolutions, each begun by a strided one; the output of each is brought to one map size."""
+    """Blocks of 3×3 convolutions, the first of each strided; their outputs are resampled to one size and joined."""
 
     def __init__(self, cfg: BackboneConfig, in_channels: int) -> None:
         super().__init__()
@@ -39,10 +39,10 @@ class BaseBEVBackbone(nn.Module):
             in_channels = filters
 
     def forward(self, bev: Tensor) -> Tensor:
-        """BEV map [B, C, H_p, W_p] of pillars to spatial_features_2d [B, C_bev, H, W], in the weights' precision."""
+        """Return spatial_features_2d [B, C_bev, H, W], in the weights' dtype, from a BEV map [B, C, H_p, W_p]."""
         bev, maps = bev.to(next(self.parameters()).dtype), []
         if self.training and bev.device.type == "cpu":
-            # Channels first: of maps with channels last PyTorch's normalisation adds up its statistics in float32.
+            # Channels-last batch normalisation sums its statistics in float32 on the CPU.
             bev = bev.contiguous()
         for block, deblock in zip(self.blocks, self.deblocks, strict=True):
             bev = block(bev)
@@ -51,7 +51,7 @@ class BaseBEVBackbone(nn.Module):
 
 
 def _resampling_conv(in_channels: int, out_channels: int, upsample_stride: float) -> nn.Conv2d | nn.ConvTranspose2d:
-    """Up-sampling by a whole number ≥ 1, or down-sampling by 1 / ``upsample_stride``; kernels do not overlap."""
+    """Upsample by an integer, or downsample by 1 / ``upsample_stride``, with kernels that don't overlap."""
     if upsample_stride >= 1:
         stride = round(upsample_stride)
         return nn.ConvTranspose2d(in_channels, out_channels, stride, stride, bias=False)

@@ -1,4 +1,4 @@
-"""Box codes: what the head predicts of a box, relative to an anchor (OpenPCDet's ``ResidualCoder`` with sin/cos)."""
+"""Box codes relative to an anchor (OpenPCDet's ``ResidualCoder`` with sin/cos)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MIN_SIZE = 1e-5
 
 
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Codes [..., 10] of boxes [..., 9] at anchors [..., 7].
+    """Return the codes [..., 10] of boxes [..., 9] at anchors [..., 7].
 
-    Offsets of the centre over the anchor's diagonal and height, logarithms of the sizes' ratios, differences of cosine
-    and sine of the headings, velocities as they are.
+    A code has the offsets of the centre over the anchor's diagonal and height, the logarithms of the size ratios, the
+    differences of cosine and sine of the headings, and the velocity.
     """
     size, anchor_size = boxes[..., 3:6].clamp(min=_MIN_SIZE), anchors[..., 3:6]
     centre = (boxes[..., :3] - anchors[..., :3]) / _centre_scale(anchors)
@@ -25,7 +25,7 @@ def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode_boxes(codes: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes [..., 9] of codes [..., 10] at anchors [..., 7]: the inverse of ``encode_boxes``, yaw in (-π, π]."""
+    """Return the boxes [..., 9] of codes [..., 10] at anchors [..., 7], with yaw in (-π, π]."""
     centre = codes[..., :3] * _centre_scale(anchors) + anchors[..., :3]
     size = codes[..., 3:6].exp() * anchors[..., 3:6]
     cos = codes[..., 6:7] + anchors[..., 6:7].cos()
@@ -34,6 +34,6 @@ def decode_boxes(codes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def _centre_scale(anchors: Tensor) -> Tensor:
-    """What offsets of the centre are measured in, [..., 3]: the diagonal, the diagonal, the height."""
+    """Return the units [..., 3] of the centre's offsets: diagonal, diagonal, height."""
     diagonal = anchors[..., 3:5].square().sum(dim=-1, keepdim=True).sqrt()
     return torch.cat((diagonal, diagonal, anchors[..., 5:6]), dim=-1)

@@ -1,4 +1,4 @@
-"""Weights on disk: one safetensors file with the configuration in its header, so that a file is all it takes."""
+"""Checkpoints: one safetensors file with the weights, and the configuration in its header."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from remembev.files import atomic_write, read_tensors
 from remembev.models.temporal import TemporalPointPillar, build_model
 
 SHIPPED = Path(__file__).parents[1] / "weights"
-"""The folder of the checkpoints that come with the package."""
+"""Folder of the checkpoints that come with the package."""
 
 _CONFIG = "remembev_config"
 
 
 def shipped_weights() -> list[str]:
-    """Names of the checkpoints in the package: ``load_checkpoint`` takes them in place of a path."""
+    """Return the names of the checkpoints in the package, which ``load_checkpoint`` takes in place of a path."""
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
 def find_checkpoint(source: str | Path) -> Path:
-    """The checkpoint at a path, or the shipped one of that name. Raises CheckpointError for neither."""
+    """Return the path of a checkpoint, given a path or the name of shipped weights.
+
+    Raises:
+        CheckpointError: Neither a file nor a name of shipped weights.
+    """
     if Path(source).is_file():
         return Path(source)
     if str(source) in shipped_weights():
@@ -35,9 +39,12 @@ def find_checkpoint(source: str | Path) -> Path:
 
 
 def save_checkpoint(path: str | Path, model: TemporalPointPillar, dtype: torch.dtype = torch.float32) -> None:
-    """Write the weights of a model and its configuration; a file that is there is replaced whole.
+    """Write a model's weights and configuration, atomically.
 
-    dtype  that the parameters are kept in, float16 for a file of half the size; statistics stay as they are
+    Args:
+        path: File to write or replace.
+        model: The model.
+        dtype: Dtype of the parameters in the file, float16 for half the size; buffers keep theirs.
     """
     weights = {
         name: (tensor.to(dtype) if isinstance(tensor, nn.Parameter) else tensor).detach().cpu().contiguous()
@@ -48,9 +55,10 @@ def save_checkpoint(path: str | Path, model: TemporalPointPillar, dtype: torch.d
 
 
 def load_checkpoint(path: str | Path) -> TemporalPointPillar:
-    """The model of a checkpoint, or of the shipped weights of that name, in eval mode on the CPU, in float32.
+    """Return the model of a checkpoint, or of shipped weights by name, in eval mode on the CPU, in float32.
 
-    Raises CheckpointError naming the file, and the weights that are missing, left over or of another shape.
+    Raises:
+        CheckpointError: A file that can't be read, or weights that don't fit, by name.
     """
     weights, config = _read(path)
     model = build_model(config_from_yaml(config, name=str(path)))
@@ -58,10 +66,11 @@ def load_checkpoint(path: str | Path) -> TemporalPointPillar:
     return model.eval()
 
 
-def start_from(model: nn.Module, path: str | Path) -> None:
-    """Put those weights of a checkpoint into ``model`` that it has by name; its other weights stay as they are.
+def load_pretrained(model: nn.Module, path: str | Path) -> None:
+    """Load the weights of a checkpoint that ``model`` has by name; its other weights are unchanged.
 
-    Raises CheckpointError, with nothing changed, naming the weights of another shape, or if there are none in common.
+    Raises:
+        CheckpointError: No weight in common, or weights of another shape; the model is unchanged.
     """
     weights, _ = _read(path)
     own = model.state_dict()
@@ -72,14 +81,24 @@ def start_from(model: nn.Module, path: str | Path) -> None:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], *, name: str) -> None:
-    """Put ``weights`` into ``model``: all of them, and all that it has, or CheckpointError and nothing changed."""
+    """Load all of a model's weights.
+
+    Raises:
+        CheckpointError: Weights that don't fit; the model is unchanged.
+    """
     check_fit(weights, model.state_dict(), name=name)
     with torch.no_grad():
         model.load_state_dict(weights)
 
 
 def check_fit(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, name: str) -> None:
-    """Raise CheckpointError, with the names, if weights are missing, left over or of another shape than expected."""
+    """Raise CheckpointError if weights are missing, left over or of another shape than expected.
+
+    Args:
+        weights: Weights of the file.
+        expected: Weights of the model.
+        name: Name of the file, for the error.
+    """
     problems = [f"{key} is missing" for key in expected.keys() - weights.keys()]
     problems += [f"{key} has no place in the model" for key in weights.keys() - expected.keys()]
     problems += [
@@ -93,7 +112,7 @@ def check_fit(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, 
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], str]:
-    """The weights in a checkpoint, and the configuration as YAML."""
+    """Read a checkpoint's weights, and its configuration as YAML."""
     weights, metadata = read_tensors(find_checkpoint(path), "checkpoint", CheckpointError)
     if _CONFIG not in metadata:
         raise CheckpointError(f"{path}: holds weights but no configuration: not written by RememBEV")

@@ -1,7 +1,7 @@
-"""``AnchorHeadMulti``: several anchor heads on one BEV map, their loss, and the boxes they predict.
+"""``AnchorHeadMulti``: several anchor heads on one BEV map, their losses and boxes.
 
-Laid out as OpenPCDet's head of that name with USE_MULTIHEAD and SEPARATE_MULTIHEAD: each head classifies only its own
-classes, and has a branch of convolutions for the scores and for each part of the box code.
+The layout is OpenPCDet's with USE_MULTIHEAD and SEPARATE_MULTIHEAD: each head classifies only its own classes, and has
+a branch of convolutions for the scores and for each part of the box code.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from remembev.models.box_coder import CODE_SIZE, decode_boxes, encode_boxes
 from remembev.models.detections import Detections, PaddedDetections
 from remembev.models.direction import DirectionBins
 from remembev.models.losses import sigmoid_focal_loss, weighted_l1_loss
-from remembev.models.post_processing import best_of_classes, select_candidates, suppress, suppress_padded
+from remembev.models.post_processing import top_per_class, select_candidates, suppress, suppress_padded
 from remembev.models.targets import BACKGROUND, AxisAlignedTargetAssigner, HeadTargets
 
 _PRIOR = 0.01  # score of every anchor before training
-_SAME_TIME = 0.02  # seconds by which the clock of a data set may be off its beat
+_SAME_TIME = 0.02  # seconds by which frames of a data set may be off their period
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,20 @@ class HeadOutput:
     dir_preds: Tensor | None  # [B, N, bins] logits, with a direction classifier
 
 
-class Undecoded(NamedTuple):
+class EncodedBoxes(NamedTuple):
     """Predicted boxes before they are decoded."""
 
     codes: Tensor  # [..., 10]
     anchors: Tensor  # [..., 7]
-    sector: Tensor | None  # [...] int64 of the direction, with a direction classifier
+    sector: Tensor | None  # [...] int64, with a direction classifier
 
 
 class SingleHead(nn.Module):
-    """Branches for the scores and the box codes of a few classes."""
+    """Anchor head of a few classes: branches for scores, box codes and direction."""
 
-    class_ids: Tensor  # [K] index into CLASS_NAMES
+    class_ids: Tensor  # [K] indices into CLASS_NAMES
     code_weights: Tensor  # [10]
-    box_channels: Tensor  # [T * 10] where (template, code) lies in the branches' concatenated channels
+    box_channels: Tensor  # [T * 10] channel of each (template, code) in the concatenated branches
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class SingleHead(nn.Module):
         nn.init.constant_(score_bias, -math.log((1 - _PRIOR) / _PRIOR))
 
     def forward(self, features: Tensor) -> HeadOutput:
-        """Features [B, C, H, W] to predictions for T · H · W anchors."""
+        """Predict T · H · W anchors from features [B, C, H, W]."""
         boxes = torch.cat([branch(features) for branch in self.conv_box.values()], dim=1)
         return HeadOutput(
             self._by_anchor(self.conv_cls(features)),
@@ -108,15 +108,20 @@ class SingleHead(nn.Module):
         return by_template.permute(0, 1, 3, 4, 2).flatten(1, 3)
 
     def assign(self, gt_boxes: Tensor, gt_labels: Tensor) -> HeadTargets:
-        """Targets from ground truth [B, M, 9] with labels [B, M] into CLASS_NAMES; what other heads detect is none."""
+        """Assign ground truth [B, M, 9] with labels [B, M] into CLASS_NAMES; other heads' classes are ignored."""
         is_class = gt_labels[..., None] == self.class_ids
         return self.assigner.assign(gt_boxes, torch.where(is_class.any(-1), is_class.int().argmax(-1), BACKGROUND))
 
     def loss(
         self, output: HeadOutput, targets: HeadTargets, sample_weight: Tensor, gt_weight: Tensor
     ) -> dict[str, Tensor]:
-        """Weighted losses, summed over anchors: ``sample_weight`` [B] for those of a sample, ``gt_weight`` [B, M] for
-        those of a box.
+        """Return weighted losses, summed over anchors.
+
+        Args:
+            output: Predictions.
+            targets: Targets of the anchors.
+            sample_weight: Weight of each sample [B].
+            gt_weight: Weight of each box [B, M].
         """
         weights = self.loss_weights
         labels, positive = targets.labels, (targets.sample, targets.anchor)
@@ -135,19 +140,19 @@ class SingleHead(nn.Module):
             "loc_loss": weights.loc_weight * (l1 * positive_weight).sum(),
         }
         if output.dir_preds is not None:
-            sector = self.direction.of(targets.boxes[:, 6])
+            sector = self.direction.sector(targets.boxes[:, 6])
             entropy = F.cross_entropy(output.dir_preds[positive].float(), sector, reduction="none")
             losses["dir_loss"] = weights.dir_weight * (entropy * positive_weight).sum()
         return losses
 
-    def at(self, output: HeadOutput, sample: Tensor | int, anchor: Tensor) -> Undecoded:
-        """What the head says of the boxes at anchors [...] of samples [...]."""
+    def encoded_boxes(self, output: HeadOutput, sample: Tensor | int, anchor: Tensor) -> EncodedBoxes:
+        """Return the predicted codes at anchors [...] of samples [...]."""
         sector = None if output.dir_preds is None else output.dir_preds[sample, anchor].argmax(dim=-1)
-        return Undecoded(output.box_preds[sample, anchor].float(), self.anchors.boxes(anchor), sector)
+        return EncodedBoxes(output.box_preds[sample, anchor].float(), self.anchors.boxes(anchor), sector)
 
 
 class AnchorHeadMulti(nn.Module):
-    """A shared convolution, and behind it one ``SingleHead`` for each entry of RPN_HEAD_CFGS."""
+    """Shared convolution followed by a ``SingleHead`` for each entry of RPN_HEAD_CFGS."""
 
     def __init__(
         self, cfg: DenseHeadConfig, class_names: Sequence[str], in_channels: int, feature_grid: BEVGrid
@@ -169,11 +174,11 @@ class AnchorHeadMulti(nn.Module):
 
     @property
     def heads(self) -> list[SingleHead]:
-        """The heads, in the order of their outputs."""
+        """Heads in the order of their outputs."""
         return cast("list[SingleHead]", list(self.rpn_heads))
 
     def forward(self, spatial_features_2d: Tensor) -> tuple[HeadOutput, ...]:
-        """Predictions of each head from spatial_features_2d [B, C_bev, H, W]."""
+        """Return each head's predictions from spatial_features_2d [B, C_bev, H, W]."""
         shared = self.shared_conv(spatial_features_2d)
         return tuple(head(shared) for head in self.rpn_heads)
 
@@ -185,10 +190,10 @@ class AnchorHeadMulti(nn.Module):
         gt_num_points: Tensor,  # [B, M]
         gt_seconds_unseen: Tensor,  # [B, M]
     ) -> dict[str, Tensor]:
-        """Weighted ``cls_loss``, ``loc_loss`` and, with a direction classifier, ``dir_loss``: scalars.
+        """Return weighted ``cls_loss``, ``loc_loss`` and, with a direction classifier, ``dir_loss``: scalars.
 
-        Each sample's losses are divided by its positive anchors of all heads, then averaged over the batch. A number of
-        a box that is NaN (an unknown velocity) is not learnt from.
+        Each sample's losses are divided by its positive anchors of all heads, then averaged over the batch. Entries of
+        a box that are NaN, such as an unknown velocity, are ignored.
         """
         seen = gt_num_points >= self.min_points_in_gt
         labels = torch.where(seen | (gt_seconds_unseen <= self.seen_within), gt_labels, -1)
@@ -203,40 +208,38 @@ class AnchorHeadMulti(nn.Module):
         return losses
 
     def predict(self, outputs: Sequence[HeadOutput], post: PostProcessingConfig) -> list[Detections]:
-        """The detections of each sample."""
+        """Return the detections of each sample."""
         if outputs[0].cls_preds.is_cuda:
             padded = self.predict_padded(outputs, post)
-            return [padded.of(sample) for sample in range(len(padded.num_boxes))]
+            return [padded.item(sample) for sample in range(len(padded.num_boxes))]
         return [self._predict_sample(outputs, sample, post) for sample in range(len(outputs[0].cls_preds))]
 
     def _predict_sample(self, outputs: Sequence[HeadOutput], sample: int, post: PostProcessingConfig) -> Detections:
-        found, scores, labels = [], [], []
+        encoded, scores, labels = [], [], []
         for head, output in zip(self.heads, outputs, strict=True):
             anchor, class_index, score = select_candidates(output.cls_preds[sample], post)
-            found.append(head.at(output, sample, anchor))
+            encoded.append(head.encoded_boxes(output, sample, anchor))
             scores.append(score)
             labels.append(head.class_ids[class_index])
-        return suppress(Detections(self._decode(found, dim=0), torch.cat(scores), torch.cat(labels)), post)
+        return suppress(Detections(self._decode(encoded, dim=0), torch.cat(scores), torch.cat(labels)), post)
 
     def predict_padded(self, outputs: Sequence[HeadOutput], post: PostProcessingConfig) -> PaddedDetections:
-        """The same detections in fixed shapes, NMS_POST_MAXSIZE for each class: for exports and CUDA graphs."""
-        found, scores = [], []
+        """Return the detections in fixed shapes, NMS_POST_MAXSIZE a class, for exports and CUDA graphs."""
+        encoded, scores = [], []
         for head, output in zip(self.heads, outputs, strict=True):
-            anchor, score = best_of_classes(output.cls_preds, post)
+            anchor, score = top_per_class(output.cls_preds, post)
             sample = torch.arange(len(anchor), device=anchor.device)[:, None, None]
-            found.append(head.at(output, sample, anchor))
+            encoded.append(head.encoded_boxes(output, sample, anchor))
             scores.append(score)
         labels = torch.cat([head.class_ids for head in self.heads])
-        return suppress_padded(self._decode(found, dim=1), torch.cat(scores, dim=1), labels, post)
+        return suppress_padded(self._decode(encoded, dim=1), torch.cat(scores, dim=1), labels, post)
 
-    def _decode(self, found: Sequence[Undecoded], dim: int) -> Tensor:
-        """Boxes [..., 9] of all heads, one after the other along ``dim``."""
-        codes, anchors = (
-            torch.cat([part.codes for part in found], dim),
-            torch.cat([part.anchors for part in found], dim),
-        )
+    def _decode(self, encoded: Sequence[EncodedBoxes], dim: int) -> Tensor:
+        """Decode the boxes [..., 9] of all heads, concatenated along ``dim``."""
+        codes = torch.cat([boxes.codes for boxes in encoded], dim)
+        anchors = torch.cat([boxes.anchors for boxes in encoded], dim)
         boxes = decode_boxes(codes, anchors)
-        sectors = [part.sector for part in found if part.sector is not None]
+        sectors = [boxes.sector for boxes in encoded if boxes.sector is not None]
         if not sectors:
             return boxes
         yaw = self.direction.resolve(boxes[..., 6:7], torch.cat(sectors, dim)[..., None])
@@ -244,7 +247,7 @@ class AnchorHeadMulti(nn.Module):
 
 
 def _branch(in_channels: int, out_channels: int, cfg: SeparateRegConfig) -> nn.Sequential:
-    """Middle convolutions and the output convolution of one branch; its normalisation has PyTorch's defaults."""
+    """Return the convolutions of one branch; batch normalisation has PyTorch's defaults."""
     layers: list[nn.Module] = []
     for _ in range(cfg.NUM_MIDDLE_CONV):
         conv = nn.Conv2d(in_channels, cfg.NUM_MIDDLE_FILTER, 3, padding=1, bias=False)
@@ -254,10 +257,10 @@ def _branch(in_channels: int, out_channels: int, cfg: SeparateRegConfig) -> nn.S
 
 
 def _box_channels(templates: int, widths: Sequence[int]) -> Tensor:
-    """Channel of each (template, code), [T * 10], when every branch holds its own part of the code for all templates.
+    """Return the channel [T * 10] of each (template, code) if a branch has its part of the code for all templates.
 
-    Published OpenPCDet weights cut their concatenated channels into templates instead, whatever branch they are of:
-    for them this is 0 … 10 T - 1.
+    Published OpenPCDet weights view the concatenated channels as (template, code), whatever their branch: for them
+    this is 0 … 10 T - 1.
     """
     channels = torch.arange(templates * CODE_SIZE)
     branches = torch.split(channels, [templates * width for width in widths])

@@ -1,4 +1,4 @@
-"""What a detector hands out: boxes with scores and labels."""
+"""Detections: boxes with scores and labels."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Detections:
 
 
 class PaddedDetections(NamedTuple):
-    """At most K boxes of each of B frames, best first: fixed shapes, for exported programs and CUDA graphs."""
+    """At most K boxes of each of B frames, best first, in fixed shapes for exported programs and CUDA graphs."""
 
     boxes: Tensor  # [B, K, 9], zeros pad
     scores: Tensor  # [B, K], zeros pad
     labels: Tensor  # [B, K] int64 into CLASS_NAMES, -1 pads
-    num_boxes: Tensor  # [B] int64 how many are real
+    num_boxes: Tensor  # [B] int64, real boxes
 
-    def of(self, sample: int) -> Detections:
-        """The real ones of one frame."""
+    def item(self, sample: int) -> Detections:
+        """Return the real boxes of one frame."""
         count = int(self.num_boxes[sample])
         return Detections(self.boxes[sample, :count], self.scores[sample, :count], self.labels[sample, :count])

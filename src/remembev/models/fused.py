@@ -1,6 +1,6 @@
-"""A model made ready for inference: the same function in fewer passes over memory.
+"""Fusion of a model for inference: the same function in fewer passes over memory.
 
-Batch normalisation is folded into the convolution before it, maps are kept channels last, pillars go straight onto
+Batch normalisation is folded into the convolution before it, maps are channels-last, pillars are encoded straight onto
 the map. Backbone and head may run in bfloat16; pillars, memory, boxes and scores stay in float32.
 """
 
@@ -19,9 +19,11 @@ from remembev.ops import encode_pillars, stage
 
 
 def fuse_for_inference(model: TemporalPointPillar, dtype: torch.dtype = torch.float32) -> TemporalPointPillar:
-    """A copy of ``model`` that gives what it gives in eval mode, to the rounding of ``dtype``; it can't be trained.
+    """Return a fused copy of ``model`` for inference; up to rounding, it gives what the model gives in eval mode.
 
-    dtype  of the convolutions of backbone and head: float32 or bfloat16
+    Args:
+        model: The model.
+        dtype: Dtype of the convolutions of backbone and head, float32 or bfloat16.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
     if isinstance(fused.vfe, PillarFeatureNet) and len(fused.vfe.pfn_layers) == 1:
@@ -35,18 +37,18 @@ def fuse_for_inference(model: TemporalPointPillar, dtype: torch.dtype = torch.fl
 
 
 class FusedPillarVFE(PillarEncoder):
-    """An encoder of a single layer and the scatter behind it, in one pass over the points."""
+    """Single-layer encoder and scatter in one pass over the points."""
 
     weight: Tensor  # [C, 11], or 12 with the distance
     bias: Tensor  # [C]
 
     def __init__(self, encoder: PillarFeatureNet, dtype: torch.dtype = torch.float32) -> None:
-        """The same as ``encoder``, its map in ``dtype``."""
+        """Fuse ``encoder``; its map is in ``dtype``."""
         super().__init__()
         self.dtype = dtype
         (layer,) = encoder.pfn_layers
         assert isinstance(layer, PFNLayer)
-        weight, bias = _folded(layer)
+        weight, bias = _fold_linear(layer)
         if not encoder.cfg.USE_ABSLOTE_XYZ:
             weight = torch.cat((weight.new_zeros(len(weight), 3), weight), dim=1)
         self.register_buffer("weight", weight)
@@ -57,14 +59,14 @@ class FusedPillarVFE(PillarEncoder):
             self.limits = (encoder.max_points, encoder.max_pillars)
 
     def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
-        """The BEV map [B, C, H, W] of points [B, N, 5], num_points [B] of them real."""
+        """Return the BEV map [B, C, H, W] of points [B, N, 5], the first num_points [B] of them real."""
         with stage("pillars"):
             where = self.grid, self.z_range
             return encode_pillars(points, num_points, self.weight, self.bias, *where, *self.limits, self.dtype)
 
 
-def _folded(layer: PFNLayer) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer whose normalisation goes by its running statistics."""
+def _fold_linear(layer: PFNLayer) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a layer with its running normalisation folded in."""
     norm = layer.norm
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -75,7 +77,7 @@ def _folded(layer: PFNLayer) -> tuple[Tensor, Tensor]:
 
 
 def _fold_normalisation(module: nn.Module) -> None:
-    """Fold every batch normalisation in the sequences within ``module`` into the convolution before it."""
+    """Fold each batch normalisation in the sequences of ``module`` into the convolution before it."""
     for sequence in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
         for place, (conv, norm) in enumerate(pairwise(list(sequence))):
             if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Losses of the detection head, without reduction over anchors."""
+"""Losses of the detection head, not reduced over anchors."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 
 def sigmoid_focal_loss(logits: Tensor, is_class: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss −α_t (1 − p_t)^γ log p_t of logits [...] for truths bool [...] (Lin et al., ICCV 2017, eq. 5)."""
+    """Return the focal loss −α_t (1 − p_t)^γ log p_t [...] of logits [...] (Lin et al., ICCV 2017, eq. 5)."""
     margin = torch.where(is_class, logits, -logits)  # p_t = σ(margin)
     weight = torch.where(is_class, alpha, 1 - alpha)
     return -weight * torch.sigmoid(-margin).pow(gamma) * F.logsigmoid(margin)
 
 
 def weighted_l1_loss(codes: Tensor, targets: Tensor, code_weights: Tensor) -> Tensor:
-    """Weighted sum of |codes - targets| over the code, [P] from [P, C], [P, C] and [C]; NaN targets count 0."""
+    """Return the weighted sums [P] of |codes − targets| over the code [P, C]; NaN targets count 0."""
     difference = torch.where(targets.isnan(), 0.0, codes - targets.nan_to_num())
     return (difference.abs() * code_weights).sum(dim=-1)

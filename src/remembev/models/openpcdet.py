@@ -1,6 +1,6 @@
-"""OpenPCDet's weights: the tensors of its multi-head PointPillars by their names, in a model of ours.
+"""Import of OpenPCDet's weights of a multi-head PointPillars.
 
-Names are the same but for the backbone's blocks, each of which OpenPCDet begins with a layer for the padding.
+Weights have the same names in both, except in the backbone's blocks, which OpenPCDet starts with a padding layer.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ _LABELS, _CHANNELS = "head_label_indices", "box_channels"
 
 
 def import_openpcdet(path: str | Path, cfg: Config) -> TemporalPointPillar:
-    """The detector whose weights OpenPCDet saved at ``path``, with a memory that changes nothing yet, in eval mode.
+    """Return a detector with OpenPCDet's weights and a new memory that changes nothing yet, in eval mode.
 
-    What the memory is made of is drawn with a fixed seed. Raises CheckpointError naming what is wrong with the file, or
-    the weights that are missing, left over or misshapen.
+    The memory's weights are drawn with a fixed seed.
+
+    Raises:
+        CheckpointError: A file that can't be read, or weights that don't fit, by name.
     """
     published = read_openpcdet(Path(path))
     with torch.random.fork_rng(devices=()):
@@ -38,10 +40,13 @@ def import_openpcdet(path: str | Path, cfg: Config) -> TemporalPointPillar:
 
 
 def load_openpcdet(model: TemporalPointPillar, published: dict[str, Tensor], *, name: str) -> None:
-    """Put OpenPCDet's weights into the detector of ``model``; its memory stays as it is.
+    """Load OpenPCDet's weights into the detector of ``model``; its memory is unchanged.
 
-    The counter of steps is left out, the heads' labels have to be those of the configuration, and channels of the box
-    code are read in OpenPCDet's order. Raises CheckpointError, with nothing changed, if there is any other weight.
+    The step counter is dropped, the heads' labels have to match the configuration, and the channels of the box code
+    are read in OpenPCDet's order.
+
+    Raises:
+        CheckpointError: Weights that don't fit; the model is unchanged.
     """
     expected = published_layout(model)
     check_fit(published, expected, name=name)
@@ -60,7 +65,7 @@ def load_openpcdet(model: TemporalPointPillar, published: dict[str, Tensor], *, 
 
 
 def published_layout(model: TemporalPointPillar) -> dict[str, Tensor]:
-    """What OpenPCDet saves of such a detector: by its names, tensors of the right shapes, and the labels themselves."""
+    """Return tensors of the shapes that OpenPCDet saves for such a detector, by its names; labels have values."""
     layout = {openpcdet_name(key): own for key, own in model.state_dict().items() if not key.startswith(_MEMORY)}
     for number, head in enumerate(model.dense_head.heads):
         layout[f"dense_head.rpn_heads.{number}.{_LABELS}"] = head.class_ids + 1
@@ -68,15 +73,17 @@ def published_layout(model: TemporalPointPillar) -> dict[str, Tensor]:
 
 
 def openpcdet_name(key: str) -> str:
-    """OpenPCDet's name of one of the detector's weights; a head's labels stand in for the order of its channels."""
-    shifted = re.sub(r"^(backbone_2d\.blocks\.\d+\.)(\d+)", lambda found: f"{found[1]}{int(found[2]) + 1}", key)
+    """Return OpenPCDet's name of a weight; a head's channel order is replaced by its labels."""
+    shifted = re.sub(r"^(backbone_2d\.blocks\.\d+\.)(\d+)", lambda match: f"{match[1]}{int(match[2]) + 1}", key)
     return shifted.replace(_CHANNELS, _LABELS)
 
 
 def read_openpcdet(path: Path) -> dict[str, Tensor]:
-    """The weights in a checkpoint of OpenPCDet's (``model_state``), read without running anything that it holds.
+    """Read the weights (``model_state``) of an OpenPCDet checkpoint without running code in it.
 
-    Raises CheckpointError if it is not there, is broken, holds other objects than tensors and numbers, or no weights.
+    Raises:
+        CheckpointError: A file that is missing, broken, without weights, or with other objects than tensors and
+            numbers.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
@@ -92,7 +99,7 @@ def read_openpcdet(path: Path) -> dict[str, Tensor]:
     state = saved.get("model_state") if isinstance(saved, dict) else None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds no model_state: not saved by OpenPCDet's training")
-    strange = [str(key) for key, weight in state.items() if not isinstance(weight, Tensor)]
-    if strange:
-        raise CheckpointError(f"{path}: {strange[0]} of its model_state is no tensor")
+    others = [str(key) for key, weight in state.items() if not isinstance(weight, Tensor)]
+    if others:
+        raise CheckpointError(f"{path}: {others[0]} of its model_state is no tensor")
     return state

@@ -1,4 +1,4 @@
-"""Targets: which anchor answers for which ground truth (OpenPCDet's ``AxisAlignedTargetAssigner``)."""
+"""Assignment of ground truth to anchors (OpenPCDet's ``AxisAlignedTargetAssigner``)."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ IGNORED = -2
 
 @dataclass(frozen=True)
 class HeadTargets:
-    """What the N anchors of a head should predict; only the P positive ones, over all samples, have a box."""
+    """Targets of a head's N anchors; the P positive ones of all samples have a box."""
 
     labels: Tensor  # [B, N] int64: class within the head, BACKGROUND or IGNORED
     sample: Tensor  # [P] int64, sample of each positive anchor
-    anchor: Tensor  # [P] int64, its number
-    gt: Tensor  # [P] int64, row of its ground truth
-    boxes: Tensor  # [P, 9] its ground truth
+    anchor: Tensor  # [P] int64, number of the anchor
+    gt: Tensor  # [P] int64, row of the ground truth
+    boxes: Tensor  # [P, 9] ground truth
 
 
 class AxisAlignedTargetAssigner:
-    """Matches ground truth to anchors, a class at a time, by overlap from above, both turned to the nearest axis."""
+    """Matches ground truth to anchors class by class, by BEV overlap, both turned to the nearest axis."""
 
     def __init__(self, anchors: AnchorGrid, cfgs: Sequence[AnchorConfig]) -> None:
         self.anchors = anchors
         self.thresholds = [(cfg.matched_threshold, cfg.unmatched_threshold) for cfg in cfgs]
 
     def assign(self, gt_boxes: Tensor, labels: Tensor) -> HeadTargets:
-        """Targets of ground truth [B, M, 9] with classes within the head [B, M]; any other label is no target."""
+        """Assign ground truth [B, M, 9] with labels [B, M] within the head; other labels are ignored."""
         matches = torch.stack([self._match_sample(*sample) for sample in zip(gt_boxes, labels, strict=True)])
         sample, anchor = (matches >= 0).nonzero(as_tuple=True)
         gt = matches[sample, anchor]
@@ -44,12 +44,12 @@ class AxisAlignedTargetAssigner:
         return HeadTargets(anchor_labels, sample, anchor, gt, gt_boxes[sample, gt].float())
 
     def _match_sample(self, gt_boxes: Tensor, labels: Tensor) -> Tensor:
-        """Row of the ground truth [M, 9] that each anchor answers for, BACKGROUND or IGNORED: int64 [N]."""
+        """Return each anchor's row of the ground truth [M, 9], BACKGROUND or IGNORED: int64 [N]."""
         matches = labels.new_full((len(self.anchors),), BACKGROUND)
         for class_index, (matched, unmatched) in enumerate(self.thresholds):
             rows = (labels == class_index).nonzero()[:, 0]
             boxes = gt_boxes[rows].float()
-            near = self.anchors.touched(class_index, boxes)
+            near = self.anchors.touching(class_index, boxes)
             if len(near):
                 anchors = nearest_aligned_bev(self.anchors.boxes(near))
                 match = match_anchors(iou_aligned(anchors, nearest_aligned_bev(boxes)), matched, unmatched)
@@ -58,13 +58,13 @@ class AxisAlignedTargetAssigner:
 
 
 def match_anchors(overlap: Tensor, matched: float, unmatched: float) -> Tensor:
-    """Box that each anchor answers for, from overlaps [N, M ≥ 1]: int64 [N], or BACKGROUND or IGNORED.
+    """Return each anchor's box, BACKGROUND or IGNORED [N] int64, from overlaps [N, M ≥ 1].
 
-    An anchor answers for the box that it overlaps most, if by ``matched`` or more, or if no anchor overlaps some box
-    more than this one does; else it is background under ``unmatched`` and ignored from there on.
+    An anchor is assigned the box that it overlaps most if the overlap is at least ``matched``, or if the anchor has
+    the highest overlap with some box; else it is background below ``unmatched``, and ignored from there on.
     """
     most, box = overlap.max(dim=1)
     most_of_box = overlap.amax(dim=0)
     is_best_of_a_box = ((overlap == most_of_box) & (most_of_box > 0)).any(dim=1)
-    unanswered = torch.where(most < unmatched, BACKGROUND, IGNORED)
-    return torch.where((most >= matched) | is_best_of_a_box, box, unanswered)
+    unassigned = torch.where(most < unmatched, BACKGROUND, IGNORED)
+    return torch.where((most >= matched) | is_best_of_a_box, box, unassigned)

@@ -17,7 +17,7 @@ from remembev.memory.losses import ramp
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti
 from remembev.models.detections import Detections
-from remembev.models.recompute import recomputed
+from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.vfe import PillarEncoder, build_vfe
 from remembev.ops import stage
 from remembev.structs import TensorStruct
@@ -86,7 +86,7 @@ class TemporalPointPillar(nn.Module):
             parts = []
             for t in range(start, min(start + chunk, frames)):
                 step = partial(self._train_step, _frame(batch_seq, t), progress)
-                losses, state = recomputed(step, state, self) if checkpoint else step(state)
+                losses, state = checkpoint_step(step, state, self) if checkpoint else step(state)
                 parts.append(losses)
             share = {name: torch.stack([part[name] for part in parts]).sum() / frames for name in parts[0]}
             yield {"loss": torch.stack(list(share.values())).sum(), **share}

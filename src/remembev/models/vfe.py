@@ -1,7 +1,7 @@
-"""Pillar feature encoders: points [B, N, 5] in, one feature vector a pillar out (PointPillars §2.1; OpenPCDet's VFE).
+"""Pillar feature encoders (PointPillars §2.1; OpenPCDet's VFE): points [B, N, 5] to a feature vector a pillar.
 
 ``PillarVFE`` works on hard voxels, ``DynPillarVFE`` on all points of every pillar. Both run in float32 under autocast:
-bfloat16 resolves a coordinate of 50 m to 0.25 m.
+at 50 m bfloat16 has steps of 0.25 m.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from remembev.ops import argmax_in_group, assign_pillars, scatter_pillars, stage
 NUM_POINT_FEATURES = 5
 """x, y, z, intensity, age."""
 _MOMENTUM = 0.01
-"""Share of a frame in the running statistics, as in OpenPCDet."""
+"""Weight of a frame in the running statistics, as in OpenPCDet."""
 
 
 class PFNLayer(nn.Module):
-    """Linear layer, batch normalisation and ReLU over points, one layer of a pillar feature network."""
+    """Layer of a pillar feature network: linear, batch normalisation and ReLU on points."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -31,30 +31,34 @@ class PFNLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in] to [N, C_out]."""
-        return F.linear(x, *self._folded(x)).relu()
+        return F.linear(x, *self._fold_norm(x)).relu()
 
-    def pooled(self, x: Tensor, pillar: Tensor, pillars: int) -> Tensor:
-        """Maximum [P, C_out] over the rows x [N, C_in] of each pillar, whose number is ``pillar`` [N].
+    def pool(self, x: Tensor, pillar: Tensor, pillars: int) -> Tensor:
+        """Return the maxima [P, C_out] over each pillar's rows.
 
-        Only rows that are the largest of some channel have a gradient beside that of the statistics; no other is kept.
+        Only rows with the maximum of some channel have a gradient beside that of the statistics; only they are kept.
+
+        Args:
+            x: Rows [N, C_in].
+            pillar: Number of each row's pillar [N].
+            pillars: P.
         """
-        weight, bias = self._folded(x)
+        weight, bias = self._fold_norm(x)
         with torch.no_grad():
             largest = argmax_in_group(F.linear(x, weight), pillar, pillars)
             wins = torch.zeros_like(pillar, dtype=torch.bool).index_fill(0, largest.flatten(), True)
         place = wins.cumsum(0) - 1
         return F.linear(x[wins], weight, bias).gather(0, place[largest]).relu()
 
-    def _folded(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight [C_out, C_in] and bias [C_out] with the normalisation in them.
+    def _fold_norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weight [C_out, C_in] and bias [C_out] with the normalisation folded in.
 
-        In training it goes by rows x [N, C_in]; no statistics come from a single row or none: those of earlier frames
-        stand in.
+        Training normalises by the rows x [N, C_in], by the running statistics if there are fewer than two.
         """
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        mean, variance = norm.running_mean.clone(), norm.running_var.clone()  # later frames of the clip change them
+        mean, variance = norm.running_mean.clone(), norm.running_var.clone()  # later frames of the clip update them
         if norm.training and len(x) > 1:
             mean, variance = self._statistics(x)
             assert norm.num_batches_tracked is not None
@@ -65,9 +69,9 @@ class PFNLayer(nn.Module):
         return self.linear.weight * scale[:, None], norm.bias - mean * scale
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance [C_out] of what the linear layer makes of rows x [N, C_in].
+        """Return mean and variance [C_out] of the linear layer's output for rows x [N, C_in].
 
-        W mean(x) and diag(W cov(x) Wᵀ), in float64: inputs are large beside their differences.
+        W mean(x) and diag(W cov(x) Wᵀ), in float64: inputs are large compared with their differences.
         """
         rows, weight = x.double(), self.linear.weight.double()
         mean = rows.mean(dim=0)
@@ -78,15 +82,15 @@ class PFNLayer(nn.Module):
 
 
 class PillarEncoder(nn.Module, ABC):
-    """What makes a BEV map of points."""
+    """Encoder of points to a BEV map."""
 
     @abstractmethod
     def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
-        """The BEV map [B, C, H, W] of points [B, N, 5], num_points [B] of them real."""
+        """Return the BEV map [B, C, H, W] of points [B, N, 5], the first num_points [B] of them real."""
 
 
 class PillarFeatureNet(PillarEncoder):
-    """What the encoders share: the inputs of a point and the layers; they differ in how points are pooled."""
+    """Base of the encoders: inputs of a point, layers, scatter; subclasses group the points."""
 
     def __init__(self, cfg: VFEConfig, data: DataConfig) -> None:
         super().__init__()
@@ -104,16 +108,16 @@ class PillarFeatureNet(PillarEncoder):
 
     @abstractmethod
     def forward(self, points: Tensor, num_points: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [P, C] and (sample, row, column) [P, 3] of the pillars of points [B, N, 5], num_points [B] real."""
+        """Return features [P, C] and (sample, row, column) [P, 3] of the pillars; inputs as in ``to_bev``."""
 
     def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
-        """The BEV map [B, C, H, W] of points [B, N, 5], num_points [B] of them real."""
+        """Return the BEV map [B, C, H, W] of points [B, N, 5], the first num_points [B] of them real."""
         features, coords = self(points, num_points)
         with stage("scatter"):
             return scatter_pillars(features, coords, len(points), self.grid)
 
     def _inputs(self, points: Tensor, mean: Tensor, coords: Tensor) -> Tensor:
-        """Points [..., 5] with their offsets to the pillar's mean [..., 3] and to the centre of its cell [..., 3]."""
+        """Return points [..., 5] with their offsets to the pillar's mean [..., 3] and to its cell's centre."""
         xyz = points[..., :3]
         _, row, column = coords.to(points.dtype).unbind(dim=-1)
         x = (column + 0.5) * self.grid.cell_x + self.grid.x_min
@@ -125,21 +129,21 @@ class PillarFeatureNet(PillarEncoder):
         return torch.cat(features, dim=-1)
 
     def _encode(self, x: Tensor, pillar: Tensor, pillars: int) -> Tensor:
-        """Features [P, C] of pillars, the maxima over their rows x [N, F]; ``pillar`` [N] says whose they are."""
+        """Return features [P, C] of pillars from their rows x [N, F]; ``pillar`` [N] numbers each row's pillar."""
         *inner, last = self.pfn_layers
         for layer in inner:
             x = layer(x)
             largest = x.gather(0, argmax_in_group(x.detach(), pillar, pillars))
             x = torch.cat((x, largest[pillar]), dim=-1)
         assert isinstance(last, PFNLayer)
-        return last.pooled(x, pillar, pillars)
+        return last.pool(x, pillar, pillars)
 
 
 class PillarVFE(PillarFeatureNet):
     """Encoder of hard voxels.
 
-    The padding of a pillar is zeroed before the first layer, yet takes part in the normalisation's statistics and in
-    the maximum, as in OpenPCDet: published weights are trained that way.
+    Padding rows are zeroed before the first layer, but count in the normalisation's statistics and in the maximum, as
+    in OpenPCDet: published weights are trained that way.
     """
 
     def __init__(self, cfg: VFEConfig, data: DataConfig) -> None:
@@ -148,7 +152,7 @@ class PillarVFE(PillarFeatureNet):
         self.max_pillars = data.DATA_PROCESSOR.MAX_NUMBER_OF_VOXELS
 
     def forward(self, points: Tensor, num_points: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [P, C] and (sample, row, column) [P, 3] of the pillars of points [B, N, 5], num_points [B] real."""
+        """Return features [P, C] and (sample, row, column) [P, 3] of the pillars; inputs as in ``to_bev``."""
         with stage("voxelise"):
             pillars = voxelise(points, num_points, self.grid, self.z_range, self.max_points, self.max_pillars)
         with stage("vfe"), torch.autocast(points.device.type, enabled=False):
@@ -162,10 +166,10 @@ class PillarVFE(PillarFeatureNet):
 
 
 class DynPillarVFE(PillarFeatureNet):
-    """Encoder of all points of every pillar: no padding, nothing truncated."""
+    """Encoder of all points of each pillar: no padding, no truncation."""
 
     def forward(self, points: Tensor, num_points: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [P, C] and (sample, row, column) [P, 3] of the pillars of points [B, N, 5], num_points [B] real."""
+        """Return features [P, C] and (sample, row, column) [P, 3] of the pillars; inputs as in ``to_bev``."""
         with stage("voxelise"):
             assigned = assign_pillars(points, num_points, self.grid, self.z_range)
         pillar, coords = assigned.pillar, assigned.coords
@@ -179,6 +183,6 @@ class DynPillarVFE(PillarFeatureNet):
 
 
 def build_vfe(cfg: VFEConfig, data: DataConfig) -> PillarVFE | DynPillarVFE:
-    """The encoder that ``cfg.NAME`` names."""
+    """Return the encoder that ``cfg.NAME`` names."""
     encoders: dict[str, type[PillarVFE] | type[DynPillarVFE]] = {"PillarVFE": PillarVFE, "DynPillarVFE": DynPillarVFE}
     return encoders[cfg.NAME](cfg, data)

@@ -19,7 +19,7 @@ from remembev.data.collate import Clip
 from remembev.distributed import torchrun_env
 from remembev.errors import UserError
 from remembev.files import atomic_write, discard_leftovers
-from remembev.models import TemporalPointPillar, save_checkpoint, start_from
+from remembev.models import TemporalPointPillar, save_checkpoint, load_pretrained
 from remembev.training.averaging import AveragedWeights
 from remembev.training.module import ClipModule
 from remembev.training.pretrain import pretrain_config
@@ -139,7 +139,7 @@ def train(
     L.seed_everything(seed, verbose=False)
     module = ClipModule(cfg)
     if init is not None:
-        start_from(module.model, init)
+        load_pretrained(module.model, init)
     trainer = build_trainer(cfg, run, devices=devices, seed=seed, begun=begun)
     if begun is not None:
         if trainer.world_size != begun.processes:
