@@ -61,9 +61,9 @@ def test_no_anchor_that_overlaps_a_box_is_missed(seed: int) -> None:
         touching = anchors.touching(class_index, gt).tolist()
         overlapping = [number for number in numbers if overlap[number] > 1e-6]
         assert overlapping
-        assert set(overlapping) <= set(touched) <= set(numbers)
-        assert touched == sorted(touched)
-        assert len(touched) < 2 * len(overlapping) + 10
+        assert set(overlapping) <= set(touching) <= set(numbers)
+        assert touching == sorted(touching)
+        assert len(touching) < 2 * len(overlapping) + 10
 
 
 def test_no_boxes_touch_no_anchors() -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from remembev.config import Config, config_from_yaml, config_to_yaml
 from remembev.errors import CheckpointError
-from remembev.models import build_model, load_checkpoint, save_checkpoint, load_pretrained
+from remembev.models import build_model, load_checkpoint, load_pretrained, save_checkpoint
 from remembev.models.checkpoint import load_weights
 
 

@@ -24,7 +24,7 @@ from remembev.config import Config
 from remembev.config.openpcdet import load_openpcdet_config
 from remembev.errors import CheckpointError
 from remembev.memory import FrameContext, occupancy_loss
-from remembev.models import TemporalPointPillar, build_model, load_checkpoint, save_checkpoint, load_pretrained
+from remembev.models import TemporalPointPillar, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from remembev.models.fused import fuse_for_inference
 from remembev.models.openpcdet import import_openpcdet, openpcdet_name, published_layout, read_openpcdet
 from remembev.ops import voxelise

@@ -3,7 +3,7 @@ import torch
 
 from remembev.config.schema import NMSConfig, PostProcessingConfig
 from remembev.models import Detections
-from remembev.models.post_processing import top_per_class, select_candidates, suppress
+from remembev.models.post_processing import select_candidates, suppress, top_per_class
 
 
 def post(pre: int = 1000, most: int = 83, score: float = 0.1) -> PostProcessingConfig:

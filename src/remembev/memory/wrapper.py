@@ -62,9 +62,9 @@ def advance_clock(since: Tensor, every: int | Seconds, elapsed: Tensor) -> tuple
     Returns:
         True for items where it is due [B], and the clock after this frame [B].
     """
-    period, tick = (every, torch.ones_like(since)) if isinstance(every, int) else (every, elapsed)
+    tick = torch.ones_like(since) if isinstance(every, int) else elapsed
     now = since + tick
-    late = now - period
+    late = now - every
     due = late >= -tick / 2
     restarted = torch.where(late.abs() <= tick / 2, late, 0.0)
     return due, torch.where(due, restarted, now)

@@ -1,7 +1,7 @@
 """The detector: pillar encoder, BEV backbone, anchor heads with targets and losses, and the model of them."""
 
 from remembev.models.backbone import BaseBEVBackbone
-from remembev.models.checkpoint import load_checkpoint, save_checkpoint, shipped_weights, load_pretrained
+from remembev.models.checkpoint import load_checkpoint, load_pretrained, save_checkpoint, shipped_weights
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections, PaddedDetections
 from remembev.models.fused import fuse_for_inference
@@ -21,7 +21,7 @@ __all__ = [
     "build_vfe",
     "fuse_for_inference",
     "load_checkpoint",
+    "load_pretrained",
     "save_checkpoint",
     "shipped_weights",
-    "load_pretrained",
 ]

@@ -23,7 +23,7 @@ from remembev.models.box_coder import CODE_SIZE, decode_boxes, encode_boxes
 from remembev.models.detections import Detections, PaddedDetections
 from remembev.models.direction import DirectionBins
 from remembev.models.losses import sigmoid_focal_loss, weighted_l1_loss
-from remembev.models.post_processing import top_per_class, select_candidates, suppress, suppress_padded
+from remembev.models.post_processing import select_candidates, suppress, suppress_padded, top_per_class
 from remembev.models.targets import BACKGROUND, AxisAlignedTargetAssigner, HeadTargets
 
 _PRIOR = 0.01  # score of every anchor before training

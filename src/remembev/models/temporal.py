@@ -14,10 +14,10 @@ from torch.nn.utils.rnn import pad_sequence
 from remembev.config import Config
 from remembev.memory import BEVMemory, FrameContext, build_memory, occupancy_loss
 from remembev.memory.losses import ramp
+from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti
 from remembev.models.detections import Detections
-from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.vfe import PillarEncoder, build_vfe
 from remembev.ops import stage
 from remembev.structs import TensorStruct

@@ -19,7 +19,7 @@ from remembev.data.collate import Clip
 from remembev.distributed import torchrun_env
 from remembev.errors import UserError
 from remembev.files import atomic_write, discard_leftovers
-from remembev.models import TemporalPointPillar, save_checkpoint, load_pretrained
+from remembev.models import TemporalPointPillar, load_pretrained, save_checkpoint
 from remembev.training.averaging import AveragedWeights
 from remembev.training.module import ClipModule
 from remembev.training.pretrain import pretrain_config
