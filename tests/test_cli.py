@@ -17,10 +17,11 @@ from tests.conftest import SMALL
 from tests.models.openpcdet_reference import random_weights
 
 from remembev.cli import main
-from remembev.config import Config, load_config
+from remembev.config import Config, apply_variant, load_config
 from remembev.data.bench import LoaderSpeed, bench_loader
 from remembev.models import build_model, save_checkpoint
 from remembev.ops.bench import bench_memory_read
+from remembev.training import TrainingRun
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,20 @@ def test_training_evaluation_and_streaming_follow_each_other(
     assert remembev(monkeypatch, "eval", weights, "--data", sim_root, "--no-memory") == 0
     assert "NDS" in capsys.readouterr().out
     assert json.loads((run / "eval-no-memory" / "metrics.json").read_text())["with_memory"] is False
+
+
+def test_a_variant_of_a_configuration_is_trained_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[Config] = []
+    monkeypatch.setattr(
+        "remembev.training.train", lambda cfg, data, out, **_: trained.append(cfg) or TrainingRun(tmp_path)
+    )
+    arguments = ("train", "small", "--data", tmp_path, "--out", tmp_path, "--set", "OPTIMIZATION.LR=0.5")
+    assert remembev(monkeypatch, *arguments, "--variant", "sweeps+gate") == 0
+    assert trained == [apply_variant(load_config("small", ["OPTIMIZATION.LR=0.5"]), "sweeps+gate")]
+    assert remembev(monkeypatch, *arguments, "--variant", "gait") == 1
+    assert "did you mean gate?" in error(capsys)
 
 
 def test_a_stream_writes_its_boxes_and_a_moving_picture(

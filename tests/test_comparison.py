@@ -14,8 +14,8 @@ import torch
 from tests.conftest import SMALL
 
 from remembev.cli import main
-from remembev.comparison import Comparison, load_peers, run_comparison, start_name
-from remembev.config import config_to_yaml, load_config
+from remembev.comparison import Comparison, load_variants, run_comparison, start_name
+from remembev.config import DEFAULT_VARIANTS, config_to_yaml, load_config
 from remembev.errors import DataError, UserError
 from remembev.evaluation import TRACKS
 from remembev.experiments.standings import FLICKER, SCORES, Standings
@@ -34,42 +34,44 @@ MAP, NDS = SCORES[:2]
 # --------------------------------------------------------------------------------------------------------------- peers
 
 
-@pytest.mark.parametrize("family", ["small", "nuscenes"])
-def test_a_start_is_the_peer_without_a_memory_on_single_frames(family: str) -> None:
-    for peer in load_peers([f"{family}_{name}" for name in ("single", "sweeps", "conv_gru", "gate", "read")]):
-        start = pretrain_config(peer.cfg)
+@pytest.mark.parametrize("base", ["small", "nuscenes"])
+def test_a_start_is_the_variant_without_a_memory_on_single_frames(base: str) -> None:
+    for variant in load_variants([base]):
+        start = pretrain_config(variant.cfg)
         assert start is not None
-        assert peer.cfg.OPTIMIZATION.PRETRAIN is not None
-        frames_of_a_clip_step = peer.cfg.DATA_CONFIG.SEQ_LEN * peer.cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU
-        batch = peer.cfg.OPTIMIZATION.PRETRAIN.BATCH_SIZE_PER_GPU or frames_of_a_clip_step
+        assert variant.cfg.OPTIMIZATION.PRETRAIN is not None
+        frames_of_a_clip_step = variant.cfg.DATA_CONFIG.SEQ_LEN * variant.cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU
+        batch = variant.cfg.OPTIMIZATION.PRETRAIN.BATCH_SIZE_PER_GPU or frames_of_a_clip_step
         assert start.OPTIMIZATION.BATCH_SIZE_PER_GPU == batch
         assert start.DATA_CONFIG.SEQ_LEN == 1
         assert start.MODEL.MEMORY.FUSION == "none"
-        assert start.OPTIMIZATION.NUM_EPOCHS == peer.cfg.OPTIMIZATION.PRETRAIN.EPOCHS
-        assert start.OPTIMIZATION.LR == peer.cfg.OPTIMIZATION.PRETRAIN.LR
+        assert start.OPTIMIZATION.NUM_EPOCHS == variant.cfg.OPTIMIZATION.PRETRAIN.EPOCHS
+        assert start.OPTIMIZATION.LR == variant.cfg.OPTIMIZATION.PRETRAIN.LR
         assert pretrain_config(start) is None
 
 
-def test_peers_share_a_start_unless_their_detectors_or_their_points_differ() -> None:
-    peers = load_peers([f"small_{name}" for name in ("single", "conv_gru", "gate", "read", "sweeps", "sweeps_read")])
-    names = {peer.name: start_name(pretrain_config(peer.cfg)) for peer in peers}
-    assert len({names[f"small_{name}"] for name in ("single", "conv_gru", "gate", "read")}) == 1
-    assert names["small_sweeps"] == names["small_sweeps_read"] != names["small_single"]
-    seen = load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=4 s"])
-    assert start_name(pretrain_config(seen)) == names["small_gate"]
-    weighed = load_config("small_gate", ["MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT=7"])
-    assert start_name(pretrain_config(weighed)) == names["small_gate"]
-    wider = load_config("small_single", ["MODEL.VFE.NUM_FILTERS=[24]"])
+def test_variants_share_a_start_unless_their_detectors_or_their_points_differ() -> None:
+    variants = {variant.name: variant.cfg for variant in load_variants(["small"])}
+    names = {name: start_name(pretrain_config(cfg)) for name, cfg in variants.items()}
+    assert list(names) == list(DEFAULT_VARIANTS)
+    assert len({names[name] for name in ("single", "conv_gru", "gate", "read")}) == 1
+    assert names["sweeps"] == names["sweeps+read"] != names["single"]
+    targets = "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG"
+    seen = variants["gate"].with_changes({f"{targets}.SEEN_WITHIN": "4 s", f"{targets}.UNSEEN_WEIGHT": 7})
+    assert start_name(pretrain_config(seen)) == names["gate"]
+    wider = variants["single"].with_changes({"MODEL.VFE.NUM_FILTERS": [24]})
     assert start_name(pretrain_config(wider)) not in names.values()
 
 
-def test_peers_have_names_of_their_own_and_see_the_same_clips_for_as_many_steps(tmp_path: Path) -> None:
-    (tmp_path / "small_gate.yaml").write_text("_BASE_CONFIG_: small_gate\n")
-    with pytest.raises(UserError, match="small_gate, small_gate: peers need names of their own"):
-        load_peers(["small_gate", tmp_path / "small_gate.yaml"])
-    (tmp_path / "longer.yaml").write_text("_BASE_CONFIG_: small_gate\nOPTIMIZATION: {NUM_EPOCHS: 99}\n")
-    with pytest.raises(UserError, match=r"OPTIMIZATION\.NUM_EPOCHS is 99 in longer, \d+ in small_single"):
-        load_peers(["small_single", tmp_path / "longer.yaml"])
+def test_variants_have_names_of_their_own_and_see_the_same_clips_for_as_many_steps(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("_BASE_CONFIG_: small\n")
+    with pytest.raises(UserError, match="small, small: variants need names of their own"):
+        load_variants(["small", tmp_path / "small.yaml"])
+    (tmp_path / "longer.yaml").write_text("_BASE_CONFIG_: small\nOPTIMIZATION: {NUM_EPOCHS: 99}\n")
+    with pytest.raises(UserError, match=r"OPTIMIZATION\.NUM_EPOCHS is 99 in longer and \d+ in small"):
+        load_variants(["small", tmp_path / "longer.yaml"])
+    with pytest.raises(UserError, match="variants are made of one configuration, not of 2"):
+        load_variants(["small", "tiny"], ["gate"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs
@@ -98,7 +100,7 @@ def compare(*arguments: object) -> Any:
 def stopped(files: list[Path], sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """One seed whose start and single peer are done, and whose gate was stopped after its first epoch."""
     out = tmp_path_factory.mktemp("comparison")
-    comparison = Comparison(tuple(load_peers(files)), sim_root, out, 1, "val", TRACKS)
+    comparison = Comparison(tuple(load_variants(files)), sim_root, out, 1, "val", TRACKS)
     start, single, gate = comparison.trainings()
     start.work()
     single.work()
@@ -161,8 +163,8 @@ def test_a_folder_is_not_gone_on_with_on_another_data_set(
 def test_data_that_is_not_there_is_not_invented(files: list[Path], sim_root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"remembev simulate {re.escape(str(tmp_path))}/none --scenes 24 --sets all$"):
         run_comparison(files, tmp_path / "none", tmp_path / "out")
-    with pytest.raises(DataError, match=r"has no sweeps between its key frames, and small_sweeps stacks 9.*--sweeps$"):
-        run_comparison(["small_single", "small_sweeps"], sim_root, tmp_path / "out")
+    with pytest.raises(DataError, match=r"has no sweeps between its key frames, and sweeps stacks 9.*--sweeps$"):
+        run_comparison(["small"], sim_root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

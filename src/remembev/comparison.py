@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from remembev.config import Config, load_config
+from remembev.config import DEFAULT_VARIANTS, Config, apply_variant, load_config
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError, UserError
 from remembev.evaluation import TRACKS, evaluate_checkpoint
@@ -54,28 +54,44 @@ SAME = (
 
 
 @dataclass(frozen=True)
-class Peer:
-    """One column of the table: a configuration by its name."""
+class Variant:
+    """What is compared: a configuration by its name."""
 
     name: str
     cfg: Config
 
 
-def load_peers(sources: Sequence[str | Path], overrides: Sequence[str] = ()) -> list[Peer]:
-    """Peers of configuration files and shipped names, each with the overrides; a file's name is its stem.
+def load_variants(
+    sources: Sequence[str | Path], names: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> list[Variant]:
+    """Return the named variants of one configuration, or several configurations as they are, each by its file's stem.
 
-    Raises UserError for two of one name and for peers that would not be trained on the same clips for as many steps.
+    Args:
+        sources: Files and shipped names of configurations.
+        names: Variants of the one configuration; the default ones if none is given.
+        overrides: Changes to every configuration, which a variant is made from.
+
+    Raises:
+        UserError: If two have one name, or would not be trained on the same clips for as many steps.
     """
-    peers = [Peer(Path(source).stem, load_config(source, overrides)) for source in sources]
-    names = [peer.name for peer in peers]
-    if len(set(names)) < len(names):
-        raise UserError(f"{', '.join(names)}: peers need names of their own")
-    for peer in peers[1:]:
+    if len(sources) == 1:
+        cfg = load_config(sources[0], overrides)
+        variants = [Variant(name, apply_variant(cfg, name)) for name in names or DEFAULT_VARIANTS]
+    elif names:
+        raise UserError(f"variants are made of one configuration, not of {len(sources)}")
+    else:
+        variants = [Variant(Path(source).stem, load_config(source, overrides)) for source in sources]
+    if len({variant.name for variant in variants}) < len(variants):
+        raise UserError(f"{', '.join(variant.name for variant in variants)}: variants need names of their own")
+    first = variants[0]
+    for variant in variants[1:]:
         for key in SAME:
-            own, first = attrgetter(key)(peer.cfg), attrgetter(key)(peers[0].cfg)
-            if own != first:
-                raise UserError(f"{key} is {own} in {peer.name}, {first} in {names[0]}: peers are trained in one way")
-    return peers
+            own, wanted = attrgetter(key)(variant.cfg), attrgetter(key)(first.cfg)
+            if own != wanted:
+                raise UserError(
+                    f"{key} is {own} in {variant.name} and {wanted} in {first.name}: variants are trained alike"
+                )
+    return variants
 
 
 def start_name(start: Config) -> str:
@@ -92,7 +108,7 @@ class Comparison:
     tracks  what scoring goes by, of ``TRACKS``
     """
 
-    peers: tuple[Peer, ...]
+    peers: tuple[Variant, ...]
     data: Path
     out: Path
     seeds: int
@@ -147,6 +163,7 @@ def run_comparison(
     data: Path,
     out: Path,
     *,
+    variants: Sequence[str] = (),
     overrides: Sequence[str] = (),
     seeds: int = 3,
     split: str | None = None,
@@ -164,7 +181,7 @@ def run_comparison(
     Raises UserError for peers that can't be compared, for a data set that isn't there or lacks what they need, and if
     ``out`` holds runs of another configuration or on another data set.
     """
-    peers = load_peers(sources, overrides)
+    peers = load_variants(sources, variants, overrides)
     split = split or peers[0].cfg.DATA_CONFIG.DATA_SPLIT.test
     comparison = Comparison(tuple(peers), data, out, seeds, split, tuple(tracks))
     index = _open_data(data, peers, split)
@@ -269,7 +286,7 @@ def _clock(device: torch.device) -> Callable[[], float]:
     return StageTimer(device).now if device.type == "cuda" else time.process_time
 
 
-def _open_data(data: Path, peers: Sequence[Peer], split: str) -> NuScenesIndex:
+def _open_data(data: Path, peers: Sequence[Variant], split: str) -> NuScenesIndex:
     """The index of the data set. Raises DataError if it isn't there or lacks the split, or sweeps that a peer wants."""
     deepest = max(peers, key=lambda peer: peer.cfg.DATA_CONFIG.NUM_SWEEPS)
     make = f"remembev simulate {data} --scenes 24 --sets all" + " --sweeps" * (deepest.cfg.DATA_CONFIG.NUM_SWEEPS > 0)

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from remembev.config import Config, config_from_yaml, config_to_yaml, load_config, shipped_configs
+from remembev.config import config_from_yaml, config_to_yaml, load_config, shipped_configs
 from remembev.config.base import over_bases
 from remembev.errors import ConfigError
-from remembev.models import build_model
 
 
 def written(path: Path, text: str) -> Path:
@@ -91,66 +89,3 @@ def test_what_is_written_of_a_configuration_stands_without_its_base(name: str) -
     text = config_to_yaml(load_config(name))
     assert "_BASE_CONFIG_" not in text
     assert config_from_yaml(text, name=name) == load_config(name)
-
-
-# --------------------------------------------------------------------------------------------------------------- peers
-
-FAMILIES = ["small", "nuscenes", "benchmark"]
-TARGETS = "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG"
-OCC_LOSS = "MODEL.MEMORY.OCC_LOSS"
-PEERS = {
-    "single": {"DATA_CONFIG.NUM_SWEEPS": 0, "MODEL.MEMORY.FUSION": "none", f"{TARGETS}.SEEN_WITHIN": "null"},
-    "sweeps": {
-        "DATA_CONFIG.NUM_SWEEPS": 9,
-        "MODEL.MEMORY.FUSION": "none",
-        f"{TARGETS}.SEEN_WITHIN": "0.5 s",
-        f"{TARGETS}.UNSEEN_WEIGHT": 1,
-    },
-    "gate": {
-        "MODEL.MEMORY.FUSION": "gate",
-        f"{OCC_LOSS}.WEIGHT": 0.1,
-        f"{OCC_LOSS}.POSITIVE_WEIGHT": 10,
-        f"{TARGETS}.UNSEEN_WEIGHT": 1,
-    },
-    "read": {"MODEL.MEMORY.FUSION": "gate_and_read"},
-}
-
-
-@pytest.mark.parametrize("base", FAMILIES)
-@pytest.mark.parametrize("peer", PEERS)
-def test_a_peer_differs_from_its_base_only_where_its_name_says(base: str, peer: str) -> None:
-    changes = [f"{key}={value}" for key, value in PEERS[peer].items()]
-    assert load_config(f"{base}_{peer}") == load_config(base, changes)
-
-
-def test_the_memory_on_stacked_sweeps_has_their_points_and_all_else_of_the_memory() -> None:
-    assert load_config("small_sweeps_read") == load_config("small_read", ["DATA_CONFIG.NUM_SWEEPS=9"])
-    assert load_config("small_sweeps").DATA_CONFIG == load_config("small_sweeps_read").DATA_CONFIG
-
-
-@pytest.mark.parametrize("base", FAMILIES)
-def test_the_recurrent_peer_differs_in_its_memory_only_and_has_about_as_many_parameters(base: str) -> None:
-    cfg, recurrent = load_config(base), load_config(f"{base}_conv_gru")
-    assert recurrent.MODEL.MEMORY.NAME == "ConvGRUBEVModule"
-    same = recurrent.MODEL.model_copy(update={"MEMORY": cfg.MODEL.MEMORY})
-    assert recurrent.model_copy(update={"MODEL": same}) == cfg
-    assert memory_parameters(recurrent) == pytest.approx(memory_parameters(cfg), rel=0.1)
-
-
-def memory_parameters(cfg: Config) -> int:
-    with torch.device("meta"):
-        model = build_model(cfg)
-    return sum(weight.numel() for weight in model.memory.parameters())
-
-
-def test_the_benchmark_is_the_full_detector_and_its_recipe_on_simulated_data() -> None:
-    changes = ["DATA_PATH=data/benchmark", "VERSION=v1.0-sim"]
-    batches = ["BATCH_SIZE_PER_GPU=4", "NUM_WORKERS=8"]
-    wanted = [*(f"DATA_CONFIG.{change}" for change in changes), *(f"OPTIMIZATION.{change}" for change in batches)]
-    assert load_config("benchmark") == load_config("nuscenes", wanted)
-
-
-@pytest.mark.parametrize("name", [name for name in shipped_configs() if name.startswith("small")])
-def test_no_pillar_of_ten_sweeps_is_one_too_many_for_the_small_models(name: str) -> None:
-    data = load_config(name).DATA_CONFIG
-    assert data.DATA_PROCESSOR.MAX_NUMBER_OF_VOXELS >= data.pillar_grid.height * data.pillar_grid.width

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from remembev.cli.app import DataRoot, Overrides, Track, app, console, tracks_of
-from remembev.config import config_to_yaml, load_config
+from remembev.config import DEFAULT_VARIANTS, apply_variant, config_to_yaml, load_config
+from remembev.config.variants import describe_parts
 from remembev.errors import UserError
 from remembev.files import atomic_write
 
@@ -54,6 +55,9 @@ def train(
     ],
     data: DataRoot,
     out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
+    variant: Annotated[
+        str | None, typer.Option(help=f"Variant of the configuration: {describe_parts()}.", show_default=False)
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in OUT was stopped, if there is one.")
     ] = False,
@@ -69,6 +73,7 @@ def train(
 ) -> None:
     """Train a configuration: weights, curves (TensorBoard and CSV) and checkpoints go to OUT."""
     cfg = load_config(config, overrides or ())
+    cfg = cfg if variant is None else apply_variant(cfg, variant)
     from lightning.pytorch.utilities import rank_zero_only
 
     from remembev.training import train as run_training
@@ -81,23 +86,34 @@ def train(
 def compare(
     configs: Annotated[
         list[str],
-        typer.Argument(help="YAML files or shipped configurations; the others are compared with the first."),
+        typer.Argument(help="One configuration, whose variants are compared, or several.", show_default=False),
     ],
     data: DataRoot,
-    out: Annotated[Path, typer.Option(help="Folder of the runs and the report; what it holds is not done again.")],
-    seeds: Annotated[int, typer.Option(help="Trainings of each configuration.", min=1)] = 3,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the runs and the report; finished runs are kept.", show_default=False)
+    ],
+    variants: Annotated[
+        str,
+        typer.Option(
+            help=f"Variants of the one configuration, by default {','.join(DEFAULT_VARIANTS)}: {describe_parts()}. "
+            "All are compared with the first.",
+            show_default=False,
+        ),
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="Trainings of each variant.", min=1)] = 3,
     split: Annotated[str | None, typer.Option(help="Split to score on; the configurations' if not given.")] = None,
     track: Track = "unbounded",
     workers: Annotated[int, typer.Option(help="Trainings at a time, one thread each.", min=1)] = 2,
     overrides: Overrides = None,
 ) -> None:
-    """Train configurations in the same way over several seeds, score all, and report: which is better?"""
+    """Train variants of a configuration alike over several seeds, score all, and report which is better."""
     from remembev.comparison import run_comparison
 
     failed = run_comparison(
         configs,
         data,
         out,
+        variants=[name.strip() for name in variants.split(",") if name.strip()],
         overrides=overrides or (),
         seeds=seeds,
         split=split,

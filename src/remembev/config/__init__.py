@@ -1,10 +1,20 @@
 """The configuration: typed, validated, in OpenPCDet's keys, read from YAML files.
 
-``schema.py`` says what a configuration may hold, ``load.py`` reads it, ``base.py`` puts a file over its bases;
-``nuscenes``, ``benchmark``, ``small`` and ``tiny`` are shipped, all but the last with their peers.
+``schema.py`` says what a configuration may hold, ``load.py`` reads it, ``base.py`` puts a file over its bases,
+``variants.py`` changes it by name. ``nuscenes``, ``benchmark``, ``small`` and ``tiny`` are shipped.
 """
 
 from remembev.config.load import config_from_yaml, config_to_yaml, load_config, shipped_configs
 from remembev.config.schema import Config, StreamingConfig
+from remembev.config.variants import DEFAULT_VARIANTS, apply_variant
 
-__all__ = ["Config", "StreamingConfig", "config_from_yaml", "config_to_yaml", "load_config", "shipped_configs"]
+__all__ = [
+    "DEFAULT_VARIANTS",
+    "Config",
+    "StreamingConfig",
+    "apply_variant",
+    "config_from_yaml",
+    "config_to_yaml",
+    "load_config",
+    "shipped_configs",
+]

@@ -12,6 +12,7 @@ from remembev.config.base import BASE, over_bases, parse_mapping, read_mapping
 from remembev.config.former import current_key, rename_former_keys
 from remembev.config.schema import Config
 from remembev.config.validation import set_key, validated
+from remembev.config.variants import former_variant
 from remembev.errors import ConfigError
 
 _SHIPPED = Path(__file__).parent
@@ -32,7 +33,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path = _find(Path(), source)
     if path is None:
-        raise ConfigError(f"{source}: no such file, and no shipped configuration ({', '.join(shipped_configs())})")
+        raise ConfigError(f"{source}: no such file, and no shipped configuration{_hint(str(source))}")
     return _validated(_read(path, ()), str(source), overrides)
 
 
@@ -44,6 +45,11 @@ def config_from_yaml(text: str, *, name: str, overrides: Sequence[str] = ()) -> 
 def config_to_yaml(config: Config) -> str:
     """The configuration as YAML: ``config_from_yaml`` reads it back equal."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _hint(name: str) -> str:
+    """What a name that is no configuration could have meant."""
+    return f" ({former_variant(name) or ', '.join(shipped_configs())})"
 
 
 def _find(folder: Path, source: str | Path) -> Path | None:
@@ -62,8 +68,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     def read_base(name: str, path: Path) -> dict[str, Any]:
         base = _find(path.parent, name)
         if base is None:
-            shipped = ", ".join(shipped_configs())
-            raise ConfigError(f"{path}: its {BASE} {name} is no file from {path.parent}, nor shipped ({shipped})")
+            raise ConfigError(f"{path}: its {BASE} {name} is no file from {path.parent}, nor shipped{_hint(name)}")
         return _read(base, chain)
 
     return over_bases(rename_former_keys(read_mapping(path), str(path)), path, read_base)

@@ -1,0 +1,188 @@
+"""Variants: what is compared with what, as changes to a configuration.
+
+A variant's name is made of parts joined by ``+``: an input, a memory and options of that memory, such as ``single``,
+``sweeps+gate`` or ``gate+fifo``. A name means the same for every configuration; what it doesn't name stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import ceil
+
+from remembev.config.schema import Config
+from remembev.errors import ConfigError
+
+Changes = Mapping[str, object]
+"""New values by their dotted keys."""
+
+DEFAULT_VARIANTS = ("single", "sweeps", "conv_gru", "gate", "read", "sweeps+read")
+"""What ``remembev compare`` trains of a single configuration."""
+
+_TARGETS = "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a variant's name.
+
+    Attributes:
+        what: What it stands for.
+        changes: The keys that it changes in a configuration.
+    """
+
+    what: str
+    changes: Callable[[Config], Changes]
+
+
+def apply_variant(cfg: Config, name: str) -> Config:
+    """Return the variant of that name of a configuration.
+
+    A variant without an input is on single turns, one without a memory has none.
+
+    Raises:
+        ConfigError: If a part is unknown, or parts don't go together.
+    """
+    for part in _parts(name):
+        cfg = cfg.with_changes(part.changes(cfg))
+    return cfg
+
+
+def former_variant(name: str) -> str | None:
+    """Say how a configuration of old that is now a variant, such as ``small_gate``, is given; None for other names."""
+    base, _, variant = name.partition("_")
+    variant = variant.replace("_read", "+read")
+    if base not in ("small", "benchmark", "nuscenes") or variant not in DEFAULT_VARIANTS:
+        return None
+    if base != "small" and variant in MEMORIES:
+        variant = f"sweeps+{variant}"
+    return f"{name} is a variant now: give {base} with --variant {variant}"
+
+
+# ------------------------------------------------------------------------------------------------------------- changes
+
+
+def _no_memory(cfg: Config) -> Changes:
+    """Targets are what can be known without a memory: what has points, with sweeps also what had some within them."""
+    targets = (
+        {f"{_TARGETS}.SEEN_WITHIN": None}
+        if cfg.DATA_CONFIG.NUM_SWEEPS == 0
+        else {f"{_TARGETS}.SEEN_WITHIN": "0.5 s", f"{_TARGETS}.UNSEEN_WEIGHT": 1}
+    )
+    return {"MODEL.MEMORY.FUSION": "none", **targets}
+
+
+def _gate(cfg: Config) -> Changes:
+    """The gate is all that the head is told, so its occupancy is taught with more weight and closer to the truth.
+
+    As it can't say what is hidden, nor where that moves, hidden objects weigh no more than others.
+    """
+    return {
+        "MODEL.MEMORY.NAME": "XMemBEVModule",
+        "MODEL.MEMORY.FUSION": "gate",
+        "MODEL.MEMORY.OCC_LOSS.WEIGHT": 0.1,
+        "MODEL.MEMORY.OCC_LOSS.POSITIVE_WEIGHT": 10,
+        f"{_TARGETS}.UNSEEN_WEIGHT": 1,
+    }
+
+
+def _read(cfg: Config) -> Changes:
+    return {"MODEL.MEMORY.NAME": "XMemBEVModule", "MODEL.MEMORY.FUSION": "gate_and_read"}
+
+
+def _conv_gru(cfg: Config) -> Changes:
+    """A ConvGRU with as many weights as the memory, halfway between ``gate`` and ``read``; channels in steps of 4."""
+    memory, channels = cfg.MODEL.MEMORY, cfg.MODEL.BACKBONE_2D.num_bev_features
+    area = memory.stride(cfg.feature_grid) ** 2
+    features = memory.KEY_DIM + memory.VALUE_DIM
+
+    def weights(hidden: int) -> int:
+        return area * channels * features + 27 * hidden * (features + hidden) + channels * hidden
+
+    wanted = _memory_weights(cfg)
+    hidden = min(range(4, 4096, 4), key=lambda hidden: abs(weights(hidden) - wanted))
+    return {
+        "MODEL.MEMORY.NAME": "ConvGRUBEVModule",
+        "MODEL.MEMORY.FUSION": "gate_and_read",
+        "MODEL.MEMORY.FEATURE_DIM": features,
+        "MODEL.MEMORY.HIDDEN_DIM": hidden,
+    }
+
+
+def _memory_weights(cfg: Config) -> float:
+    """Weights of the convolutions of ``XMemBEVModule``, with half of what only ``read`` has."""
+    memory, channels = cfg.MODEL.MEMORY, cfg.MODEL.BACKBONE_2D.num_bev_features
+    feature, key, value, hidden = memory.FEATURE_DIM, memory.KEY_DIM, memory.VALUE_DIM, memory.HIDDEN_DIM
+    area = memory.stride(cfg.feature_grid) ** 2
+    decoder_in, encoder_in = feature + value + hidden, feature + 2
+    kernels_3x3 = (
+        feature * (2 * key + 1)  # key, shrinkage, selection
+        + feature * (decoder_in + 3 * feature + 1)  # decoder, occupancy
+        + value * (encoder_in + 3 * value)  # value encoder
+        + 3 * hidden * (feature + 1 + hidden + value + hidden)  # updates of the sensory memory
+    )
+    shortcuts = feature * decoder_in + value * encoder_in
+    gate, read = channels * (channels + 1), area * channels * (feature + hidden)
+    return area * channels * feature + 9 * kernels_3x3 + shortcuts + gate + read / 2
+
+
+def _fifo(cfg: Config) -> Changes:
+    """The room of the long-term store as more frames of the working memory."""
+    memory = cfg.MODEL.MEMORY
+    more = ceil(memory.LONG_TERM.MAX_TOKENS / memory.tokens_per_frame(cfg.memory_grid))
+    return {"MODEL.MEMORY.LONG_TERM.MAX_TOKENS": 0, "MODEL.MEMORY.WORKING.MAX_FRAMES": memory.max_frames + more}
+
+
+def _foreground(cfg: Config) -> Changes:
+    return {"MODEL.MEMORY.FOREGROUND.TOKENS": cfg.memory_grid.height * cfg.memory_grid.width // 4}
+
+
+# --------------------------------------------------------------------------------------------------------------- parts
+
+INPUTS = {
+    "single": Part("one LiDAR turn a frame", lambda _: {"DATA_CONFIG.NUM_SWEEPS": 0}),
+    "sweeps": Part("ten turns stacked into one cloud", lambda _: {"DATA_CONFIG.NUM_SWEEPS": 9}),
+}
+_NO_MEMORY = Part("no memory", _no_memory)
+MEMORIES = {
+    "gate": Part("the memory gates the features", _gate),
+    "read": Part("the memory gates the features, and what it reads is added to them", _read),
+    "conv_gru": Part("a ConvGRU of about as many parameters instead of the memory", _conv_gru),
+}
+OPTIONS = {
+    "no_long_term": Part("no long-term memory", lambda _: {"MODEL.MEMORY.LONG_TERM.MAX_TOKENS": 0}),
+    "fifo": Part("as many tokens, first in, first out", _fifo),
+    "random_prototypes": Part("prototypes drawn at random", lambda _: {"MODEL.MEMORY.LONG_TERM.CHOOSE": "random"}),
+    "positions": Part("the read knows distances", lambda _: {"MODEL.MEMORY.READ.DISTANCE": "10 m"}),
+    "ages": Part("the read knows ages", lambda _: {"MODEL.MEMORY.READ.AGE": "5 s"}),
+    "foreground": Part("only the best quarter of the cells is written", _foreground),
+}
+"""Options of ``gate`` and ``read``."""
+
+
+def describe_parts() -> str:
+    """Return what a variant's name is made of, in a line."""
+    inputs, memories, options = (", ".join(kind) for kind in (INPUTS, MEMORIES, OPTIONS))
+    return f"an input ({inputs}), a memory ({memories}) and options of gate and read ({options}), joined by +"
+
+
+def _parts(name: str) -> list[Part]:
+    """Return the parts of a name in the order in which they are applied: input, memory, options."""
+    words = name.split("+")
+    known = [*INPUTS, *MEMORIES, *OPTIONS]
+    for word in words:
+        if word not in known:
+            close = get_close_matches(word, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ConfigError(f"variant {name}: unknown part {word!r}; {hint}There are {describe_parts()}")
+    inputs, memories, options = ([word for word in words if word in kind] for kind in (INPUTS, MEMORIES, OPTIONS))
+    if len(inputs) > 1 or len(memories) > 1 or len(set(options)) < len(options):
+        raise ConfigError(f"variant {name}: at most one input, one memory, and each option once")
+    if options and memories not in (["gate"], ["read"]):
+        raise ConfigError(f"variant {name}: {', '.join(options)} needs gate or read, as in gate+{'+'.join(options)}")
+    return [
+        INPUTS[inputs[0] if inputs else "single"],
+        MEMORIES[memories[0]] if memories else _NO_MEMORY,
+        *(OPTIONS[option] for option in options),
+    ]

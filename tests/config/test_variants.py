@@ -1,0 +1,160 @@
+"""Variants: what each name changes, in every configuration alike, and names that mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+
+from remembev.config import DEFAULT_VARIANTS, Config, apply_variant, load_config, shipped_configs
+from remembev.config.variants import INPUTS, MEMORIES, OPTIONS
+from remembev.errors import ConfigError
+from remembev.models import build_model
+
+MEMORY, TARGETS = "MODEL.MEMORY", "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG"
+GATE = {
+    f"{MEMORY}.FUSION": "gate",
+    f"{MEMORY}.OCC_LOSS.WEIGHT": 0.1,
+    f"{MEMORY}.OCC_LOSS.POSITIVE_WEIGHT": 10,
+    f"{TARGETS}.UNSEEN_WEIGHT": 1,
+}
+SIZES = {"tiny": (64, 84), "small": (64, 116), "nuscenes": (192, 216), "benchmark": (192, 216)}
+"""Channels of features and hidden state of the ConvGRU."""
+
+
+def expected(base: str) -> dict[str, dict[str, object]]:
+    """What every variant changes, written out."""
+    features, hidden = SIZES[base]
+    conv_gru = {
+        f"{MEMORY}.NAME": "ConvGRUBEVModule",
+        f"{MEMORY}.FEATURE_DIM": features,
+        f"{MEMORY}.HIDDEN_DIM": hidden,
+    }
+    one, ten = {"DATA_CONFIG.NUM_SWEEPS": 0}, {"DATA_CONFIG.NUM_SWEEPS": 9}
+    return {
+        "single": {**one, f"{MEMORY}.FUSION": "none", f"{TARGETS}.SEEN_WITHIN": None},
+        "sweeps": {
+            **ten,
+            f"{MEMORY}.FUSION": "none",
+            f"{TARGETS}.SEEN_WITHIN": "0.5 s",
+            f"{TARGETS}.UNSEEN_WEIGHT": 1,
+        },
+        "gate": {**one, **GATE},
+        "read": one,
+        "conv_gru": {**one, **conv_gru},
+        "sweeps+gate": {**ten, **GATE},
+        "sweeps+read": ten,
+        "sweeps+conv_gru": {**ten, **conv_gru},
+    }
+
+
+@pytest.mark.parametrize("base", shipped_configs())
+@pytest.mark.parametrize("variant", expected("small"))
+def test_a_variant_changes_what_its_name_says_and_the_same_in_every_configuration(base: str, variant: str) -> None:
+    cfg = load_config(base)
+    assert apply_variant(cfg, variant) == cfg.with_changes(expected(base)[variant])
+
+
+def test_the_variants_of_a_single_configuration_are_those_that_there_are() -> None:
+    assert set(DEFAULT_VARIANTS) <= set(expected("small"))
+
+
+@pytest.mark.parametrize("base", ["tiny", "small", "nuscenes"])
+def test_the_recurrent_variant_has_about_as_many_parameters_as_the_memory(base: str) -> None:
+    gate, read, recurrent = (
+        memory_parameters(apply_variant(load_config(base), variant)) for variant in ("gate", "read", "conv_gru")
+    )
+    assert recurrent == pytest.approx((gate + read) / 2, rel=0.05)
+
+
+def memory_parameters(cfg: Config) -> int:
+    with torch.device("meta"):
+        model = build_model(cfg)
+    return sum(weight.numel() for weight in model.memory.parameters())
+
+
+# ------------------------------------------------------------------------------------------------------------- options
+
+OPTIONS_OF_TINY: Mapping[str, dict[str, object]] = {
+    "no_long_term": {"LONG_TERM.MAX_TOKENS": 0},
+    "fifo": {"LONG_TERM.MAX_TOKENS": 0, "WORKING.MAX_FRAMES": 5},
+    "random_prototypes": {"LONG_TERM.CHOOSE": "random"},
+    "positions": {"READ.DISTANCE": "10 m"},
+    "ages": {"READ.AGE": "5 s"},
+    "foreground": {"FOREGROUND.TOKENS": 256},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("memory", ["gate", "read"])
+def test_an_option_changes_the_memory_that_it_is_joined_to(option: str, memory: str) -> None:
+    cfg = apply_variant(load_config("tiny"), memory)
+    changes = {f"{MEMORY}.{key}": value for key, value in OPTIONS_OF_TINY[option].items()}
+    assert apply_variant(load_config("tiny"), f"{memory}+{option}") == cfg.with_changes(changes) != cfg
+
+
+@pytest.mark.parametrize("base", ["tiny", "nuscenes"])
+def test_first_in_first_out_has_room_for_as_many_tokens_as_consolidation_and_less_than_a_frame_more(base: str) -> None:
+    def room(variant: str) -> int:
+        memory = apply_variant(cfg, variant).MODEL.MEMORY
+        return memory.LONG_TERM.MAX_TOKENS + memory.max_frames * memory.tokens_per_frame(cfg.memory_grid)
+
+    cfg = load_config(base)
+    frame = cfg.memory_grid.height * cfg.memory_grid.width
+    assert 0 <= room("gate+fifo") - room("gate") < frame
+    assert room("gate+no_long_term") == room("gate") - cfg.MODEL.MEMORY.LONG_TERM.MAX_TOKENS
+
+
+def test_parts_may_stand_in_any_order() -> None:
+    cfg = load_config("tiny")
+    assert apply_variant(cfg, "ages+read+sweeps") == apply_variant(cfg, "sweeps+read+ages")
+    for first, second in combinations(("positions", "ages", "random_prototypes"), 2):
+        assert apply_variant(cfg, f"gate+{first}+{second}") == apply_variant(cfg, f"gate+{second}+{first}")
+
+
+# --------------------------------------------------------------------------------------------------------------- names
+
+
+def test_an_unknown_part_is_named_with_the_nearest_and_all_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"variant sweeps\+gait: unknown part 'gait'; did you mean gate\?") as raised:
+        apply_variant(load_config("tiny"), "sweeps+gait")
+    assert all(name in str(raised.value) for name in (*INPUTS, *MEMORIES, *OPTIONS))
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("sweeps+single", "at most one input"),
+        ("gate+read", "at most one input, one memory"),
+        ("gate+fifo+fifo", "each option once"),
+        ("sweeps+fifo", r"fifo needs gate or read, as in gate\+fifo"),
+        ("conv_gru+ages", "ages needs gate or read"),
+        ("", "unknown part ''"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(variant: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        apply_variant(load_config("tiny"), variant)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("small_gate", r"give small with --variant gate\)"),
+        ("small_sweeps_read", r"give small with --variant sweeps\+read\)"),
+        ("nuscenes_read", r"give nuscenes with --variant sweeps\+read\)"),
+        ("benchmark_conv_gru", r"give benchmark with --variant sweeps\+conv_gru\)"),
+        ("benchmark_single", r"give benchmark with --variant single\)"),
+        ("small_gait", r"\(benchmark, nuscenes, small, tiny\)"),
+    ],
+)
+def test_a_configuration_that_is_a_variant_now_is_told(name: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        load_config(name)
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"_BASE_CONFIG_: {name}\n")
+    with pytest.raises(ConfigError, match=hint):
+        load_config(file)
