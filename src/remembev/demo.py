@@ -61,66 +61,53 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
     Returns:
         The report's path.
     """
-    console = console or Console()
-    stages = Stages(out / "seconds.json", console)
+    stages = Stages(out / "seconds.json", console or Console())
     data, run = out / "data", TrainingRun(out / "train")
-    cfg = load_config("tiny")
-
-    settings = SimulationSettings(scenes=scenes)
+    cfg, settings = load_config("tiny"), SimulationSettings(scenes=scenes)
     if not (data / settings.version).is_dir():
         with stages.run("simulate"):
             simulate_dataset(data, settings)
     if not run.finished:
         with stages.run("train"):
             train(cfg, data, run.out, resume=True)
-    scores = {
-        "untrained": _score(
-            stages, "score the untrained model", run.pretrain.initial_weights, data, out / "eval-untrained"
-        ),
-        "memory": _score(stages, "score with memory", run.weights, data, out / "eval-memory"),
-        "no memory": _score(
-            stages, "score without memory", run.weights, data, out / "eval-no-memory", use_memory=False
-        ),
-    }
-    for name, score in scores.items():
-        console.print(score_table(score, title=name))
+    untrained = _score(stages, "score the untrained model", run.pretrain.initial_weights, data, out / "eval-untrained")
+    with_memory = _score(stages, "score with memory", run.weights, data, out / "eval-memory")
+    without_memory = _score(stages, "score without memory", run.weights, data, out / "eval-no-memory", use_memory=False)
+    for name, score in (("untrained", untrained), ("memory", with_memory), ("no memory", without_memory)):
+        stages.console.print(score_table(score, title=name))
 
     index = NuScenesIndex.open(data, settings.version)
     detector = StreamingDetector.from_checkpoint(run.weights)
-    pictures = {name: out / f"{name}" for name in ("scene.gif", "strip.png", "keyframe.png")}
     scene = index.split_scenes(cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
-    if not pictures["strip.png"].is_file():
+    movie, strip, real = out / "scene.gif", out / "strip.png", out / "keyframe.png"
+    if not strip.is_file():
         with stages.run("stream and draw a scene"):
             views = view_scene(detector, index, scene)
-            write_movie(pictures["scene.gif"], views, min_score=_MIN_SCORE)
-            strip = [views[min(i, len(views) - 1)] for i in _STRIP_FRAMES]
-            save_frames(pictures["strip.png"], strip, min_score=_MIN_SCORE)
+            write_movie(movie, views, min_score=_MIN_SCORE)
+            save_frames(strip, [views[min(i, len(views) - 1)] for i in _STRIP_FRAMES], min_score=_MIN_SCORE)
     if keyframe is not None:
-        save_frames(pictures["keyframe.png"], [view_keyframe(detector, keyframe)], min_score=_MIN_SCORE)
+        save_frames(real, [view_keyframe(detector, keyframe)], min_score=_MIN_SCORE)
     times = time_steps({"": detector}, index, scene, frames=_BENCH_FRAMES)[""]
 
-    report = out / "report.html"
-    write_report(
-        report,
-        Report(
-            title="RememBEV demo",
-            untrained=scores["untrained"],
-            with_memory=scores["memory"],
-            without_memory=scores["no memory"],
-            curves=[read_curves(stage.curves) for stage in (run.pretrain, run)],
-            movie=pictures["scene.gif"],
-            strip=pictures["strip.png"],
-            config=config_to_yaml(cfg),
-            data=_data_facts(index, cfg),
-            seconds=stages.seconds,
-            bench={name: 1e3 * seconds for name, seconds in {**times.stages, "step": times.step}.items()},
-            commands=_commands(out, scenes),
-            keyframe=None if keyframe is None else pictures["keyframe.png"],
-            keyframe_licence=_KEYFRAME_LICENCE,
-        ),
+    report = Report(
+        title="RememBEV demo",
+        untrained=untrained,
+        with_memory=with_memory,
+        without_memory=without_memory,
+        curves=[read_curves(stage.curves) for stage in (run.pretrain, run)],
+        movie=movie,
+        strip=strip,
+        config=config_to_yaml(cfg),
+        data=_data_facts(index, cfg),
+        seconds=stages.seconds,
+        bench={name: 1e3 * seconds for name, seconds in {**times.stages, "step": times.step}.items()},
+        commands=_commands(out, scenes),
+        keyframe=None if keyframe is None else real,
+        keyframe_licence=_KEYFRAME_LICENCE,
     )
-    console.print(f"report: [bold]{report}[/]")
-    return report
+    write_report(out / "report.html", report)
+    stages.console.print(f"report: [bold]{out / 'report.html'}[/]")
+    return out / "report.html"
 
 
 def _score(

@@ -1,0 +1,39 @@
+"""The demo, on a smaller model and data set than its own."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.conftest import SMALL
+
+from remembev import demo
+from remembev.config import load_config
+
+pytest.importorskip("nuscenes")
+pytest.importorskip("lightning")
+
+
+def test_the_demo_leaves_a_report_and_skips_finished_stages_when_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrain = "OPTIMIZATION.PRETRAIN={EPOCHS: 1, LR: 0.001, BATCH_SIZE_PER_GPU: 1, BATCHES_PER_EPOCH: 2}"
+    changes = [change for change in SMALL if "PRETRAIN" not in change and "START" not in change]
+    monkeypatch.setattr(demo, "load_config", lambda name: load_config(name, [*changes, pretrain]))
+    small_data = partial(demo.SimulationSettings, seconds=2.0, azimuths=180)
+    monkeypatch.setattr(demo, "SimulationSettings", small_data)
+    report = demo.run_demo(tmp_path, scenes=2)
+    assert "RememBEV demo" in report.read_text()
+    seconds = (tmp_path / "seconds.json").read_text()
+    assert list(json.loads(seconds)) == [
+        "simulate",
+        "train",
+        "score the untrained model",
+        "score with memory",
+        "score without memory",
+        "stream and draw a scene",
+    ]
+    demo.run_demo(tmp_path, scenes=2)
+    assert (tmp_path / "seconds.json").read_text() == seconds
