@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -33,6 +35,28 @@ def sim_root(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     with FileLock(str(shared / "sim.lock")):
         simulate_dataset(root, SimulationSettings(scenes=4, seconds=4.0, azimuths=1080, val_share=0.5), workers=1)
     return root
+
+
+class Ran(NamedTuple):
+    """What the command line left: exit code, and text on stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def remembev(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run ``remembev`` with arguments, as typed."""
+    from remembev.cli import main
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr("sys.argv", ["remembev", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Ran(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 def free_port() -> int:
