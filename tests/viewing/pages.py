@@ -1,4 +1,4 @@
-"""Reading a page in a test."""
+"""Parse HTML pages in tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """Open tags, sources and text of a page; a tag that is closed has to be the one opened last."""
+    """Open tags, sources and text of a page; asserts that tags are closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

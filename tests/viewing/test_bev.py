@@ -1,4 +1,4 @@
-"""What is drawn, where, and in which colour: read back from the pixels."""
+"""Bird's-eye views, checked by their pixels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_detection_is_drawn_in_its_class_colour_with_forward_up_and_x_to_the_r
         assert not holds(region(pixels, x, y, 12), colour)
 
 
-def test_detections_below_the_least_score_are_not_drawn(tmp_path: Path) -> None:
+def test_detections_below_the_minimum_score_are_not_drawn(tmp_path: Path) -> None:
     pixels = panel(replace(EMPTY, detections=CAR), tmp_path, min_score=0.95)
     assert not holds(region(pixels, 20, 30, 16), style.class_colour("car"))
 
@@ -80,7 +80,7 @@ def test_a_detection_without_a_point_is_dashed_and_not_filled(tmp_path: Path) ->
     assert not np.allclose(region(seen, 17, 28, 2), inside, atol=0.1)
 
 
-def test_a_tail_lies_where_the_object_was_in_the_world_and_fades(tmp_path: Path) -> None:
+def test_a_tail_follows_the_objects_path_in_the_world_and_fades(tmp_path: Path) -> None:
     driven = torch.eye(4, dtype=torch.float64)
     driven[:2, 3] = torch.tensor([1000.0, 500.0])
     path = torch.tensor([[1000.0 + x, 520.0, 0.0] for x in (-40, -20, 0, 20, 40)], dtype=torch.float64)
@@ -90,14 +90,14 @@ def test_a_tail_lies_where_the_object_was_in_the_world_and_fades(tmp_path: Path)
     assert late > early > region(pixels, 30, -20, 4).max()
 
 
-def test_the_label_of_a_ring_at_the_edge_stays_out_of_the_title(tmp_path: Path) -> None:
+def test_a_ring_label_at_the_edge_does_not_overlap_the_title(tmp_path: Path) -> None:
     view = replace(EMPTY, grid=BEVGrid(-40.0, -40.0, 40.0, 40.0, 16, 16))
     save_frames(tmp_path / "frame.png", [view], panel=500)
     above_the_panel = np.asarray(Image.open(tmp_path / "frame.png").convert("RGB"))[:24] / 255
     assert np.allclose(above_the_panel, to_rgb(style.BACKGROUND), atol=0.02)
 
 
-def test_the_gate_lies_where_its_cells_lie(tmp_path: Path) -> None:
+def test_the_gate_is_drawn_at_its_cells(tmp_path: Path) -> None:
     gate = torch.zeros(25, 25)
     row, column, _ = GRID.cells(torch.tensor([[-30.0, 30.0]]))
     gate[row - 1 : row + 2, column - 1 : column + 2] = 1.0
@@ -116,7 +116,7 @@ def test_a_pixel_has_the_colour_of_its_highest_point(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_frames_stand_side_by_side(tmp_path: Path, count: int) -> None:
+def test_frames_are_drawn_side_by_side(tmp_path: Path, count: int) -> None:
     save_frames(tmp_path / "strip.png", [EMPTY] * count, panel=200)
     width, height = Image.open(tmp_path / "strip.png").size
     assert abs(width - (205 * count + 5)) <= 1

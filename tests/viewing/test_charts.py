@@ -1,4 +1,4 @@
-"""Charts of a page: what is handed over is what is drawn."""
+"""Charts, checked by their SVG."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def panels_in(svg: str) -> int:
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_there_are_as_many_panels_as_asked_for_whatever_the_columns(count: int) -> None:
+def test_every_panel_is_drawn_whatever_the_columns(count: int) -> None:
     panels = [Panel(f"panel {number}", [Line(RAMP, RAMP, "#123456")]) for number in range(count)]
     assert panels_in(chart_svg(panels, columns=3)) == count
 
 
-def test_lines_and_bands_have_their_colour_and_may_have_holes() -> None:
-    holed = np.where(RAMP < 0.5, RAMP, np.nan)
-    svg = chart_svg([Panel("", [Line(RAMP, holed, "#12ab56", band=(holed, holed + 1))])], columns=1)
+def test_lines_and_bands_have_their_colour_and_may_have_gaps() -> None:
+    with_gaps = np.where(RAMP < 0.5, RAMP, np.nan)
+    svg = chart_svg([Panel("", [Line(RAMP, with_gaps, "#12ab56", band=(with_gaps, with_gaps + 1))])], columns=1)
     assert svg.count("#12ab56") >= 2
     assert "nan" not in svg
 
 
-def test_the_same_chart_is_the_same_file() -> None:
+def test_equal_charts_give_equal_files() -> None:
     panel = Panel("loss", [Line(RAMP, RAMP, "#123456", "a", raw=RAMP), Line(RAMP, -RAMP, "#654321", "b")])
     assert chart_svg([panel]) == chart_svg([panel])
 
 
-def test_dots_lie_left_of_the_middle_where_values_are_negative() -> None:
+def test_dots_of_negative_values_are_left_of_the_middle() -> None:
     places = [
         float(dot.get("cx", "nan")) for dot in ElementTree.fromstring(dots([-0.2, 0.0, 0.2], 0.4, "red")).iter("circle")
     ]

@@ -27,7 +27,7 @@ def test_empty_cells_are_left_out_of_each_curve(tmp_path: Path) -> None:
     np.testing.assert_array_equal(curves["val/loss"].steps, [10])
 
 
-def test_curves_become_one_well_formed_svg_that_fetches_nothing(tmp_path: Path) -> None:
+def test_curves_are_one_well_formed_svg_without_external_resources(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(TABLE)
     svg = curves_svg([read_curves(tmp_path / "metrics.csv")])
     root = ElementTree.fromstring(svg[svg.index("<svg") :])
@@ -35,7 +35,7 @@ def test_curves_become_one_well_formed_svg_that_fetches_nothing(tmp_path: Path) 
     assert all(link.startswith("#") for link in links)
 
 
-def test_the_steps_of_two_stages_are_counted_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_follow_each_other_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     panels: list[Panel] = []
     monkeypatch.setattr("remembev.viewing.curves.chart_svg", panels.extend)
     steps = np.array([0.0, 5.0, 9.0])
@@ -50,13 +50,13 @@ def test_the_steps_of_two_stages_are_counted_through(monkeypatch: pytest.MonkeyP
     assert rate.lines == []
 
 
-def test_a_run_without_a_curve_still_draws(tmp_path: Path) -> None:
+def test_a_run_without_curves_is_plotted(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,epoch\n")
     assert "<svg" in curves_svg([read_curves(tmp_path / "metrics.csv")])
 
 
 @pytest.mark.parametrize("content", [None, "epoch,train/loss\n0,1.0\n", "step,train/loss\n0,much\n"])
-def test_what_is_no_table_of_curves_is_named(tmp_path: Path, content: str | None) -> None:
+def test_an_unreadable_table_of_curves_is_named_in_the_error(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "metrics.csv"
     if content is not None:
         path.write_text(content)
@@ -64,7 +64,7 @@ def test_what_is_no_table_of_curves_is_named(tmp_path: Path, content: str | None
         read_curves(path)
 
 
-def test_the_mean_of_runs_goes_as_far_as_all_have_come_in_a_band_from_the_lowest_to_the_highest() -> None:
+def test_the_mean_of_runs_ends_with_the_shortest_and_has_a_band_from_minimum_to_maximum() -> None:
     runs = [
         Curve(np.array([0.0, 10.0, 20.0]), np.array([1.0, 2.0, 3.0])),
         Curve(np.array([0.0, 10.0]), np.array([3.0, 6.0])),
@@ -77,7 +77,7 @@ def test_the_mean_of_runs_goes_as_far_as_all_have_come_in_a_band_from_the_lowest
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=200))
-def test_a_running_mean_is_the_mean_of_what_is_around(values: list[float]) -> None:
+def test_a_running_mean_is_the_mean_of_its_window(values: list[float]) -> None:
     half = len(values) // 40
     expected = []
     for place in range(len(values)):

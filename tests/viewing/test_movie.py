@@ -21,7 +21,7 @@ def views(count: int) -> list[FrameView]:
     ]
 
 
-def test_a_movie_has_a_frame_a_view_and_loops_for_ever(tmp_path: Path) -> None:
+def test_a_gif_has_one_frame_per_view_and_loops(tmp_path: Path) -> None:
     write_movie(tmp_path / "scene.gif", views(4), width=400, frame_seconds=0.25)
     movie = Image.open(tmp_path / "scene.gif")
     assert movie.n_frames == 4
@@ -31,7 +31,7 @@ def test_a_movie_has_a_frame_a_view_and_loops_for_ever(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["scene.gif"]
 
 
-def test_what_does_not_change_does_not_flicker(tmp_path: Path) -> None:
+def test_static_content_does_not_flicker(tmp_path: Path) -> None:
     write_movie(tmp_path / "scene.gif", views(4), width=400)
     movie = Image.open(tmp_path / "scene.gif")
     left = []
@@ -41,25 +41,29 @@ def test_what_does_not_change_does_not_flicker(tmp_path: Path) -> None:
     assert len(set(left)) == 1
 
 
-def test_the_same_frames_are_written_as_mp4(tmp_path: Path) -> None:
+def test_frames_are_written_as_mp4(tmp_path: Path) -> None:
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     write_movie(tmp_path / "scene.mp4", views(4), width=400, frame_seconds=0.25)
     frames = imageio_ffmpeg.read_frames(str(tmp_path / "scene.mp4"))
-    found = next(frames)
-    pictures = [Image.frombytes("RGB", found["size"], pixels) for pixels in frames]
-    assert (found["codec"], found["size"], found["duration"]) == ("h264", (400, 266), pytest.approx(1.0, abs=0.05))
-    for got, drawn in zip(pictures, render_frames(views(4), width=400), strict=True):
-        assert ImageStat.Stat(ImageChops.difference(got, drawn.crop((0, 0, 400, 266)))).mean == pytest.approx(
+    metadata = next(frames)
+    pictures = [Image.frombytes("RGB", metadata["size"], pixels) for pixels in frames]
+    assert (metadata["codec"], metadata["size"], metadata["duration"]) == (
+        "h264",
+        (400, 266),
+        pytest.approx(1.0, abs=0.05),
+    )
+    for decoded, drawn in zip(pictures, render_frames(views(4), width=400), strict=True):
+        assert ImageStat.Stat(ImageChops.difference(decoded, drawn.crop((0, 0, 400, 266)))).mean == pytest.approx(
             [0] * 3, abs=3
         )
 
 
-def test_a_movie_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_a_movie_with_another_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"scene\.avi.*\.gif or \.mp4"):
         write_movie(tmp_path / "scene.avi", views(1))
 
 
-def test_a_movie_without_a_frame_is_refused(tmp_path: Path) -> None:
+def test_a_movie_without_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one frame"):
         write_movie(tmp_path / "scene.gif", [])
     assert not list(tmp_path.iterdir())

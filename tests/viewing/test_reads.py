@@ -19,17 +19,17 @@ def memory() -> MemoryView:
     return MemoryView(GRID, read, long_term=1)
 
 
-def test_the_cells_under_boxes_are_shown_with_what_they_read_most_the_weakest_left_out() -> None:
+def test_cells_under_boxes_are_shown_with_their_strongest_reads_without_weak_ones() -> None:
     boxes = torch.tensor([[2.0, -2.0], [-2.0, -2.0], [3.0, -1.0], [90.0, 0.0]])
-    found = [(read.cell.tolist(), read.token, round(read.affinity, 2)) for read in strongest_reads(memory(), boxes)]
-    assert found == [([2.0, -2.0], 1, 0.6), ([2.0, -2.0], 2, 0.4), ([-2.0, -2.0], 1, 0.95)]
+    reads = [(read.cell.tolist(), read.token, round(read.affinity, 2)) for read in strongest_reads(memory(), boxes)]
+    assert reads == [([2.0, -2.0], 1, 0.6), ([2.0, -2.0], 2, 0.4), ([-2.0, -2.0], 1, 0.95)]
 
 
-def test_no_box_shows_no_read() -> None:
+def test_without_boxes_no_read_is_shown() -> None:
     assert strongest_reads(memory(), torch.zeros(0, 9)) == []
 
 
-def test_tokens_come_with_the_affinity_that_all_cells_gave_them_the_most_read_first() -> None:
-    places, received = most_read(memory())
-    assert places.tolist() == [1, 0, 2]
-    torch.testing.assert_close(received, torch.tensor([2.55, 0.75, 0.70]))
+def test_tokens_are_sorted_by_the_total_affinity_of_all_cells() -> None:
+    indices, affinity = most_read(memory())
+    assert indices.tolist() == [1, 0, 2]
+    torch.testing.assert_close(affinity, torch.tensor([2.55, 0.75, 0.70]))

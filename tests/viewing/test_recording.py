@@ -1,4 +1,4 @@
-"""A recording is read back: what was written is there, in place and in time."""
+"""Recordings, checked by reading them back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def read_of(frame: int) -> MemoryView:
 def view(frame: int) -> FrameView:
     """An observed car and a remembered pedestrian, a true object that is seen and one that is not."""
     boxes = torch.tensor([BOX, [-10.0, *BOX[1:]], [0.0, *BOX[1:]]])
-    found = Detections(boxes, torch.tensor([0.9, 0.5, 0.1]), torch.tensor([0, 1, 0]), torch.tensor([True, False, True]))
+    detections = Detections(
+        boxes, torch.tensor([0.9, 0.5, 0.1]), torch.tensor([0, 1, 0]), torch.tensor([True, False, True])
+    )
     pose = car_at(frame)
     path = torch.stack([transform_points(car_at(i), boxes[:1, :3].double())[0] for i in range(frame + 1)])
     return FrameView(
@@ -52,7 +54,7 @@ def view(frame: int) -> FrameView:
         gt_boxes=boxes,
         gt_labels=torch.tensor([0, 1, -1]),
         gt_num_points=torch.tensor([5, 0, 0]),
-        detections=found,
+        detections=detections,
         gate=torch.full((8, 8), 0.5),
         occupancy=torch.full((4, 4), 0.25),
         global_from_lidar=pose,
@@ -67,13 +69,13 @@ class Table:
     def __init__(self, path: Path, timeline: str) -> None:
         dataframe = pytest.importorskip("rerun.dataframe", reason="this version of rerun reads recordings otherwise")
         archive = dataframe.load_archive(path)
-        (found,) = [
-            one
-            for one in archive.all_recordings()
-            if one.application_id() == "remembev" and one.schema().index_columns()
+        (content,) = [
+            entry
+            for entry in archive.all_recordings()
+            if entry.application_id() == "remembev" and entry.schema().index_columns()
         ]
-        self.entities = {column.entity_path for column in found.schema().component_columns()}
-        self.table = found.view(index=timeline, contents="/**").select().read_all()
+        self.entities = {column.entity_path for column in content.schema().component_columns()}
+        self.table = content.view(index=timeline, contents="/**").select().read_all()
         self.times = self.table.column(timeline).to_pylist()
 
     def column(self, entity: str, component: str) -> list[Any]:
@@ -91,19 +93,19 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_rerun_finds_nothing_wrong_with_a_recording(scene: Path) -> None:
+def test_a_recording_passes_reruns_verification(scene: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "rerun", "rrd", "verify", scene], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_recording_goes_by_time_and_by_frame(scene: Path) -> None:
+def test_a_recording_has_timelines_by_time_and_by_frame(scene: Path) -> None:
     assert Table(scene, "frame").times == [0, 1, 2]
     assert [np.timedelta64(time, "ns") for time in Table(scene, "elapsed").times] == [
         np.timedelta64(500 * frame, "ms") for frame in range(3)
     ]
 
 
-def test_boxes_are_told_apart_by_whether_they_hold_a_point(scene: Path) -> None:
+def test_boxes_without_a_point_are_separate_entities_with_dashes(scene: Path) -> None:
     table = Table(scene, "frame")
     texts = {name: table.column(f"/world/ego/detections/{name}", "Text") for name in ("observed", "remembered")}
     assert texts == {"observed": [["car 0.90"]] * 3, "remembered": [["pedestrian 0.50"]] * 3}
@@ -117,7 +119,7 @@ def test_boxes_are_told_apart_by_whether_they_hold_a_point(scene: Path) -> None:
     assert counts == [[[1.0]] * 3] * 3
 
 
-def test_what_stands_in_the_world_stays_where_it_is_while_the_car_drives(scene: Path) -> None:
+def test_static_objects_stay_in_place_in_the_world_while_the_car_drives(scene: Path) -> None:
     table = Table(scene, "frame")
     (places,) = table.column("/world/ego", "Translation3D")[2]
     assert places == pytest.approx([10.0, 0.0, 0.0], abs=1e-4)
@@ -128,11 +130,11 @@ def test_what_stands_in_the_world_stays_where_it_is_while_the_car_drives(scene: 
     np.testing.assert_allclose(tail, torch.stack(expected).numpy(), atol=1e-3)
 
 
-def test_points_in_range_are_there(scene: Path) -> None:
+def test_points_in_range_are_kept(scene: Path) -> None:
     assert Table(scene, "frame").column("/world/ego/points", "Position3D")[0] == [[1.0, 2.0, 0.0], [3.0, 4.0, 1.0]]
 
 
-def test_reads_go_from_the_cells_under_boxes_to_the_tokens_with_their_affinity_and_age(scene: Path) -> None:
+def test_reads_are_arcs_from_cells_under_boxes_to_tokens_with_affinity_and_age(scene: Path) -> None:
     table = Table(scene, "frame")
     assert table.column("/world/ego/memory/reads", "affinity")[2] == pytest.approx([0.75, 0.25] * 2)
     assert table.column("/world/ego/memory/reads", "age_s")[2] == pytest.approx([4.0, 1.0] * 2)
@@ -144,14 +146,14 @@ def test_reads_go_from_the_cells_under_boxes_to_the_tokens_with_their_affinity_a
     assert table.column("/world/ego/memory/working", "age_s")[2] == [1.0]
 
 
-def test_maps_lie_on_the_ground_and_are_images_too(scene: Path) -> None:
+def test_maps_are_logged_on_the_ground_and_as_images(scene: Path) -> None:
     table = Table(scene, "frame")
     for name, side in (("gate", 8), ("occupancy", 4)):
         assert {f"/world/ego/{name}", f"/maps/{name}"} <= table.entities
         assert len(table.column(f"/maps/{name}", "ImageBuffer")[0][0]) == side * side * 3
 
 
-def test_a_frame_in_which_nothing_is_found_takes_the_boxes_of_the_one_before_away(tmp_path: Path) -> None:
+def test_a_frame_without_detections_clears_those_of_the_frame_before(tmp_path: Path) -> None:
     nothing = replace(view(1), detections=Detections.empty(), tracks=[])
     recording.write_recording(tmp_path / "scene.rrd", [view(0), nothing])
     table = Table(tmp_path / "scene.rrd", "frame")
@@ -160,13 +162,13 @@ def test_a_frame_in_which_nothing_is_found_takes_the_boxes_of_the_one_before_awa
     assert [len(arcs) for arcs in table.column("/world/ego/memory/reads", "LineStrip3D")] == [4, 0]
 
 
-def test_a_frame_that_is_only_points_can_be_recorded(tmp_path: Path) -> None:
+def test_a_frame_with_only_points_can_be_recorded(tmp_path: Path) -> None:
     bare = FrameView(GRID, ("car",), points=torch.zeros(0, 5))
     recording.write_recording(tmp_path / "scene.rrd", [bare])
     assert Table(tmp_path / "scene.rrd", "frame").times == [0]
 
 
-def test_of_a_dense_cloud_some_points_are_kept_and_the_recording_says_how_many(
+def test_a_dense_cloud_is_thinned_and_the_recording_says_how_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recording, "MAX_POINTS", 100)
@@ -176,7 +178,7 @@ def test_of_a_dense_cloud_some_points_are_kept_and_the_recording_says_how_many(
     assert recording.kept_points([dense]) == "At most 100 points of a frame are kept, down to one in 3."
 
 
-def test_a_recording_without_a_frame_is_refused(tmp_path: Path) -> None:
+def test_a_recording_without_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one frame"):
         recording.write_recording(tmp_path / "scene.rrd", [])
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The report: whole, self-contained, and honest about what memory does."""
+"""The report: complete, self-contained, and with a verdict that follows the numbers."""
 
 import re
 from dataclasses import replace
@@ -48,7 +48,7 @@ def report(tmp_path: Path) -> Report:
     )
 
 
-def test_a_report_is_one_well_formed_file_that_fetches_nothing(report: Report, tmp_path: Path) -> None:
+def test_a_report_is_one_well_formed_file_without_external_resources(report: Report, tmp_path: Path) -> None:
     write_report(tmp_path / "out" / "report.html", report)
     text = (tmp_path / "out" / "report.html").read_text()
     page = Page(text)
@@ -59,21 +59,21 @@ def test_a_report_is_one_well_formed_file_that_fetches_nothing(report: Report, t
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
 
 
-def test_a_report_tells_everything_it_is_given(report: Report, tmp_path: Path) -> None:
+def test_a_report_contains_everything_it_is_given(report: Report, tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", report)
     text = Page((tmp_path / "report.html").read_text()).text
-    for said in ("a run & its <report>", "0.300 / 0.350", "5 min 01 s", "1.5 ms", "make demo", "KEY: {a: <b>}"):
-        assert said in text
+    for text_part in ("a run & its <report>", "0.300 / 0.350", "5 min 01 s", "1.5 ms", "make demo", "KEY: {a: <b>}"):
+        assert text_part in text
     assert "CC BY-NC-SA 4.0" in text
     assert memory_sentence(report.with_memory, report.without_memory) in text
 
 
-def test_without_real_data_there_is_no_word_of_it(report: Report, tmp_path: Path) -> None:
+def test_without_a_key_frame_there_is_no_section_for_it(report: Report, tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", replace(report, keyframe=None))
     assert "real street" not in (tmp_path / "report.html").read_text()
 
 
-def test_a_missing_picture_is_named_and_no_report_is_left(report: Report, tmp_path: Path) -> None:
+def test_a_missing_picture_is_named_and_no_report_is_written(report: Report, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.gif"):
         write_report(tmp_path / "report.html", replace(report, movie=tmp_path / "nowhere.gif"))
     assert not (tmp_path / "report.html").exists()
@@ -102,5 +102,5 @@ def test_the_classes_that_gain_and_lose_most_are_named() -> None:
     assert class_sentence(score(0, 0), score(0, 0)) == "No class and no velocity is any different."
 
 
-def test_training_that_makes_things_worse_is_said_so() -> None:
+def test_a_loss_by_training_is_reported() -> None:
     assert "−1.0 points of mAP" in learning_sentence(score(0.02, 0.1), score(0.01, 0.1))

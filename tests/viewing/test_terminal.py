@@ -1,4 +1,4 @@
-"""What the terminal shows of a stream, read back from its characters and their colours."""
+"""Terminal frames, checked by their characters and colours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = 16
 GRID = BEVGrid(-40.0, -40.0, 40.0, 40.0, 8, 8)
 CAR = [20.0, 30.0, 0.0, 8.0, 8.0, 2.0, 0.0, 0.0, 0.0]
 PEDESTRIAN = [-20.0, -30.0, 0.0, 8.0, 8.0, 2.0, 0.0, 0.0, 0.0]
-FOUND = Detections(
+DETECTIONS = Detections(
     torch.tensor([CAR, PEDESTRIAN]), torch.tensor([0.9, 0.8]), torch.tensor([0, 1]), torch.tensor([True, False])
 )
 EMPTY = FrameView(grid=GRID, class_names=("car", "pedestrian"), title="a street", seconds=1.5)
@@ -48,16 +48,16 @@ def at(printed: list[list[Segment]], x: float, y: float) -> Segment:
 def colours(printed: list[list[Segment]], x: float, y: float, metres: float) -> set[Color | None]:
     """Colours of the characters with dots around a place."""
     places = [(x + a, y + b) for a in np.arange(-metres, metres) for b in np.arange(-metres, metres)]
-    found = [at(printed, *place) for place in places]
-    return {segment.style.color for segment in found if segment.style and segment.text not in (" ", "⠀")}
+    characters = [at(printed, *place) for place in places]
+    return {segment.style.color for segment in characters if segment.style and segment.text not in (" ", "⠀")}
 
 
-def said(printed: list[list[Segment]]) -> str:
+def text_of(printed: list[list[Segment]]) -> str:
     return "\n".join("".join(segment.text for segment in line) for line in printed)
 
 
 @given(st.lists(st.booleans(), min_size=8 * 6, max_size=8 * 6))
-def test_a_braille_character_has_the_dots_that_unicode_numbers_with_the_last_row_on_top(values: list[bool]) -> None:
+def test_braille_characters_have_the_dots_as_numbered_by_unicode_with_the_last_row_on_top(values: list[bool]) -> None:
     dots = np.array(values).reshape(8, 6)
     codes = _braille(dots)
     numbers = {1: (0, 0), 2: (1, 0), 3: (2, 0), 4: (0, 1), 5: (1, 1), 6: (2, 1), 7: (3, 0), 8: (3, 1)}
@@ -68,48 +68,48 @@ def test_a_braille_character_has_the_dots_that_unicode_numbers_with_the_last_row
                 assert bool(bits >> (number - 1) & 1) == dots[7 - (4 * row + down), 2 * column + right]
 
 
-def test_a_point_is_where_it_is_seen_from_above_and_the_road_is_left_out() -> None:
+def test_points_are_drawn_at_their_position_without_the_road() -> None:
     points = torch.tensor([[31.0, 31.0, 0.0, 0.0, 0.0], [-31.0, 31.0, -1.8, 0.0, 0.0]])
     printed = lines(replace(EMPTY, points=points))
     assert at(printed, 31, 31).text != "⠀"
     assert at(printed, -31, 31).text == at(printed, 31, -31).text == "⠀"
 
 
-def test_a_box_is_in_its_class_colour_if_it_is_seen_and_in_another_one_if_it_is_remembered() -> None:
-    printed = lines(replace(EMPTY, detections=FOUND))
+def test_observed_boxes_have_their_class_colour_and_remembered_ones_another() -> None:
+    printed = lines(replace(EMPTY, detections=DETECTIONS))
     assert colours(printed, 20, 30, 6) == {Color.parse(style.class_colour("car"))}
     assert colours(printed, -20, -30, 6) == {Color.parse(REMEMBERED)}
 
 
-def test_boxes_are_counted_by_class_seen_and_remembered_from_the_lowest_score_on() -> None:
-    text = said(lines(replace(EMPTY, detections=FOUND)))
+def test_boxes_above_the_minimum_score_are_counted_by_class_seen_and_remembered() -> None:
+    text = text_of(lines(replace(EMPTY, detections=DETECTIONS)))
     rows = {line.split("━")[1].split()[0]: line for line in text.splitlines() if "━" in line}
     assert rows["car"].split()[-1] == "1"
     assert rows["pedestrian"].split()[-2:] == ["┄", "1"]
-    none = said(lines(replace(EMPTY, detections=FOUND), min_score=0.85))
+    none = text_of(lines(replace(EMPTY, detections=DETECTIONS), min_score=0.85))
     assert "┄" not in none
 
 
-def test_the_ground_is_brighter_where_the_gate_is_open_and_its_share_is_said() -> None:
+def test_the_background_is_brighter_where_the_gate_is_open_and_its_mean_is_printed() -> None:
     gate = torch.zeros(8, 8)
     gate[7, 0] = 1.0  # the last row lies ahead
     printed = lines(replace(EMPTY, gate=gate))
-    assert "gate lets through 2%" in said(printed)
-    brightness = {place: sum(ground(at(printed, *place))) for place in ((-37, 37), (37, 37), (-37, -37), (37, -37))}
+    assert "gate lets through 2%" in text_of(printed)
+    brightness = {place: sum(background(at(printed, *place))) for place in ((-37, 37), (37, 37), (-37, -37), (37, -37))}
     assert brightness.pop((-37, 37)) > 2 * max(brightness.values())
 
 
-def ground(segment: Segment) -> tuple[int, int, int]:
+def background(segment: Segment) -> tuple[int, int, int]:
     assert segment.style is not None
     assert segment.style.bgcolor is not None
     return tuple(segment.style.bgcolor.get_truecolor())
 
 
 @pytest.mark.parametrize("size", [(20, 5), (80, 24), (300, 200)])
-def test_the_picture_fits_terminals_that_are_large_enough_and_is_never_nothing(size: tuple[int, int]) -> None:
+def test_the_picture_fits_the_terminal_and_is_never_empty(size: tuple[int, int]) -> None:
     console = Console(width=200, color_system=None)
     with console.capture() as captured:
-        console.print(terminal_frame(replace(EMPTY, detections=FOUND), STATE, ConsoleDimensions(*size)))
+        console.print(terminal_frame(replace(EMPTY, detections=DETECTIONS), STATE, ConsoleDimensions(*size)))
     shown = captured.get().rstrip("\n").splitlines()
     assert "a street" in shown[0]
     if size == (80, 24):

@@ -19,9 +19,7 @@ def detector(small_cfg: Config) -> StreamingDetector:
     return StreamingDetector(build_model(small_cfg))
 
 
-def test_a_scene_is_watched_from_its_first_frame_to_its_last(
-    detector: StreamingDetector, sim_root: Path, tmp_path: Path
-) -> None:
+def test_a_scene_has_a_view_of_every_key_frame(detector: StreamingDetector, sim_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("nuscenes")
     index = NuScenesIndex.open(sim_root, "v1.0-sim", cache=tmp_path / "index.safetensors")
     views = view_scene(detector, index, 0, progress=False)
@@ -34,7 +32,7 @@ def test_a_scene_is_watched_from_its_first_frame_to_its_last(
     assert not torch.equal(views[0].gate, views[-1].gate)  # type: ignore[arg-type]
 
 
-def test_a_watched_frame_tells_what_its_cells_read_from_the_frames_before(
+def test_a_view_has_what_its_cells_read_from_earlier_frames(
     detector: StreamingDetector, sim_root: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("nuscenes")
@@ -49,7 +47,7 @@ def test_a_watched_frame_tells_what_its_cells_read_from_the_frames_before(
 
 
 @pytest.mark.skipif(not KEYFRAME.is_dir(), reason=f"no real key frame at {KEYFRAME}")
-def test_a_real_key_frame_is_watched_with_its_annotations(detector: StreamingDetector) -> None:
+def test_a_real_key_frame_is_viewed_with_its_annotations(detector: StreamingDetector) -> None:
     view = view_keyframe(detector, KEYFRAME)
     assert view.points is not None
     assert view.gt_boxes is not None
@@ -60,7 +58,7 @@ def test_a_real_key_frame_is_watched_with_its_annotations(detector: StreamingDet
     assert view.gate is not None
 
 
-def test_a_folder_that_holds_no_key_frame_is_named(detector: StreamingDetector, tmp_path: Path) -> None:
+def test_a_folder_without_a_key_frame_is_named_in_the_error(detector: StreamingDetector, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=str(tmp_path)):
         view_keyframe(detector, tmp_path)
     (tmp_path / "frame.json").write_text("{}")
