@@ -63,32 +63,32 @@ def test_the_loop_of_the_documentation_runs_with_onnx_runtime_alone_and_finds_th
 
 def test_a_file_says_what_it_is_made_of(exported: Export) -> None:
     checkpoint, file = exported("agents", "onnx")
-    held = onnx.load(file)
+    model = onnx.load(file)
     assert b".py" not in file.read_bytes(), "no paths of the machine it was exported on"
-    described = {entry.key: entry.value for entry in held.metadata_props}[KEY]
+    described = {entry.key: entry.value for entry in model.metadata_props}[KEY]
     interface = Interface.from_json(described, name="file")
     assert interface.to_json() == described
-    for names, entries in ((held.graph.input, interface.inputs), (held.graph.output, interface.outputs)):
+    for names, entries in ((model.graph.input, interface.inputs), (model.graph.output, interface.outputs)):
         assert [value.name for value in names] == [entry.name for entry in entries]
         shapes = [[part.dim_value for part in value.type.tensor_type.shape.dim] for value in names]
         assert shapes == [entry.shape for entry in entries]
     assert interface.read_config("file") == open_detector(checkpoint).cfg
     initial = {entry.name: entry.initial for entry in interface.state}
-    assert initial["slots.held"] == [[True, False, False]]
+    assert initial["slots.model"] == [[True, False, False]]
     assert initial["since_write"] == "inf"
     assert initial["tokens.value"] == 0
 
 
 def _with_metadata(file: Path, out: Path, described: str | None) -> Path:
-    held = onnx.load(file)
-    del held.metadata_props[:]
+    model = onnx.load(file)
+    del model.metadata_props[:]
     if described is not None:
-        onnx.helper.set_model_props(held, {KEY: described})
-    onnx.save(held, out)
+        onnx.helper.set_model_props(model, {KEY: described})
+    onnx.save(model, out)
     return out
 
 
-def test_what_is_no_file_of_this_version_is_named(exported: Export, tmp_path: Path) -> None:
+def test_a_file_that_is_not_of_this_version_is_an_error_that_names_it(exported: Export, tmp_path: Path) -> None:
     _, file = exported("none", "onnx")
     interface = load_exported(file).engine.interface  # type: ignore[attr-defined]
     later = interface.to_json().replace('"version": 1', '"version": 2')
@@ -97,11 +97,11 @@ def test_what_is_no_file_of_this_version_is_named(exported: Export, tmp_path: Pa
     bad.write_text("no model")
     cases = {
         tmp_path / "none.onnx": "no such file",
-        tmp_path / "model.bin": r"ends in \.onnx or \.pt2",
+        tmp_path / "model.bin": r"an exported file ends in \.onnx or \.pt2",
         bad: "ONNX Runtime .* can't run it",
         _with_metadata(file, tmp_path / "a.onnx", None): "not exported by RememBEV",
-        _with_metadata(file, tmp_path / "b.onnx", later): "of version 2 of the exported step",
-        _with_metadata(file, tmp_path / "c.onnx", other): "its state is another one",
+        _with_metadata(file, tmp_path / "b.onnx", later): "version 2 of the exported step",
+        _with_metadata(file, tmp_path / "c.onnx", other): "its state differs",
     }
     for path, message in cases.items():
         with pytest.raises(ExportError, match=rf"{path.name}: {message}"):
@@ -113,9 +113,9 @@ def test_what_is_no_file_of_this_version_is_named(exported: Export, tmp_path: Pa
 
 
 def test_a_file_of_an_opset_that_onnx_runtime_does_not_know_is_named(exported: Export, tmp_path: Path) -> None:
-    held = onnx.load(exported("none", "onnx")[1])
-    held.opset_import[0].version = 99
-    onnx.save(held, tmp_path / "new.onnx")
+    model = onnx.load(exported("none", "onnx")[1])
+    model.opset_import[0].version = 99
+    onnx.save(model, tmp_path / "new.onnx")
     with pytest.raises(ExportError, match=r"new\.onnx: ONNX Runtime .* can't run it: .*[Oo]pset"):
         load_exported(tmp_path / "new.onnx")
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_exported_is_named_by_its_key_and_leaves_no_file(tmp_path
     save_checkpoint(checkpoint, build_model(load_config("tiny", [*SMALLEST, "MODEL.VFE.NUM_FILTERS=[8, 8]"])))
     with pytest.raises(ExportError, match=r"MODEL\.VFE\.NUM_FILTERS: \[8, 8\]"):
         export_checkpoint(checkpoint, "onnx")
-    with pytest.raises(ExportError, match=r"model\.pt2: a file of the format onnx ends in \.onnx"):
+    with pytest.raises(ExportError, match=r"model\.pt2: a file of format onnx ends in \.onnx"):
         export_checkpoint(checkpoint, "onnx", tmp_path / "model.pt2")
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
@@ -183,7 +183,7 @@ def test_an_exported_file_is_timed_beside_its_checkpoint_and_no_other(
 
 def test_a_file_in_float32_is_not_run_in_another_precision(exported: Export) -> None:
     _, file = exported("agents", "onnx")
-    with pytest.raises(ExportError, match="an exported step is in float32"):
+    with pytest.raises(ExportError, match="exported steps are float32"):
         open_detector(file, dtype=torch.bfloat16)
 
 

@@ -90,7 +90,7 @@ def test_a_frame_of_more_points_than_the_file_was_exported_for_is_refused_and_th
     frames = list(forty_frames())
     detector.step(frames[0].points, frames[0].pose, frames[0].timestamp, "a")
     before = detector.state("a").map(torch.clone)
-    with pytest.raises(StreamError, match=r"35001 points in range, but the file was exported for 35000 at most"):
+    with pytest.raises(StreamError, match=r"35001 points in range, but the file was exported for at most 35000"):
         detector.step(torch.ones(35001, 4), frames[1].pose, frames[1].timestamp, "a")
     _assert_close(detector.state("a"), before, tolerance=0.0)
     beyond = torch.full((35000, 4), 500.0)

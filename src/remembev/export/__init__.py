@@ -1,8 +1,7 @@
-"""Deployment: the streaming step, raw points to boxes, as an ONNX file or an AOTInductor package.
+"""Export of the streaming step, points to boxes, as an ONNX file or an AOTInductor package.
 
-``step.py`` is what is exported, ``interface.py`` what a file says of itself, ``onnx_file.py`` and ``aoti_file.py``
-write and run the two kinds, ``cuda_graph.py`` captures the step on a GPU, ``engine.py`` is what a
-``StreamingDetector`` steps with then.
+``step.py`` has the step, ``interface.py`` a file's description; ``onnx_file.py`` and ``aoti_file.py`` write and run the
+two formats, ``cuda_graph.py`` captures the step on a GPU; ``engine.py`` runs any of them in a ``StreamingDetector``.
 """
 
 from remembev.export.files import capture_step, export_checkpoint, load_exported, open_detector

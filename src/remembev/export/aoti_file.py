@@ -1,4 +1,4 @@
-"""AOTInductor packages: the step compiled ahead of time, run without Python's part of torch."""
+"""AOTInductor packages: the step compiled ahead of time, run without Python."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from remembev.export.interface import KEY, Interface
 
 
 def write_aoti(program: ExportedProgram, interface: Interface, path: Path) -> None:
-    """Compile an exported step and write the package; needs a C++ compiler."""
+    """Compile an exported step and write the package.
+
+    Raises:
+        ExportError: No C++ compiler.
+    """
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
 
-    described = {"aot_inductor.metadata": {KEY: interface.to_json()}}
+    metadata = {"aot_inductor.metadata": {KEY: interface.to_json()}}
     try:
-        aoti_compile_and_package(program, package_path=str(path), inductor_configs=described)
+        aoti_compile_and_package(program, package_path=str(path), inductor_configs=metadata)
     except (CppCompileError, InvalidCxxCompiler) as problem:
         raise ExportError(f"{path}: a package needs a C++ compiler, such as g++: {problem}") from problem
 
@@ -28,7 +32,11 @@ class AotiProgram:
     """An AOTInductor package."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ExportError for a file that torch can't run, or that RememBEV did not write."""
+        """Load a package.
+
+        Raises:
+            ExportError: A file that torch can't run, or that RememBEV didn't write.
+        """
         from torch._inductor import aoti_load_package
 
         try:

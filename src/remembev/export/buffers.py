@@ -1,4 +1,4 @@
-"""Memory for outputs that is used again as soon as nobody looks at it any more."""
+"""Output buffers that are reused once nothing refers to them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class Recycled:
-    """Tensors of one shape and type on the CPU: a new one takes the memory of one that is gone, if there is one.
+class BufferPool:
+    """CPU tensors of one shape and dtype; a new one reuses the memory of a collected one if there is any.
 
-    A stream of one scene thus goes on in two buffers a tensor of its state, the one read and the one written; whoever
-    keeps an earlier state keeps its memory, and finds it unchanged.
+    A stream of one scene thus needs two buffers for each tensor of its state, one to read and one to write; an earlier
+    state that is kept keeps its memory, unchanged.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -22,9 +22,9 @@ class Recycled:
         self._free: list[NDArray[np.generic]] = []
 
     def take(self) -> Tensor:
-        """A tensor with anything in it."""
+        """Return an uninitialised tensor."""
         memory = self._free.pop() if self._free else torch.empty(self._shape, dtype=self._dtype).numpy()
-        # The tensor and all its views hold on to this one array; when the last of them goes, it goes.
+        # The tensor and all its views refer to this array; it is collected after the last of them.
         view = memory.view()
         weakref.finalize(view, self._free.append, memory)
         return torch.from_numpy(view)

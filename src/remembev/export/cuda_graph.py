@@ -1,4 +1,4 @@
-"""The streaming step as one CUDA graph: captured once, replayed for every frame."""
+"""The streaming step as a CUDA graph: captured once, replayed for every frame."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ _WARM_UP = 3
 
 
 class CUDAGraphProgram:
-    """A step on a GPU whose kernels are launched all at once."""
+    """A step on a GPU that launches all its kernels at once."""
 
     def __init__(self, step: StreamingStep, example: tuple[Tensor, ...]) -> None:
-        """Capture the step with inputs of the shapes of ``example``, which are on the GPU."""
-        self._step = step  # a graph knows its weights by their addresses alone
+        """Capture the step for inputs of the shapes of ``example``, on the GPU."""
+        self._step = step  # keeps the weights alive, which a graph knows only by address
         self._inputs = [tensor.clone() for tensor in example]
         self._graph = torch.cuda.CUDAGraph()
         with torch.no_grad():
-            beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            beside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(beside):  # kernels are compiled and chosen before the capture
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):  # kernels are compiled and tuned before the capture
                 for _ in range(_WARM_UP):
                     step(*self._inputs)
-            torch.cuda.current_stream().wait_stream(beside)
+            torch.cuda.current_stream().wait_stream(stream)
             with torch.cuda.graph(self._graph):
                 self._outputs = step(*self._inputs)
 
     def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
         """Run the step."""
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own.copy_(given, non_blocking=True)
+        for buffer, tensor in zip(self._inputs, inputs, strict=True):
+            buffer.copy_(tensor, non_blocking=True)
         self._graph.replay()
         return [output.clone() for output in self._outputs]

@@ -1,4 +1,4 @@
-"""From a checkpoint to an exported file, and from a file to a detector."""
+"""Export of checkpoints, and detectors that run exported files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from remembev.streaming.engine import digest
 _SUFFIX = {"onnx": ".onnx", "aoti": ".pt2"}
 _WRITE: dict[str, Callable[..., None]] = {"onnx": write_onnx, "aoti": write_aoti}
 _PROGRAM: dict[str, Callable[[Path], OnnxProgram | AotiProgram]] = {".onnx": OnnxProgram, ".pt2": AotiProgram}
-_POINTS_OF_A_SWEEP = 35_000
-"""What a LiDAR of 32 beams at 20 Hz gives at most (nuScenes: 34,720)."""
+_POINTS_PER_SWEEP = 35_000
+"""Upper bound for a LiDAR of 32 beams at 20 Hz (nuScenes: 34,720)."""
 
 
 def export_checkpoint(
@@ -39,24 +39,31 @@ def export_checkpoint(
     max_points: int | None = None,
     device: str = "cpu",
 ) -> Path:
-    """Write the streaming step of a checkpoint; a file that is there is replaced whole. Where it is written.
+    """Export the streaming step of a checkpoint.
 
-    form        ``onnx``, which ONNX Runtime runs on the CPU, or ``aoti``, a package for this kind of machine
-    out         file to write; beside the checkpoint if not given
-    max_points  points in range that a frame may have at most; 35,000 a sweep if not given
-    device      that an AOTInductor package is compiled for, and runs on
+    Args:
+        checkpoint: Path of the checkpoint.
+        form: ``onnx``, run by ONNX Runtime on the CPU, or ``aoti``, an AOTInductor package for this kind of machine.
+        out: File to write or replace; by default beside the checkpoint.
+        max_points: Most points in range that a frame may have; by default 35,000 a sweep.
+        device: Device that an AOTInductor package is compiled for.
 
-    Raises ExportError for what can't be exported, CheckpointError for what can't be read.
+    Returns:
+        The path of the file.
+
+    Raises:
+        ExportError: A model or file that can't be exported.
+        CheckpointError: A checkpoint that can't be read.
     """
     out = out or checkpoint.with_suffix(_SUFFIX[form])
     if out.suffix != _SUFFIX[form]:
-        raise ExportError(f"{out}: a file of the format {form} ends in {_SUFFIX[form]}")
+        raise ExportError(f"{out}: a file of format {form} ends in {_SUFFIX[form]}")
     if form == "onnx" and device != "cpu":
-        raise ExportError(f"{out}: an ONNX file is exported on the CPU, not for {device}")
+        raise ExportError(f"{out}: ONNX files run on the CPU, not on {device}")
     model = load_checkpoint(checkpoint)
     weights = digest(model.state_dict())
     step = StreamingStep(model.to(device))
-    example = step.example(max_points or _most_points(model.cfg))
+    example = step.example(max_points or _default_max_points(model.cfg))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # torch's own, about its pytree
         program = torch.export.export(step, example)
@@ -67,12 +74,17 @@ def export_checkpoint(
 
 
 def load_exported(path: Path, *, streaming: StreamingConfig | None = None) -> StreamingDetector:
-    """A detector that runs an exported file; see ``StreamingDetector``, also for ``streaming``.
+    """Return a detector that runs an exported file.
 
-    Raises ExportError, naming the file, for one that can't be run here.
+    Args:
+        path: The file.
+        streaming: See ``StreamingDetector``.
+
+    Raises:
+        ExportError: A file that can't be run here.
     """
     if path.suffix not in _PROGRAM:
-        raise ExportError(f"{path}: ends in .onnx or .pt2 if it was exported")
+        raise ExportError(f"{path}: an exported file ends in .onnx or .pt2")
     if not path.is_file():
         raise ExportError(f"{path}: no such file")
     program = _PROGRAM[path.suffix](path)
@@ -82,15 +94,21 @@ def load_exported(path: Path, *, streaming: StreamingConfig | None = None) -> St
 def capture_step(
     model: TemporalPointPillar, dtype: torch.dtype = torch.float32, *, max_points: int | None = None
 ) -> StreamingDetector:
-    """A detector on the GPU that replays the step of a model as one CUDA graph; ``max_points`` as in an export.
+    """Return a detector on the GPU that replays the step of a model as one CUDA graph.
 
-    Raises ExportError for what can't be captured, or where there is no GPU.
+    Args:
+        model: The model.
+        dtype: Dtype of the convolutions of backbone and head.
+        max_points: Most points in range that a frame may have; by default 35,000 a sweep.
+
+    Raises:
+        ExportError: A model that can't be captured, or no GPU.
     """
     if not torch.cuda.is_available():
-        raise ExportError("a CUDA graph needs a GPU: there is none here")
+        raise ExportError("a CUDA graph needs a GPU, and torch finds none")
     weights = digest(model.state_dict())
     step = StreamingStep(model.to("cuda"), dtype)
-    example = step.example(max_points or _most_points(model.cfg))
+    example = step.example(max_points or _default_max_points(model.cfg))
     with torch.no_grad():
         interface = Interface.of(step, example, list(step(*example)), weights)
     program = CUDAGraphProgram(step, example)
@@ -98,23 +116,29 @@ def capture_step(
 
 
 def open_detector(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> StreamingDetector:
-    """A detector that runs a checkpoint on ``device``, or an exported file, told by its ending: .onnx, .pt2.
+    """Return a detector that runs a checkpoint, or an exported file by its suffix, .onnx or .pt2.
 
-    dtype  see ``StreamingDetector.from_checkpoint``. Raises ExportError for an exported file that has another one
+    Args:
+        path: The file.
+        device: Device of a checkpoint.
+        dtype: Dtype of a checkpoint's backbone and head; exported files are float32.
+
+    Raises:
+        ExportError: An exported file that can't be run here, or another dtype for one.
     """
     if path.suffix not in _PROGRAM:
         return StreamingDetector.from_checkpoint(path, device, dtype=dtype)
     if dtype != torch.float32:
-        raise ExportError(f"{path}: an exported step is in float32")
+        raise ExportError(f"{path}: exported steps are float32, not {dtype}")
     return load_exported(path)
 
 
-def _most_points(cfg: Config) -> int:
-    """Points that a frame of such a model has at most."""
-    return _POINTS_OF_A_SWEEP * (cfg.DATA_CONFIG.NUM_SWEEPS + 1)
+def _default_max_points(cfg: Config) -> int:
+    """Return the default of ``max_points``."""
+    return _POINTS_PER_SWEEP * (cfg.DATA_CONFIG.NUM_SWEEPS + 1)
 
 
 def _outputs(program: ExportedProgram) -> list[Tensor]:
-    """Tensors of the shapes and types of a program's outputs."""
+    """Return (fake) tensors of the shapes and dtypes of a program's outputs."""
     nodes = program.graph.output_node().args[0]
     return [node.meta["val"] for node in nodes]

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: how it is called, what its state is, and which model it was made of."""
+"""Description of an exported file: inputs, outputs, state, and the model it was made from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from remembev.export.step import StreamingStep
 KEY = "remembev"
 """Key of the description among a file's metadata."""
 VERSION = 1
-"""Of inputs, outputs and description; a file of another one is not run."""
+"""Version of inputs, outputs and description; a file of another version isn't run."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,18 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class StateInfo:
-    """A tensor of the state: what it is before a first frame, and where it goes in and comes out."""
+    """A tensor of the state, ``state.NAME`` among the inputs and ``next.NAME`` among the outputs."""
 
     name: str
     shape: list[int]
     dtype: str
     initial: Any
-    """A number, or nested lists of the tensor's shape; infinity is the text ``inf``."""
+    """Value before a first frame: a number, or nested lists of the tensor's shape; infinity is ``"inf"``."""
 
 
 @dataclass(frozen=True)
 class Interface:
-    """The description of an exported file: JSON under ``remembev`` in its metadata."""
+    """Description of an exported file, stored as JSON under ``remembev`` in its metadata."""
 
     version: int
     max_points: int
@@ -56,7 +56,14 @@ class Interface:
 
     @classmethod
     def of(cls, step: StreamingStep, example: tuple[Tensor, ...], outputs: list[Tensor], weights: str) -> Interface:
-        """The description of a step with such inputs and outputs (which may be fake), of a model with these weights."""
+        """Describe a step.
+
+        Args:
+            step: The step.
+            example: Example inputs.
+            outputs: Their outputs, which may be fake tensors.
+            weights: Digest of the model's weights.
+        """
         cfg = step.model.cfg
         return cls(
             version=VERSION,
@@ -74,25 +81,33 @@ class Interface:
 
     @classmethod
     def from_json(cls, text: str | None, *, name: str) -> Interface:
-        """The description that ``to_json`` wrote. Raises ExportError, naming the file, for anything else."""
+        """Parse the description of a file.
+
+        Args:
+            text: The metadata, None if the file has none.
+            name: Name of the file, for errors.
+
+        Raises:
+            ExportError: No description, or another version.
+        """
         if text is None:
-            raise ExportError(f"{name}: not exported by RememBEV: its metadata have no {KEY!r}")
-        found = json.loads(text)
-        if found.get("version") != VERSION:
+            raise ExportError(f"{name}: not exported by RememBEV: no {KEY!r} in its metadata")
+        values = json.loads(text)
+        if values.get("version") != VERSION:
             raise ExportError(
-                f"{name}: of version {found.get('version')} of the exported step, this is version {VERSION}: "
+                f"{name}: version {values.get('version')} of the exported step, this is version {VERSION}: "
                 "export the checkpoint again"
             )
         for key, kind in (("inputs", TensorInfo), ("outputs", TensorInfo), ("state", StateInfo)):
-            found[key] = [kind(**entry) for entry in found[key]]
-        return cls(**found)
+            values[key] = [kind(**entry) for entry in values[key]]
+        return cls(**values)
 
     def to_json(self) -> str:
-        """The description as text."""
+        """Return the description as JSON."""
         return json.dumps(asdict(self))
 
     def read_config(self, name: str) -> Config:
-        """The configuration of the model; ``name`` stands in errors."""
+        """Return the model's configuration; ``name`` is the file's, for errors."""
         return config_from_yaml(self.config, name=name)
 
 
@@ -101,7 +116,7 @@ def _info(name: str, tensor: Tensor) -> TensorInfo:
 
 
 def _plain(tensor: Tensor) -> Any:
-    """A number if all elements are equal to it, else nested lists."""
+    """Return a number if all elements are equal, else nested lists."""
     first = tensor.flatten()[0].item()
     if not torch.all(tensor == first):
         return tensor.tolist()

@@ -1,4 +1,4 @@
-"""ONNX files: written by torch's exporter, run by ONNX Runtime."""
+"""ONNX files, written by torch's exporter and run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from remembev.errors import ExportError
-from remembev.export.buffers import Recycled
+from remembev.export.buffers import BufferPool
 from remembev.export.interface import KEY, Interface
 
 OPSET = 18
-"""The first with a scatter that takes the maximum."""
+"""The first with scatter-max."""
 
 
 def write_onnx(program: ExportedProgram, interface: Interface, path: Path) -> None:
-    """Write an exported step; needs the extra ``export``."""
+    """Write an exported step as ONNX; needs the extra ``export``."""
     import onnxscript.optimizer
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass, InlinePass, RemoveUnusedNodesPass
 
@@ -34,18 +34,18 @@ def write_onnx(program: ExportedProgram, interface: Interface, path: Path) -> No
         custom_translation_table=_translations(),
     )
     assert converted is not None
-    # ONNX Runtime has an optimiser of its own; what is left to do is what it can't: functions, constants, leftovers.
+    # ONNX Runtime optimises the graph itself, except for functions, constants and unused nodes.
     model = converted.model
     InlinePass()(model)
     onnxscript.optimizer.fold_constants(model)
     RemoveUnusedNodesPass()(model)
-    ClearMetadataAndDocStringPass()(model)  # stack traces of every node, with paths of this machine
+    ClearMetadataAndDocStringPass()(model)  # stack traces with local paths
     model.metadata_props[KEY] = interface.to_json()
     converted.save(path)
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Operations that the exporter doesn't know, or that ONNX Runtime doesn't as the exporter writes them."""
+    """Return translations of operations that torch's exporter, or ONNX Runtime after it, doesn't support."""
     from onnx_ir import DataType
     from onnxscript import opset18 as op
 
@@ -53,11 +53,11 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         return op.Constant(value_ints=list(values))
 
     def sort(self: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
-        """Of equal elements TopK takes the first in the tensor first: it is stable."""
+        """TopK is stable: of equal elements the first comes first."""
         return op.TopK(self, ints(self.shape[dim]), axis=dim, largest=int(descending), sorted=1)
 
     def where(condition: Any, self: Any, other: Any) -> Any:
-        """ONNX Runtime chooses between numbers, not between truth values."""
+        """ONNX Runtime's Where takes no booleans."""
         if self.dtype == DataType.BOOL:
             return op.Or(op.And(condition, self), op.And(op.Not(condition), other))
         return op.Where(condition, self, other)
@@ -73,7 +73,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         include_last_offset: bool = False,
         padding_idx: int = -1,
     ) -> tuple[Any, Any, Any, Any]:
-        """Sums of bags of one size, as the memory read has them: a product of matrices, not a loop over the bags."""
+        """Bags of one size, as in the memory read, are a matrix product instead of a loop over bags."""
         bags = offsets.shape[0]
         size = indices.shape[0] // bags
         rows = op.Gather(weight, op.Reshape(indices, ints(bags, size)), axis=0)
@@ -91,10 +91,14 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 class OnnxProgram:
-    """An ONNX file in ONNX Runtime on the CPU, whose inputs and outputs are torch's memory: nothing is copied."""
+    """ONNX file in ONNX Runtime on the CPU; inputs and outputs are torch tensors, without copies."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ExportError for a file that ONNX Runtime can't run, or that RememBEV did not write."""
+        """Load a file.
+
+        Raises:
+            ExportError: A file that ONNX Runtime can't run, or that RememBEV didn't write.
+        """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -102,11 +106,13 @@ class OnnxProgram:
         options.log_severity_level = 3  # errors
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as problem:  # onnxruntime's errors have no common class of their own
+        except Exception as problem:  # onnxruntime's errors have no common base class
             raise ExportError(f"{path}: ONNX Runtime {onnxruntime.__version__} can't run it: {problem}") from problem
-        described = self._session.get_modelmeta().custom_metadata_map.get(KEY)
-        self.interface = Interface.from_json(described, name=str(path))
-        self._outputs = [Recycled(tuple(entry.shape), getattr(torch, entry.dtype)) for entry in self.interface.outputs]
+        metadata = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        self.interface = Interface.from_json(metadata, name=str(path))
+        self._outputs = [
+            BufferPool(tuple(entry.shape), getattr(torch, entry.dtype)) for entry in self.interface.outputs
+        ]
 
     def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
         """Run the step."""

@@ -1,4 +1,4 @@
-"""The streaming step as one function of tensors of fixed shapes, which is what an exported file holds."""
+"""The streaming step as one function of tensors of fixed shapes, as it is exported."""
 
 from __future__ import annotations
 
@@ -12,45 +12,46 @@ from remembev.models.fused import fuse_for_inference
 
 FRAME = ("points", "num_points", "prev_from_frame", "elapsed")
 """Inputs of a frame, before those of the state."""
-FOUND = ("boxes", "scores", "labels", "num_boxes")
+DETECTIONS = ("boxes", "scores", "labels", "num_boxes")
 """Outputs of a frame, before its maps and the next state."""
 MAPS = ("occupancy", "gate")
-"""What an XMem memory gives beside."""
+"""Outputs of a frame with an XMem memory."""
 
 
 class StreamingStep(nn.Module):
-    """Points and the state to boxes and the next state, for one scene.
+    """Points and state to boxes and the next state, for one scene.
 
-    Time is relative: the step is given the seconds since the frame before, so that nothing in the program depends on
-    how a time of day rounds. Whoever calls it keeps the time stamps.
+    Time is relative: the input is the seconds since the frame before, so that the program never rounds a time of day.
+    The caller keeps the timestamps.
     """
 
     def __init__(self, model: TemporalPointPillar, dtype: torch.dtype = torch.float32) -> None:
-        """The step of a copy of ``model`` whose backbone and head work in ``dtype``.
+        """Create the step of a copy of ``model`` with backbone and head in ``dtype``.
 
-        Raises ExportError naming the key of what can't be exported.
+        Raises:
+            ExportError: A model that can't be exported.
         """
         super().__init__()
         filters = model.cfg.MODEL.VFE.NUM_FILTERS
         if len(filters) > 1:
-            raise ExportError(f"MODEL.VFE.NUM_FILTERS: {list(filters)}: an encoder of one layer can be exported")
+            raise ExportError(f"MODEL.VFE.NUM_FILTERS: {list(filters)}: only encoders of one layer can be exported")
         self.model = fuse_for_inference(model, dtype)
         self.empty = self.model.memory.initial_state(1)
         self.state = {name: tensor for name, tensor in self.empty.named().items() if name != "timestamp"}
 
     @property
     def input_names(self) -> list[str]:
-        """Names of the inputs, in their order."""
+        """Names of the inputs, in order."""
         return [*FRAME, *(f"state.{name}" for name in self.state)]
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the outputs, in their order."""
+        """Names of the outputs, in order."""
         maps = MAPS if "tokens.key" in self.state else ()
-        return [*FOUND, *maps, *(f"next.{name}" for name in self.state)]
+        return [*DETECTIONS, *maps, *(f"next.{name}" for name in self.state)]
 
     def example(self, max_points: int) -> tuple[Tensor, ...]:
-        """Inputs of the shapes that the step is exported with: a first frame without a point."""
+        """Return example inputs: a first frame without points."""
         device = next(self.model.parameters()).device
         frame = (
             torch.zeros(1, max_points, 5, device=device),
@@ -68,22 +69,25 @@ class StreamingStep(nn.Module):
         elapsed: Tensor,  # [1] seconds since the frame before, 0 in a first one
         *state: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Boxes [K, 9], scores [K], labels [K], num_boxes [1]; occupancy [H_m, W_m] and gate [H, W]; the next state."""
-        model, given = self.model, dict(zip(self.state, state, strict=True))
-        clock = {"timestamp": torch.zeros_like(elapsed, dtype=torch.float64)}
+        """Return boxes [K, 9], scores [K], labels [K], num_boxes [1]; occupancy [H_m, W_m], gate [H, W]; next state."""
+        model, named = self.model, dict(zip(self.state, state, strict=True))
+        named["timestamp"] = torch.zeros_like(elapsed, dtype=torch.float64)
         features = model.backbone_2d(model.vfe.to_bev(points, num_points))
         changed, occ_logits, memory = model.memory.step(
             features,
-            self.empty.with_named(given | clock),
+            self.empty.with_named(named),
             FrameContext(prev_from_frame=prev_from_frame, timestamp=elapsed.double()),
         )
-        found = model.dense_head.predict_padded(model.dense_head(changed), model.cfg.MODEL.POST_PROCESSING)
-        memory = model.memory.update_slots(memory, found.boxes, found.scores, found.num_boxes)
+        padded = model.dense_head.predict_padded(model.dense_head(changed), model.cfg.MODEL.POST_PROCESSING)
+        memory = model.memory.update_slots(memory, padded.boxes, padded.scores, padded.num_boxes)
         maps = () if occ_logits is None else (occ_logits[0, 0].sigmoid(), gate(occ_logits, features)[0, 0])
-        following = [memory.named()[name] for name in self.state]
-        return found.boxes[0], found.scores[0], found.labels[0], found.num_boxes, *maps, *_distinct(following)
+        next_state = [memory.named()[name] for name in self.state]
+        return padded.boxes[0], padded.scores[0], padded.labels[0], padded.num_boxes, *maps, *_distinct(next_state)
 
 
 def _distinct(tensors: list[Tensor]) -> list[Tensor]:
-    """The tensors, those again that came before as copies: an exported program has a name for each output."""
-    return [tensor.clone() if any(tensor is one for one in tensors[:i]) else tensor for i, tensor in enumerate(tensors)]
+    """Clone repeated tensors: each output of an exported program has one name."""
+    return [
+        tensor.clone() if any(tensor is earlier for earlier in tensors[:i]) else tensor
+        for i, tensor in enumerate(tensors)
+    ]
