@@ -74,7 +74,7 @@ def test_a_file_says_what_it_is_made_of(exported: Export) -> None:
         assert shapes == [entry.shape for entry in entries]
     assert interface.read_config("file") == open_detector(checkpoint).cfg
     initial = {entry.name: entry.initial for entry in interface.state}
-    assert initial["slots.model"] == [[True, False, False]]
+    assert initial["slots.held"] == [[True, False, False]]
     assert initial["since_write"] == "inf"
     assert initial["tokens.value"] == 0
 
