@@ -45,8 +45,11 @@ class Ran(NamedTuple):
     err: str
 
 
+RunCli = Callable[..., Ran]
+
+
 @pytest.fixture
-def remembev(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def remembev(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCli:
     """Run ``remembev`` with arguments, as typed."""
     from remembev.cli import main
 

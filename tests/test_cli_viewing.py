@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import Ran
+from tests.conftest import RunCli
 from tests.streaming.frames import listening_model
 
 from remembev.models import save_checkpoint
@@ -32,17 +31,14 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return started
 
 
-View = Callable[..., Ran]
-
-
 @pytest.fixture
-def view(remembev: Callable[..., Ran], checkpoint: Path, sim_root: Path) -> View:
+def view(remembev: RunCli, checkpoint: Path, sim_root: Path) -> RunCli:
     """Run the command on the simulated data set."""
     return lambda *options: remembev("view", checkpoint, "--data", sim_root, *options)
 
 
 def test_a_scene_is_recorded_filmed_and_opened_if_there_is_a_display(
-    view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[list[str]]
+    view: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[list[str]]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISPLAY", ":0")
@@ -56,7 +52,7 @@ def test_a_scene_is_recorded_filmed_and_opened_if_there_is_a_display(
 
 
 def test_without_a_display_the_viewer_command_is_printed(
-    view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[list[str]]
+    view: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[list[str]]
 ) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
@@ -70,7 +66,7 @@ def test_without_a_display_the_viewer_command_is_printed(
 
 @pytest.mark.parametrize(("option", "name"), [("--out", "street.mp4"), ("--video", "street.avi")])
 def test_other_file_types_are_refused_before_anything_is_done(
-    option: str, name: str, tmp_path: Path, remembev: Callable[..., Ran]
+    option: str, name: str, tmp_path: Path, remembev: RunCli
 ) -> None:
     ran = remembev("view", "no.safetensors", "--data", tmp_path, option, tmp_path / name)
     assert ran.code == 1
