@@ -20,7 +20,17 @@ ALLOWED = {
     "models": {"geometry", "ops", "config", "memory"},
     "data": {"geometry", "ops", "config"},
     "simulate": {"geometry"},
-    "experiments": {"geometry", "ops", "config", "memory", "models", "data", "training"},
+    "experiments": {
+        "geometry",
+        "ops",
+        "config",
+        "models",
+        "data",
+        "training",
+        "evaluation",
+        "streaming",
+        "viewing",
+    },
     "export": {"geometry", "ops", "config", "memory", "models", "streaming"},
 }
 
@@ -43,6 +53,11 @@ def test_a_room_imports_nobody_above_it(room: str) -> None:
 @pytest.mark.parametrize("room", sorted(ALL - {"cli"}))
 def test_nobody_imports_the_command_line(room: str) -> None:
     assert "cli" not in imported_rooms(room)
+
+
+@pytest.mark.parametrize("room", sorted(ALL - {"cli", "experiments"}))
+def test_only_the_command_line_imports_experiments(room: str) -> None:
+    assert "experiments" not in imported_rooms(room)
 
 
 def test_streaming_and_training_data_need_no_optional_package() -> None:

@@ -123,14 +123,10 @@ def _score(
 
 def _data_facts(index: NuScenesIndex, cfg: Config) -> dict[str, str]:
     split = cfg.DATA_CONFIG.DATA_SPLIT
-    frames = {
-        name: sum(len(index.scene_frames(scene)) for scene in index.split_scenes(name))
-        for name in (split.train, split.test)
-    }
     return {
         "source": "simulated streets, 32-beam LiDAR at 20 Hz, key frames at 2 Hz",
-        "training": f"{len(index.split_scenes(split.train))} scenes, {frames[split.train]} key frames",
-        "validation": f"{len(index.split_scenes(split.test))} scenes, {frames[split.test]} key frames",
+        "training": index.describe_split(split.train),
+        "validation": index.describe_split(split.test),
     }
 
 

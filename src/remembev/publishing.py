@@ -126,9 +126,7 @@ def _data_facts(data: Path, cfg: Config, scored: str, simulation: Mapping[str, A
     index = NuScenesIndex.open(data, version)
     facts = {"data": version}
     for purpose, name in (("training", split.train), ("test", scored)):
-        scenes = index.split_scenes(name)
-        frames = sum(len(index.scene_frames(scene)) for scene in scenes)
-        facts[f"{purpose} split"] = f"`{name}`: {len(scenes)} scenes, {frames} key frames"
+        facts[f"{purpose} split"] = f"`{name}`: {index.describe_split(name)}"
     if simulation:
         facts["simulation"] = ", ".join(f"{key} {value}" for key, value in simulation.items())
     return facts

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from remembev.viewing.charts import Line, Panel, chart_svg
-from remembev.viewing.page import dots
 
 SVG = "{http://www.w3.org/2000/svg}"
 RAMP = np.linspace(0, 1, 50)
@@ -35,10 +34,3 @@ def test_lines_and_bands_have_their_colour_and_may_have_gaps() -> None:
 def test_equal_charts_give_equal_files() -> None:
     panel = Panel("loss", [Line(RAMP, RAMP, "#123456", "a", raw=RAMP), Line(RAMP, -RAMP, "#654321", "b")])
     assert chart_svg([panel]) == chart_svg([panel])
-
-
-def test_dots_of_negative_values_are_left_of_the_middle() -> None:
-    places = [
-        float(dot.get("cx", "nan")) for dot in ElementTree.fromstring(dots([-0.2, 0.0, 0.2], 0.4, "red")).iter("circle")
-    ]
-    assert places == [75 - 35, 75, 75 + 35]

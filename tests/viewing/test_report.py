@@ -13,8 +13,7 @@ from remembev.errors import DataError
 from remembev.evaluation import DetectionScore
 from remembev.evaluation.scoring import ERRORS
 from remembev.viewing.curves import Curve
-from remembev.viewing.findings import class_sentence, learning_sentence, memory_sentence
-from remembev.viewing.report import Report, write_report
+from remembev.viewing.report import Report, class_sentence, learning_sentence, memory_sentence, write_report
 
 
 def score(

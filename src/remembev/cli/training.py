@@ -1,10 +1,9 @@
-"""Where weights come from: import, training, comparisons of trainings, and the demo that does everything once."""
+"""Commands that make weights: import, training, comparison of trainings, and the demo that does everything once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +12,6 @@ from remembev.config import DEFAULT_VARIANTS, apply_variant, config_to_yaml, loa
 from remembev.config.variants import describe_parts
 from remembev.errors import UserError
 from remembev.files import atomic_write
-
-if TYPE_CHECKING:
-    from remembev.experiments.jobs import Job
 
 
 @app.command(name="import-openpcdet")
@@ -58,9 +54,7 @@ def train(
     variant: Annotated[
         str | None, typer.Option(help=f"Variant of the configuration: {describe_parts()}.", show_default=False)
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run in OUT was stopped, if there is one.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in OUT, if there is one.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, clips and augmentation.")] = 0,
     devices: Annotated[int, typer.Option(help="GPUs, or processes where there is none.", min=1)] = 1,
     workers: Annotated[
@@ -95,19 +89,21 @@ def compare(
     variants: Annotated[
         str,
         typer.Option(
-            help=f"Variants of the one configuration, by default {','.join(DEFAULT_VARIANTS)}: {describe_parts()}. "
+            help=f"Variants of the one configuration, by default {', '.join(DEFAULT_VARIANTS)}: {describe_parts()}. "
             "All are compared with the first.",
             show_default=False,
         ),
     ] = "",
     seeds: Annotated[int, typer.Option(help="Trainings of each variant.", min=1)] = 3,
-    split: Annotated[str | None, typer.Option(help="Split to score on; the configurations' if not given.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split to score on; by default the configuration's test split.")
+    ] = None,
     track: Track = "unbounded",
     workers: Annotated[int, typer.Option(help="Trainings at a time, one thread each.", min=1)] = 2,
     overrides: Overrides = None,
 ) -> None:
     """Train variants of a configuration alike over several seeds, score all, and report which is better."""
-    from remembev.comparison import run_comparison
+    from remembev.experiments.compare import run_comparison
 
     failed = run_comparison(
         configs,
@@ -122,39 +118,8 @@ def compare(
         console=console,
     )
     console.print(f"report: [bold]{out / 'report.html'}[/], in words [bold]{out / 'compare.md'}[/]")
-    _raise_for(failed)
-
-
-@app.command()
-def ablate(
-    config: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped name such as nuscenes, small or tiny.", show_default=False)
-    ],
-    data: DataRoot,
-    out: Annotated[Path, typer.Option(help="Folder of the runs and the table; what it holds is not done again.")],
-    seeds: Annotated[int, typer.Option(help="Trainings of each variant.", min=1)] = 3,
-    only: Annotated[str, typer.Option(help="Variants, such as gate,none; all if not given.", show_default=False)] = "",
-    workers: Annotated[int, typer.Option(help="Trainings at a time, one thread each.", min=1)] = 2,
-    overrides: Overrides = None,
-) -> None:
-    """Train and score variants of the memory over several seeds: what does each part of it bring?"""
-    cfg = load_config(config, overrides or ())
-    from remembev.ablation import run_ablation
-
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    failed = run_ablation(
-        cfg,
-        data,
-        out,
-        name=config,
-        overrides=overrides or (),
-        seeds=seeds,
-        only=names,
-        workers=workers,
-        console=console,
-    )
-    console.print(f"table: [bold]{out / 'ablation.md'}[/]")
-    _raise_for(failed)
+    if failed:
+        raise UserError(f"{len(failed)} jobs failed: " + ", ".join(f"{job.title} ({job.log})" for job in failed))
 
 
 @app.command()
@@ -169,8 +134,3 @@ def demo(
     from remembev.demo import run_demo
 
     run_demo(out, keyframe=keyframe, console=console)
-
-
-def _raise_for(failed: Sequence[Job]) -> None:
-    if failed:
-        raise UserError("not done: " + ", ".join(f"{job.title} ({job.log})" for job in failed))

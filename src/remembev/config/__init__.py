@@ -6,13 +6,14 @@
 
 from remembev.config.load import config_from_yaml, config_to_yaml, load_config, shipped_configs
 from remembev.config.schema import Config, StreamingConfig
-from remembev.config.variants import DEFAULT_VARIANTS, apply_variant
+from remembev.config.variants import DEFAULT_VARIANTS, apply_variant, changed_keys
 
 __all__ = [
     "DEFAULT_VARIANTS",
     "Config",
     "StreamingConfig",
     "apply_variant",
+    "changed_keys",
     "config_from_yaml",
     "config_to_yaml",
     "load_config",

@@ -60,6 +60,20 @@ def former_variant(name: str) -> str | None:
     return f"{name} is a variant now: give {base} with --variant {variant}"
 
 
+def changed_keys(cfg: Config, base: Config) -> dict[str, object]:
+    """Return the keys in which a configuration differs from another, with its own values."""
+    own, others = _flat(cfg.model_dump(mode="json")), _flat(base.model_dump(mode="json"))
+    return {key: own.get(key) for key in {**own, **others} if own.get(key) != others.get(key)}
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return the values of a tree by their dotted keys."""
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
 # ------------------------------------------------------------------------------------------------------------- changes
 
 

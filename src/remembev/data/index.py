@@ -96,6 +96,11 @@ class NuScenesIndex:
         start, stop = self._tables.split_start[row : row + 2].tolist()
         return [int(scene) for scene in self._tables.split_scene[start:stop]]
 
+    def describe_split(self, split: str) -> str:
+        """Return how much a split holds, such as ``24 scenes, 960 key frames``."""
+        scenes = self.split_scenes(split)
+        return f"{len(scenes)} scenes, {sum(len(self.scene_frames(scene)) for scene in scenes)} key frames"
+
     def scene_frames(self, scene: int) -> range:
         """Numbers of a scene's key frames, in order of time."""
         start, stop = self._tables.frame_start[scene : scene + 2].tolist()

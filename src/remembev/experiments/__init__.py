@@ -1,4 +1,5 @@
-"""Several seeds: ``jobs.py`` trains and measures, ``seeds.py`` keeps results, ``standings.py`` compares them.
+"""Trainings that are compared: variants trained alike over several seeds, scored, and judged against the spread.
 
-What is tried is said by who calls: ``remembev ablate`` and ``remembev compare``.
+``compare.py`` says what is done, ``training_job.py`` and ``jobs.py`` do it in processes, ``results.py`` reads it back.
+``measures.py``, ``verdict.py`` and ``claims.py`` judge it, ``tables.py`` and ``report/`` show it.
 """

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from statistics import mean, stdev
 from string import Template
 
 from remembev.errors import DataError
@@ -37,9 +36,9 @@ def write_page(path: Path, *, title: str, lead: str, tiles: Mapping[str, str], b
         temporary.write_text(text, encoding="utf-8")
 
 
-def template(name: str) -> Template:
-    """Return an HTML template that lies beside this module."""
-    return Template(files("remembev.viewing").joinpath(name).read_text(encoding="utf-8"))
+def template(name: str, package: str = "remembev.viewing") -> Template:
+    """Return an HTML template of a package."""
+    return Template(files(package).joinpath(name).read_text(encoding="utf-8"))
 
 
 def table(
@@ -103,23 +102,3 @@ def signed(value: float, digits: int = 3) -> str:
 def details(title: str, body: str) -> str:
     """Return a part of the page (HTML) that is collapsed at first."""
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
-
-
-def dots(values: Sequence[float], limit: float, colour: str) -> str:
-    """Return a dot plot of values from -limit to limit, with a tick at 0 and a band of mean ± standard deviation."""
-    width, height, middle = 150, 18, 75
-
-    def x_of(value: float) -> float:
-        return round(middle + (middle - 5) * max(-1.0, min(1.0, value / limit if limit else 0.0)), 1)
-
-    band = ""
-    if len(values) > 1:
-        low, high = (x_of(mean(values) + sign * stdev(values)) for sign in (-1, 1))
-        band = f'<rect x="{low}" y="4" width="{high - low:.1f}" height="10" rx="3" fill="{colour}" opacity=".18"/>'
-    marks = "".join(
-        f'<circle cx="{x_of(value)}" cy="{height // 2}" r="3.2" fill="{colour}" opacity=".85"/>' for value in values
-    )
-    line = f'<path d="M0 {height // 2}H{width}M{middle} 1V{height - 1}" stroke="#c4ccd6" fill="none"/>'
-    return (
-        f'<svg class="dots" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{line}{band}{marks}</svg>'
-    )

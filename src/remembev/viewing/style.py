@@ -53,9 +53,6 @@ INK, MUTED_INK, RULE = "#1d2430", "#6b7686", "#dfe4ea"
 LINE_COLOURS = ("#2b6cb0", "#d9622b", "#7b4bb7", "#2f855a", "#b83280", "#8a6d1f")
 """Colours of lines in a chart, in order."""
 
-PEER_COLOURS = ("#7a8594", "#b7791f", "#7b4bb7", "#2b6cb0", "#d9622b", "#2f855a", "#b83280", "#0e7c86")
-"""Colours of compared models, in their order, the same on the whole page."""
-
 
 def style_axes(axes: Axes, title: str, x_label: str = "") -> None:
     """Style axes as a panel of a page: title at the left, faint grid, a base line and no frame."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remembev.viewing.episodes import Episode
-from remembev.viewing.strip import shown_frames
+from remembev.experiments.report.episodes import Episode
+from remembev.experiments.report.strip import shown_frames
 
 
 @dataclass

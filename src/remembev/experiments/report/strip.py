@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from remembev.data import Frame, NuScenesIndex
+from remembev.experiments.report.episodes import DetectionsByToken, Episode, Matched
 from remembev.geometry import bev_corners, relative_pose, transform_boxes
 from remembev.viewing import style
 from remembev.viewing.bev import FILL_OPACITY, HEIGHT_RANGE
-from remembev.viewing.episodes import Episode, Found, Matched
 
 Colour = str | tuple[float, float, float, float]
 
@@ -31,43 +31,42 @@ _HALF_M = (9.0, 22.0)
 
 
 @dataclass(frozen=True)
-class Rival:
-    """One of the two detectors of a strip: its boxes, and what of them is on which object."""
+class StripRow:
+    """One of the two detectors of a strip: its boxes, and which of them are on an object."""
 
     name: str
     colour: str
-    found: Found
+    detections: DetectionsByToken
     matched: Matched
 
 
 @dataclass(frozen=True)
 class _Shot:
-    """A key frame in the coordinates of the strip: those of the frame in which the object was last seen."""
+    """A key frame in the coordinates of the strip, those of the frame in which the object was last seen."""
 
     number: int
     seconds: float
     frame: Frame
-    from_lidar: Tensor  # [4, 4] float64: takes LiDAR coordinates of the frame into those of the strip
+    strip_from_lidar: Tensor  # [4, 4] float64
     track: int
 
     @property
     def target(self) -> Tensor:
-        """Which of the frame's objects is that of the strip [M] bool, none where it is not annotated."""
+        """True for the object of the strip [M] bool, nowhere if it is not annotated."""
         return self.frame.track_ids == self.track
 
     @property
     def num_points(self) -> int | None:
-        """LiDAR points on the object, None where it is not annotated."""
+        """LiDAR points on the object; None if it is not annotated."""
         return int(self.frame.num_points[self.target].sum()) if self.target.any() else None
 
 
 def draw_strip(
-    index: NuScenesIndex, episode: Episode, class_names: Sequence[str], rivals: tuple[Rival, Rival]
+    index: NuScenesIndex, episode: Episode, class_names: Sequence[str], rows: tuple[StripRow, StripRow]
 ) -> Figure:
-    """A row of crops from above for each of two detectors, around the place where the object goes out of sight.
+    """Draw crops from above around the place where an object goes out of sight, a row for each of two detectors.
 
-    White: ground truth, dashed without a point. Boxes: solid where points are inside, dashed where remembered. A dotted
-    line goes from the sensor to the object.
+    White: ground truth, dashed without a point. Boxes: solid if observed, dashed if remembered. Dotted: line of sight.
     """
     start = index.load_annotations(episode.last_seen)
     shots = [_shot(index, number, class_names, start, episode.track) for number in shown_frames(index, episode)]
@@ -77,27 +76,27 @@ def draw_strip(
     x, y = ((low + high) / 2).tolist()
     size = _LABEL + len(shots) * (_PANEL + _GAP), 2 * (_PANEL + _GAP) + _FOOT
     figure = Figure(figsize=size, dpi=140, facecolor=style.BACKGROUND)
-    for row, rival in enumerate(rivals):
-        bottom = _FOOT + (1 - row) * (_PANEL + _GAP)
+    for place, row in enumerate(rows):
+        bottom = _FOOT + (1 - place) * (_PANEL + _GAP)
         figure.text(
-            0.5 * _LABEL / size[0], (bottom + _PANEL / 2) / size[1], rival.name, rotation=90, ha="center", va="center",
-            fontsize=8, color=rival.colour, fontweight="bold",
+            0.5 * _LABEL / size[0], (bottom + _PANEL / 2) / size[1], row.name, rotation=90, ha="center", va="center",
+            fontsize=8, color=row.colour, fontweight="bold",
         )  # fmt: skip
         for column, shot in enumerate(shots):
             left = _LABEL + column * (_PANEL + _GAP)
             axes = figure.add_axes((left / size[0], bottom / size[1], _PANEL / size[0], _PANEL / size[1]))
             axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), xticks=[], yticks=[])
             _draw_street(axes, shot)
-            _draw_found(axes, shot, rival, class_names)
-            if row == len(rivals) - 1:
+            _draw_detections(axes, shot, row, class_names)
+            if place == len(rows) - 1:
                 _write_time(axes, shot)
     return figure
 
 
 def shown_frames(index: NuScenesIndex, episode: Episode) -> list[int]:
-    """Key frames of a strip: one in which both find the object, those without a point, evenly chosen, and what follows.
+    """Return the key frames of a strip: one in which both find the object, some without a point, and those that follow.
 
-    One that follows at the least, if the scene goes on.
+    Frames without a point are evenly chosen; at least one follows them unless the scene ends.
     """
     hidden, room = episode.frames, _COLUMNS - 2
     if len(hidden) > room:
@@ -107,14 +106,14 @@ def shown_frames(index: NuScenesIndex, episode: Episode) -> list[int]:
 
 
 def _shot(index: NuScenesIndex, number: int, class_names: Sequence[str], start: Frame, track: int) -> _Shot:
-    """A key frame in the coordinates of another."""
+    """Return a key frame in the coordinates of another, ``start``."""
     frame = index.load_frame(number, class_names)
     start_from_frame = relative_pose(start.global_from_lidar, frame.global_from_lidar)
     return _Shot(number, frame.timestamp - start.timestamp, frame.moved(start_from_frame), start_from_frame, track)
 
 
 def _draw_street(axes: Axes, shot: _Shot) -> None:
-    """Points, ground truth, and the line of sight to the object."""
+    """Draw points, ground truth, and the line of sight to the object."""
     axes.set_facecolor(style.BACKGROUND)
     for spine in axes.spines.values():
         spine.set_color(style.MUTED_LINE)
@@ -128,31 +127,31 @@ def _draw_street(axes: Axes, shot: _Shot) -> None:
     _outline(axes, boxes[~target], to_rgba(style.GROUND_TRUTH, 0.35), width=0.6)
     _outline(axes, boxes[target], style.GROUND_TRUTH, width=1.3, dashed=shot.num_points == 0)
     for centre in boxes[target, :2]:
-        sight = torch.stack((shot.from_lidar[:2, 3], centre)).T.tolist()
+        sight = torch.stack((shot.strip_from_lidar[:2, 3], centre)).T.tolist()
         axes.plot(*sight, color=style.MUTED_TEXT, linewidth=0.6, linestyle=(0, (1, 3)), zorder=2)
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
-def _draw_found(axes: Axes, shot: _Shot, rival: Rival, class_names: Sequence[str]) -> None:
-    """The boxes of one detector above its threshold, and the score of the one on the object."""
-    found = rival.found[shot.frame.sample_token]
-    found = found[found.scores > rival.matched.threshold]
-    found = replace(found, boxes=transform_boxes(shot.from_lidar, found.boxes.double()).float())
+def _draw_detections(axes: Axes, shot: _Shot, row: StripRow, class_names: Sequence[str]) -> None:
+    """Draw the boxes of one detector above its threshold, and the score of the one on the object."""
+    detections = row.detections[shot.frame.sample_token]
+    detections = detections[detections.scores > row.matched.threshold]
+    detections = replace(detections, boxes=transform_boxes(shot.strip_from_lidar, detections.boxes.double()).float())
     for label, name in enumerate(class_names):
         for remembered in (False, True):
-            chosen = (found.labels == label) & (found.remembered == remembered)
+            chosen = (detections.labels == label) & (detections.remembered == remembered)
             colour = style.class_colour(name)
-            _outline(axes, found.boxes[chosen], colour, width=1.1, dashed=remembered, fill=FILL_OPACITY)
+            _outline(axes, detections.boxes[chosen], colour, width=1.1, dashed=remembered, fill=FILL_OPACITY)
     if shot.num_points is not None:
-        score = rival.matched.scores[shot.number].get(shot.track)
-        said, colour = ("no box", style.MUTED_TEXT) if score is None else (f"{score:.2f}", style.DETECTED)
-        axes.text(0.04, 0.96, said, va="top", fontsize=6.5, color=colour, transform=axes.transAxes, zorder=6)
+        score = row.matched.scores[shot.number].get(shot.track)
+        text, colour = ("no box", style.MUTED_TEXT) if score is None else (f"{score:.2f}", style.DETECTED)
+        axes.text(0.04, 0.96, text, va="top", fontsize=6.5, color=colour, transform=axes.transAxes, zorder=6)
 
 
 def _outline(
     axes: Axes, boxes: Tensor, colour: Colour, *, width: float, dashed: bool = False, fill: float = 0.0
 ) -> None:
-    """Boxes seen from above."""
+    """Draw outlines of boxes."""
     corners = list(bev_corners(boxes).numpy())
     lines: dict[str, Any] = {"linewidths": width, "linestyles": (0, (2, 1.6)) if dashed else "solid"}
     face = to_rgba(colour, fill)
@@ -160,7 +159,7 @@ def _outline(
 
 
 def _write_time(axes: Axes, shot: _Shot) -> None:
-    """Seconds since the object was last seen, and its points."""
+    """Write the seconds since the object was last seen, and its points."""
     count = shot.num_points
     points = "not annotated" if count is None else f"{count or 'no'} point{'s' * (count != 1)}"
     below: dict[str, Any] = {"ha": "center", "va": "top", "transform": axes.transAxes}

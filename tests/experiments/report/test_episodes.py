@@ -12,9 +12,9 @@ import torch
 
 from remembev.data import Frame
 from remembev.errors import DataError
+from remembev.experiments.report.episodes import EpisodeSearch, find_episodes, read_detections
 from remembev.models import Detections
 from remembev.streaming import frame_record
-from remembev.viewing.episodes import Search, read_detections, search
 
 NAMES = ("car", "pedestrian")
 RANGE = (-40.0, -40.0, -5.0, 40.0, 40.0, 3.0)
@@ -63,10 +63,10 @@ def says(
     }
 
 
-def searched(points: Sequence[int], first: Sequence[bool], second: Sequence[bool], **told: float) -> Search:
+def searched(points: Sequence[int], first: Sequence[bool], second: Sequence[bool], **told: float) -> EpisodeSearch:
     frames = [frame(number, count) for number, count in enumerate(points)]
     pair = says(frames, first, **told), says(frames, second, **told)
-    return search(Street(frames), [0], NAMES, RANGE, pair, false_boxes=0)  # type: ignore[arg-type]
+    return find_episodes(Street(frames), [0], NAMES, RANGE, pair, false_boxes=0)  # type: ignore[arg-type]
 
 
 SEEN_THEN_HIDDEN = [9, 9, 0, 0, 0, 9]
@@ -110,7 +110,7 @@ def test_only_the_first_four_seconds_out_of_sight_count() -> None:
 def test_what_leaves_the_range_is_not_out_of_sight() -> None:
     frames = [frame(0, 9), *(frame(number, 0, x=45.0) for number in range(1, 5))]
     pair = says(frames, [True] * 5), says(frames, [True] * 5)
-    assert search(Street(frames), [0], NAMES, RANGE, pair, false_boxes=0).episodes == []  # type: ignore[arg-type]
+    assert find_episodes(Street(frames), [0], NAMES, RANGE, pair, false_boxes=0).episodes == []  # type: ignore[arg-type]
 
 
 def test_boxes_count_from_the_score_that_leaves_as_many_false_ones_to_each() -> None:
@@ -136,4 +136,4 @@ def test_a_broken_or_incomplete_file_of_detections_is_named(tmp_path: Path) -> N
     frames = [frame(0, 9), frame(1, 9)]
     pair = says(frames, [True] * 2), says(frames[:1], [True])
     with pytest.raises(DataError, match="1 key frames are missing, for instance of 1"):
-        search(Street(frames), [0], NAMES, RANGE, pair, false_boxes=0)  # type: ignore[arg-type]
+        find_episodes(Street(frames), [0], NAMES, RANGE, pair, false_boxes=0)  # type: ignore[arg-type]

@@ -1,0 +1,225 @@
+"""The jobs of a comparison: a training that is scored when it is done, and the timing of all variants of a seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from remembev.config import Config, load_config
+from remembev.data import ClipSampler, NuScenesIndex, build_seq_loader
+from remembev.errors import UserError
+from remembev.evaluation import evaluate_checkpoint
+from remembev.experiments.results import EVAL_FOLDER, RESULT_FILE, read_json, read_result, run_folder, write_json
+from remembev.models import load_checkpoint
+from remembev.ops import StageTimer
+from remembev.streaming import StreamingDetector
+from remembev.training import TrainingRun, train
+from remembev.training.resuming import Progress
+
+_TRAINED_FILE = "trained.json"
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training of one seed, and its score.
+
+    Attributes:
+        pretraining: Name of the training of the same seed whose weights it starts from.
+        eval_settings: How it is scored, written into its result; None for a pretraining, which is not. A result with
+            other settings is scored again.
+    """
+
+    seed: int
+    name: str
+    cfg: Config
+    data: Path
+    out: Path
+    pretraining: str | None = None
+    eval_settings: Mapping[str, str] | None = None
+
+    @property
+    def run(self) -> TrainingRun:
+        """Its folder."""
+        return TrainingRun(run_folder(self.out, self.seed, self.name))
+
+    @property
+    def pretraining_run(self) -> TrainingRun | None:
+        """The folder of its pretraining."""
+        return TrainingRun(run_folder(self.out, self.seed, self.pretraining)) if self.pretraining else None
+
+    @property
+    def title(self) -> str:
+        """Its name in progress messages."""
+        return f"seed {self.seed} {self.name}"
+
+    @property
+    def log(self) -> Path:
+        """The file of its output."""
+        return self.run.out.with_name(f"{self.name}.log")
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """Its result, if it has come to that."""
+        return read_result(self.run.out, self.eval_settings or {})
+
+    @property
+    def done(self) -> bool:
+        """True if its result is there."""
+        return self.result is not None
+
+    @property
+    def ready(self) -> bool:
+        """True if its pretraining is finished."""
+        return self.pretraining_run is None or self.pretraining_run.finished
+
+    def work(self) -> None:
+        """Train, or resume training; score; write the result."""
+        trained = read_json(self.run.out / _TRAINED_FILE) or self._train()
+        (self.run.out / RESULT_FILE).unlink(missing_ok=True)
+        torch.manual_seed(self.seed)
+        scored = {} if self.eval_settings is None else {**self.eval_settings, **self._score(self.eval_settings)}
+        write_json(self.run.out / RESULT_FILE, {**trained, **scored})
+
+    def _train(self) -> dict[str, Any]:
+        """Return steps of the optimiser, frames seen, and wall seconds if it was done in one go."""
+        is_new = not self.run.out.exists()
+        started = time.monotonic()
+        if not self.run.finished:
+            init = self.pretraining_run.weights if self.pretraining_run else None
+            train(self.cfg, self.data, self.run.out, resume=True, seed=self.seed, init=init)
+        trained = {
+            "steps": Progress.read(self.run.resume_from).step,
+            "frames": frames_trained(self.cfg, self.data, self.seed),
+            "train_seconds": round(time.monotonic() - started, 1) if is_new else None,
+        }
+        write_json(self.run.out / _TRAINED_FILE, trained)
+        return trained
+
+    def _score(self, eval_settings: Mapping[str, str]) -> dict[str, int]:
+        """Write to ``eval`` what ``remembev eval`` writes; return the number of parameters."""
+        evaluate_checkpoint(
+            self.run.weights,
+            self.data,
+            self.run.out / EVAL_FOLDER,
+            split=eval_settings["split"],
+            tracks=eval_settings["tracks"].split(),
+            device=_device(),
+            progress=False,
+        )
+        model = load_checkpoint(self.run.weights)
+        return {
+            "parameters": sum(weight.numel() for weight in model.parameters()),
+            "memory_parameters": sum(weight.numel() for weight in model.memory.parameters()),
+        }
+
+
+def frames_trained(cfg: Config, data: Path, seed: int) -> int:
+    """Return the frames that a whole training in one process sees, each as often as it is seen."""
+    _, loader = build_seq_loader(cfg, workers=0, root_path=data, seed=seed)
+    assert isinstance(loader.sampler, ClipSampler)
+    plan, clips = cfg.OPTIMIZATION, len(loader.sampler)
+    if plan.BATCHES_PER_EPOCH is not None:
+        clips = min(clips, plan.BATCHES_PER_EPOCH * plan.BATCH_SIZE_PER_GPU)
+    return plan.NUM_EPOCHS * clips * cfg.DATA_CONFIG.SEQ_LEN
+
+
+def check_runs(out: Path, configs: Mapping[str, Config]) -> None:
+    """Raise UserError if a folder holds a run of another configuration under one of these names."""
+    for file in sorted(out.glob("seed-*/*/config.yaml")):
+        cfg = configs.get(file.parent.name)
+        if cfg is not None and load_config(file) != cfg:
+            raise UserError(f"{file} is of another configuration: give the same one to resume, or another folder")
+
+
+# -------------------------------------------------------------------------------------------------------------- timing
+
+
+@dataclass(frozen=True)
+class TimingJob:
+    """Times of a frame of all variants of a seed, measured in one process and added to their results.
+
+    Times that were measured separately are not comparable: what else the machine does differs.
+    """
+
+    seed: int
+    variants: tuple[str, ...]
+    data: Path
+    out: Path
+    eval_settings: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """Its name in progress messages."""
+        return f"seed {self.seed} times"
+
+    @property
+    def log(self) -> Path:
+        """The file of its output."""
+        return run_folder(self.out, self.seed, "times.log")
+
+    @property
+    def done(self) -> bool:
+        """True if every variant with a result has its time."""
+        return all("step_ms" in result for result in self._results().values())
+
+    @property
+    def ready(self) -> bool:
+        """Always: it waits for nothing."""
+        return True
+
+    def work(self) -> None:
+        """Time all variants that have a result."""
+        results = self._results()
+        detectors = {
+            run: StreamingDetector.from_checkpoint(TrainingRun(run).weights, device=_device()) for run in results
+        }
+        version = next(iter(detectors.values())).cfg.DATA_CONFIG.VERSION
+        index = NuScenesIndex.open(self.data, version)
+        times = time_frames(detectors, index, index.split_scenes(self.eval_settings["split"])[0])
+        for run, (seconds, points) in times.items():
+            times_of_run = {"step_ms": 1e3 * seconds, "points": points, "device": _device()}
+            write_json(run / RESULT_FILE, {**results[run], **times_of_run})
+
+    def _results(self) -> dict[Path, dict[str, Any]]:
+        """Return the results of the variants that have one, by folder."""
+        runs = [run_folder(self.out, self.seed, name) for name in self.variants]
+        results = {run: read_result(run, self.eval_settings) for run in runs}
+        return {run: result for run, result in results.items() if result is not None}
+
+
+def time_frames(
+    detectors: Mapping[Path, StreamingDetector], index: NuScenesIndex, scene: int
+) -> dict[Path, tuple[float, float]]:
+    """Return the median seconds and points of a scene's key frames after the first, by detector.
+
+    The detectors take each frame in turn, so that other work on the machine meets all alike; on a CPU it is the time of
+    the process, of one thread. Each sees as many sweeps as its configuration says.
+    """
+    seconds: dict[Path, list[float]] = {name: [] for name in detectors}
+    points: dict[Path, list[int]] = {name: [] for name in detectors}
+    token = index.scene_token(scene)
+    for number in index.scene_frames(scene):
+        for name, detector in detectors.items():
+            cfg = detector.cfg
+            frame = index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS)
+            now = _clock(detector.device)
+            began = now()
+            detector.step(frame.points, frame.global_from_lidar, frame.timestamp, token)
+            seconds[name].append(now() - began)
+            points[name].append(len(frame.points))
+    return {name: (median(seconds[name][1:]), median(points[name][1:])) for name in detectors}
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Return a clock in seconds: process time on a CPU, wall time of finished work on a GPU."""
+    return StageTimer(device).now if device.type == "cuda" else time.process_time
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
