@@ -21,7 +21,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 from remembev.cli import app
-from remembev.config import schema
+from remembev.config import schema, sizes
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -187,7 +187,8 @@ _WORDS = {"int": "integer", "float": "number", "str": "text", "bool": "`true`, `
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "length ≥", "max_length": "length ≤"}
 _ALIASES = {
     node.targets[0].id: node.value
-    for node in ast.parse(Path(schema.__file__).read_text(encoding="utf-8")).body
+    for module in (sizes, schema)
+    for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body
     if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
 }
 
@@ -199,6 +200,8 @@ def type_words(node: ast.expr) -> str:
             return "`null`"
         case ast.Name(name) if name in _ALIASES:
             return type_words(_ALIASES[name])
+        case ast.Name(name) if issubclass(getattr(sizes, name, object), sizes.Size):
+            return f"size in {getattr(sizes, name).unit}"
         case ast.Name(name):
             return _WORDS.get(name, f"`{name}`")
         case ast.BinOp(left, ast.BitOr(), right):
@@ -213,8 +216,7 @@ def type_words(node: ast.expr) -> str:
             return f"mapping of {type_words(key)} to {type_words(value)}"
         case ast.Subscript(ast.Name("Annotated"), ast.Tuple([inner, ast.Call() as rule])):
             bounds = [f"{_BOUNDS[word.arg]} {ast.unparse(word.value)}" for word in rule.keywords if word.arg in _BOUNDS]
-            units = [f"size in {unit.value}" for unit in rule.args if isinstance(unit, ast.Constant)]
-            return ", ".join([*(units or [type_words(inner)]), *bounds]).replace(", >", " >").replace(", ≥", " ≥")
+            return ", ".join([type_words(inner), *bounds]).replace(", >", " >").replace(", ≥", " ≥")
     raise PluginError(f"type of the schema that the docs have no words for: {ast.unparse(node)}")
 
 
@@ -226,6 +228,8 @@ def as_yaml(value: Any) -> str:
     """Return a default as a configuration file would have it; nothing for a section."""
     if isinstance(value, schema.Section):
         return ""
+    if isinstance(value, sizes.Size):
+        return str(value)
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
 
 
