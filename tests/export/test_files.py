@@ -23,9 +23,7 @@ from remembev.export.interface import KEY, Interface
 from remembev.models import load_checkpoint, save_checkpoint
 
 
-def test_the_loop_of_the_documentation_runs_with_onnx_runtime_alone_and_finds_the_same(
-    exported: Export, tmp_path: Path
-) -> None:
+def test_the_documented_loop_runs_with_onnx_runtime_alone(exported: Export, tmp_path: Path) -> None:
     checkpoint, file = exported("agents", "onnx")
     frames = [frame for frame in forty_frames() if len(frame.points)][:8]
     clouds = [np.pad(frame.points.numpy(), ((0, 0), (0, 1))) for frame in frames]
@@ -61,7 +59,7 @@ def test_the_loop_of_the_documentation_runs_with_onnx_runtime_alone_and_finds_th
     assert len(rows) > 40
 
 
-def test_a_file_says_what_it_is_made_of(exported: Export) -> None:
+def test_a_file_describes_its_interface_and_model(exported: Export) -> None:
     checkpoint, file = exported("agents", "onnx")
     model = onnx.load(file)
     assert b".py" not in file.read_bytes(), "no paths of the machine it was exported on"
@@ -112,7 +110,7 @@ def test_a_file_that_is_not_of_this_version_is_an_error_that_names_it(exported: 
         load_exported(broken)
 
 
-def test_a_file_of_an_opset_that_onnx_runtime_does_not_know_is_named(exported: Export, tmp_path: Path) -> None:
+def test_a_file_of_an_unknown_opset_is_an_error_that_names_it(exported: Export, tmp_path: Path) -> None:
     model = onnx.load(exported("none", "onnx")[1])
     model.opset_import[0].version = 99
     onnx.save(model, tmp_path / "new.onnx")
@@ -120,7 +118,7 @@ def test_a_file_of_an_opset_that_onnx_runtime_does_not_know_is_named(exported: E
         load_exported(tmp_path / "new.onnx")
 
 
-def test_what_cannot_be_exported_is_named_by_its_key_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_exported_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
     checkpoint = tmp_path / "model.safetensors"
     save_checkpoint(checkpoint, build_model(load_config("tiny", [*SMALLEST, "MODEL.VFE.NUM_FILTERS=[8, 8]"])))
     with pytest.raises(ExportError, match=r"MODEL\.VFE\.NUM_FILTERS: \[8, 8\]"):
@@ -130,7 +128,7 @@ def test_what_cannot_be_exported_is_named_by_its_key_and_leaves_no_file(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-def test_a_missing_package_is_said_with_the_extra_that_brings_it(
+def test_a_missing_package_is_an_error_that_names_the_extra(
     exported: Export, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint, file = exported("none", "onnx")
@@ -159,7 +157,7 @@ def test_a_stream_of_a_data_set_runs_on_an_exported_file_as_on_its_checkpoint(
     assert "car" in shown[0] or "pedestrian" in shown[0]
 
 
-def test_an_exported_file_is_timed_beside_its_checkpoint_and_no_other(
+def test_an_exported_file_is_timed_with_its_own_checkpoint_only(
     exported: Export, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint, file = exported("agents", "onnx")
@@ -181,7 +179,7 @@ def test_an_exported_file_is_timed_beside_its_checkpoint_and_no_other(
     assert "was exported from other weights" in capsys.readouterr().err
 
 
-def test_a_file_in_float32_is_not_run_in_another_precision(exported: Export) -> None:
+def test_an_exported_file_runs_in_float32_only(exported: Export) -> None:
     _, file = exported("agents", "onnx")
     with pytest.raises(ExportError, match="exported steps are float32"):
         open_detector(file, dtype=torch.bfloat16)

@@ -20,9 +20,7 @@ Form = Literal["onnx", "aoti"]
 
 
 @pytest.mark.parametrize(("memory", "form"), [("agents", "onnx"), ("gate", "aoti"), ("gru", "onnx"), ("none", "onnx")])
-def test_an_exported_file_finds_and_remembers_what_the_model_does_over_forty_frames(
-    exported: Export, memory: str, form: Form
-) -> None:
+def test_an_exported_file_equals_the_model_over_forty_frames(exported: Export, memory: str, form: Form) -> None:
     checkpoint, file = exported(memory, form)
     model, program = open_detector(checkpoint), open_detector(file)
     expected, found = run(model), run(program)
@@ -41,9 +39,7 @@ def test_an_exported_file_finds_and_remembers_what_the_model_does_over_forty_fra
 
 
 @pytest.mark.parametrize(("memory", "form"), [("agents", "onnx"), ("gate", "aoti")])
-def test_a_state_that_the_model_saved_is_gone_on_with_by_the_file_and_the_other_way(
-    exported: Export, memory: str, form: Form, tmp_path: Path
-) -> None:
+def test_saved_states_pass_between_model_and_file(exported: Export, memory: str, form: Form, tmp_path: Path) -> None:
     checkpoint, file = exported(memory, form)
     expected = run(StreamingDetector.from_checkpoint(checkpoint))
     frames = list(forty_frames())
@@ -59,7 +55,7 @@ def test_a_state_that_the_model_saved_is_gone_on_with_by_the_file_and_the_other_
             assert_same_boxes(later.step(frame.points, frame.pose, frame.timestamp, "a"), expected[number])
 
 
-def test_a_steady_stream_goes_on_in_two_buffers_and_who_keeps_a_state_finds_it_unchanged(exported: Export) -> None:
+def test_a_stream_uses_two_buffers_and_kept_states_are_unchanged(exported: Export) -> None:
     detector = load_exported(exported("agents", "onnx")[1])
     buffers: dict[str, set[int]] = {}
     for number, frame in enumerate(forty_frames()):
@@ -78,12 +74,12 @@ def test_a_steady_stream_goes_on_in_two_buffers_and_who_keeps_a_state_finds_it_u
     del kept, tensor
     gc.collect()
     first, second = detector.engine.initial_state(), detector.engine.initial_state()
-    seen = detector.engine.step(torch.ones(3, 5), torch.eye(4)[None], torch.ones(1, dtype=torch.float64), first)
-    assert seen.memory.named()["hidden"].data_ptr() == place, "what nobody keeps is used again"
+    output = detector.engine.step(torch.ones(3, 5), torch.eye(4)[None], torch.ones(1, dtype=torch.float64), first)
+    assert output.memory.named()["hidden"].data_ptr() == place, "what nobody keeps is used again"
     _assert_close_named(first.named(), second.named())
 
 
-def test_a_frame_of_more_points_than_the_file_was_exported_for_is_refused_and_the_stream_goes_on(
+def test_a_frame_of_too_many_points_is_refused_and_the_stream_continues(
     exported: Export,
 ) -> None:
     detector = load_exported(exported("none", "onnx")[1])

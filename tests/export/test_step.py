@@ -25,7 +25,7 @@ class MadeOfNumbers(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_a_step_brings_nothing_from_the_cpu(memory: str) -> None:
+def test_a_step_copies_nothing_from_the_cpu(memory: str) -> None:
     step = StreamingStep(drawn_model(memory))
     made = MadeOfNumbers()
     with torch.no_grad(), made:

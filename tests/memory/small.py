@@ -11,7 +11,7 @@ from torch import Tensor
 
 from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid, make_pose
-from remembev.memory import MemoryState, MemoryStep, TokenStore, XMemBackboneWrapper
+from remembev.memory import MemoryState, MemoryStep, TokenStore, XMemBackboneWrapper, XMemBEVModule
 
 CHANNELS = 6
 FEATURE_GRID = BEVGrid(-8.0, -8.0, 8.0, 8.0, height=8, width=8)
@@ -38,6 +38,21 @@ def small_memory(*, agents: int = 1, **changes: object) -> XMemBackboneWrapper:
     torch.nn.init.normal_(memory.decode.occupancy.weight)
     torch.nn.init.normal_(memory.empty_readout)
     return memory
+
+
+def small_module(**changes: object) -> XMemBEVModule:
+    """With a gate and a fusion that are not 0, unlike untrained ones."""
+    torch.manual_seed(0)
+    memory = XMemBEVModule(small_config(**changes), CHANNELS, FEATURE_GRID)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(memory.xmem.decode.occupancy.weight)
+    for weight in memory.add_gated.parameters():
+        torch.nn.init.normal_(weight)
+    return memory.eval()
+
+
+def scene_features(scene: str, t: int) -> Tensor:
+    return features(1000 * ord(scene) + t)
 
 
 def features(seed: int, batch: int = 1) -> Tensor:
@@ -73,21 +88,21 @@ def long_term(memory: XMemBackboneWrapper, state: MemoryState) -> TokenStore:
 def random_store(
     count: int, *, batch: int = 1, agents: int = 1, channels: int = 4, valid: float = 1.0, seed: int = 0
 ) -> TokenStore:
-    """Tokens that have been read, a share of them valid; each held by the first agent and perhaps others."""
+    """Tokens that have been read, a share of them valid; the first agent has values in all, others in some."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(batch, *shape, count, generator=generator)
 
-    held = torch.rand(batch, agents, count, generator=generator) < 0.7
-    held[:, 0] = True
+    has_value = torch.rand(batch, agents, count, generator=generator) < 0.7
+    has_value[:, 0] = True
     return replace(
         TokenStore.empty(batch, agents, channels, channels, count, CPU),
         key=draw(channels),
         shrinkage=draw(1).square() + 1,
         selection=draw(channels).sigmoid(),
-        value=draw(agents, channels) * held[:, :, None],
-        has_value=held,
+        value=draw(agents, channels) * has_value[:, :, None],
+        has_value=has_value,
         position=draw(3).double() * 10,
         usage=draw().square(),
         life=torch.randint(0, 5, (batch, count), generator=generator).float(),

@@ -19,7 +19,7 @@ from .small import assert_same, features, planar, small_memory, stream, working
 GRID = BEVGrid(-8.0, -4.0, 8.0, 4.0, height=8, width=16)
 
 
-def test_the_grid_stays_as_it_is_where_nothing_moves() -> None:
+def test_without_motion_the_grid_is_unchanged() -> None:
     hidden = torch.randn(2, 3, 4, 8, 16)
     torch.testing.assert_close(resample_hidden(hidden, torch.eye(4).expand(2, 4, 4), GRID), hidden, atol=1e-5, rtol=0)
 
@@ -90,7 +90,7 @@ def test_after_40_motions_tokens_lie_where_explicit_alignment_puts_them(seed: in
     torch.testing.assert_close(position, expected, atol=1e-4, rtol=0)
 
 
-def test_tokens_know_where_they_are_after_the_car_moved() -> None:
+def test_token_positions_follow_the_ego_motion() -> None:
     memory = small_memory().eval()
     state = memory.forward_step(0, features(0)).state
     state = memory.forward_step(1, features(1), state=state, prev_from_frame=planar(4.0, 0.0)).state
@@ -112,7 +112,7 @@ def test_a_whole_state_moves_by_a_motion_and_back() -> None:
     assert_same(align_state(state, None, still, memory.grid), state)
 
 
-def test_a_box_drives_on_and_is_seen_from_where_the_car_is_now() -> None:
+def test_a_box_moves_by_its_velocity_and_the_ego_motion() -> None:
     memory = small_memory(agents=2).eval()
     state = memory.initial_state(1)
     boxes = torch.tensor([[[0.0] * 9, [3.0, 1.0, 0.0, 4.0, 2.0, 1.5, 0.0, 2.0, 0.0]]])

@@ -45,7 +45,7 @@ usages = st.lists(st.sampled_from([None, 0.0, 0.5, 2.0]), min_size=1, max_size=8
 
 @given(stored=usages, fresh=usages)
 @settings(max_examples=200)
-def test_exactly_as_many_tokens_go_as_must_the_least_used_first_and_of_these_the_first(
+def test_only_as_many_tokens_are_evicted_as_needed_least_used_and_oldest_first(
     stored: list[float | None], fresh: list[float | None]
 ) -> None:
     fresh = fresh[: len(stored)]
@@ -59,14 +59,14 @@ def test_exactly_as_many_tokens_go_as_must_the_least_used_first_and_of_these_the
     assert after.capacity == len(stored)
 
 
-def test_each_item_of_a_batch_makes_room_by_its_own_usage() -> None:
+def test_each_item_of_a_batch_evicts_by_its_own_usage() -> None:
     stores = [random_store(6, valid=0.8, seed=seed) for seed in (1, 2)]
     fresh = [random_store(3, valid=0.8, seed=seed) for seed in (3, 4)]
     both = insert(TokenStore.stack(stores), TokenStore.stack(fresh))
     assert_same(both, TokenStore.stack([insert(*pair) for pair in zip(stores, fresh, strict=True)]))
 
 
-def test_the_most_used_for_their_age_become_prototypes_unread() -> None:
+def test_prototypes_are_the_tokens_of_highest_usage_rate_with_usage_reset() -> None:
     candidates = replace(
         used([4.0, 4.0, 9.0, None, 1.0]), life=torch.tensor([[1.0, 2.0, 9.0, 1.0, 0.5]])
     )  # rates 4, 2, 1, -, 2
@@ -118,16 +118,16 @@ def mean(scores: dict[int, float], per_token: Tensor) -> Tensor:
     return torch.stack([per_token[..., i] * power for i, power in powers.items()]).sum(dim=0) / sum(powers.values())
 
 
-def test_a_prototype_holds_an_agent_if_any_candidate_does() -> None:
+def test_a_prototype_has_an_agent_s_value_if_any_candidate_has() -> None:
     candidates = random_store(4, agents=3)
-    held = torch.tensor([[[True] * 4, [False, False, True, False], [False] * 4]])
-    found = potentiate(candidates.gather(torch.tensor([[0, 1]])), replace(candidates, has_value=held))
+    has_value = torch.tensor([[[True] * 4, [False, False, True, False], [False] * 4]])
+    found = potentiate(candidates.gather(torch.tensor([[0, 1]])), replace(candidates, has_value=has_value))
     assert found.has_value[0].tolist() == [[True, True], [True, True], [False, False]]
     torch.testing.assert_close(found.value[0, 1], candidates.value[0, 1, :, 2:3].expand(-1, 2))
     assert not found.value[0, 2].any()
 
 
-def test_random_prototypes_are_the_same_for_the_same_draw_and_any_for_others() -> None:
+def test_random_prototypes_depend_on_the_draw_alone() -> None:
     candidates = random_store(32, valid=0.8)
     chosen = [
         frozenset(consolidate(candidates, long_term(8, "random"), draw=torch.tensor([draw])).key[0, 0].tolist())
@@ -142,7 +142,7 @@ def test_random_prototypes_are_the_same_for_the_same_draw_and_any_for_others() -
     assert set().union(*chosen) == valid
 
 
-def test_nothing_to_consolidate_gives_nothing_and_finite_gradients() -> None:
+def test_consolidating_no_tokens_gives_none_and_finite_gradients() -> None:
     candidates = random_store(5, batch=2, agents=2, valid=0.0)
     learnt = {name: getattr(candidates, name).requires_grad_() for name in ("key", "selection", "shrinkage", "value")}
     found = consolidate(candidates, long_term(3), draw=NO_DRAW, sigma=torch.tensor(2.0))

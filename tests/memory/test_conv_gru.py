@@ -20,7 +20,7 @@ def module(*, trained: bool = True) -> ConvGRUBEVModule:
     return made.eval()
 
 
-def test_at_first_the_features_pass_as_they_are() -> None:
+def test_untrained_it_leaves_the_features_unchanged() -> None:
     memory = module(trained=False)
     for t in range(3):
         changed, occ_logits = memory(features(t), ["a"], t)
@@ -28,7 +28,7 @@ def test_at_first_the_features_pass_as_they_are() -> None:
         assert occ_logits is None
 
 
-def test_it_sees_the_past_of_its_scene_and_nothing_before_the_first_frame() -> None:
+def test_it_uses_the_past_of_its_scene_from_the_first_frame_on() -> None:
     memory = module()
     memory(features(0), ["a"], 0)
     after_one, _ = memory(features(1), ["a"], 1)
@@ -39,7 +39,7 @@ def test_it_sees_the_past_of_its_scene_and_nothing_before_the_first_frame() -> N
     assert torch.equal(first, module()(features(1), ["b"], 0)[0])
 
 
-def test_what_it_remembers_moves_with_the_car() -> None:
+def test_its_hidden_state_follows_the_ego_motion() -> None:
     memory = module()
     _, _, state = memory.step(features(0), memory.initial_state(1), FrameContext())
     motion = planar(4.0, 0.0)
@@ -50,7 +50,7 @@ def test_what_it_remembers_moves_with_the_car() -> None:
     assert not torch.allclose(moved, memory.step(features(1), state, FrameContext())[0])
 
 
-def test_its_unit_is_the_formula() -> None:
+def test_its_unit_equals_the_formula() -> None:
     """h' = (1 − z) h + z tanh(W [x, r h]), z and r = σ(W [x, h])."""
     unit, x, h = ConvGRU(2, 3), torch.randn(1, 2, 5, 5), torch.randn(1, 3, 5, 5)
     z, r = unit.gates(torch.cat((x, h), dim=1)).sigmoid().split(3, dim=1)
@@ -70,7 +70,7 @@ def test_it_learns_through_time() -> None:
     assert all(weight.grad is not None and weight.grad.any() for weight in memory.parameters())
 
 
-def test_its_state_is_as_large_after_a_hundred_frames_as_after_one() -> None:
+def test_its_state_has_the_same_size_after_a_hundred_frames() -> None:
     memory = module()
     state = memory.initial_state(1)
     with torch.no_grad():
@@ -81,7 +81,7 @@ def test_its_state_is_as_large_after_a_hundred_frames_as_after_one() -> None:
     assert changed.isfinite().all()
 
 
-def test_it_works_in_bfloat16_and_remembers_in_float32() -> None:
+def test_it_works_in_bfloat16_with_a_float32_state() -> None:
     memory = module().train()
     with torch.autocast("cpu", torch.bfloat16):
         _, _, state = memory.step(features(0), memory.initial_state(1), FrameContext())

@@ -43,7 +43,7 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize(("agents", "changes"), [(1, {}), (3, EVERYTHING)])
-def test_an_exported_step_goes_on_like_the_module(agents: int, changes: dict[str, object]) -> None:
+def test_an_exported_step_equals_the_module_over_a_stream(agents: int, changes: dict[str, object]) -> None:
     step = Step(small_memory(agents=agents, **changes).eval())
     ours = theirs = step.memory.initial_state(1).named()
     inputs = [(features(t), planar(0.7, 0.1, 0.1), torch.tensor([0.5 * t], dtype=torch.float64)) for t in range(14)]

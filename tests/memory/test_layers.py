@@ -7,7 +7,7 @@ import torch
 from remembev.memory.layers import SensoryUpdate
 
 
-def test_a_fresh_sensory_unit_remembers_more_than_it_forgets() -> None:
+def test_an_untrained_sensory_unit_keeps_most_of_its_state() -> None:
     torch.manual_seed(0)
     unit, inputs = SensoryUpdate(8, 16), torch.zeros(1, 8, 6, 6)
     remembered = torch.randn(1, 16, 6, 6)

@@ -12,9 +12,7 @@ from remembev.memory.losses import bootstrapped_cross_entropy, dice_loss, dilate
 @pytest.mark.parametrize(
     ("progress", "expected"), [(0.0, 1.0), (0.2, 1.0), (0.3, 0.775), (0.4, 0.55), (0.6, 0.1), (1.0, 0.1)]
 )
-def test_a_ramp_goes_linearly_from_start_to_end_during_its_part_of_the_training(
-    progress: float, expected: float
-) -> None:
+def test_a_ramp_is_linear_within_its_part_of_the_training(progress: float, expected: float) -> None:
     assert ramp(progress, 1.0, 0.1, (0.2, 0.6)) == pytest.approx(expected)
 
 
@@ -22,7 +20,7 @@ def test_a_ramp_without_length_is_a_step() -> None:
     assert [ramp(progress, 0.0, 1.0, (0.5, 0.5)) for progress in (0.0, 0.5, 0.6)] == [0.0, 0.0, 1.0]
 
 
-def test_all_cells_count_at_first_and_only_the_hardest_at_last() -> None:
+def test_bootstrapping_starts_from_all_cells_and_ends_with_the_hardest() -> None:
     cfg = OccupancyLossConfig(BOOTSTRAP_TOP=0.25, BOOTSTRAP_WARMUP=(0.25, 0.75))
     logits, target = torch.randn(2, 1, 4, 4), torch.rand(2, 1, 4, 4).round()
     for progress, share in ((0.0, 1.0), (0.5, 0.625), (0.9, 0.25)):
@@ -38,7 +36,7 @@ def test_the_bootstrapped_cross_entropy_is_the_mean_of_the_hardest() -> None:
     torch.testing.assert_close(bootstrapped_cross_entropy(logits, target, 0.25), expected)
 
 
-def test_occupied_cells_count_as_often_as_they_weigh() -> None:
+def test_occupied_cells_are_weighted() -> None:
     cfg = OccupancyLossConfig(POSITIVE_WEIGHT=3.0, DICE=0.5, BOOTSTRAP_TOP=1.0)
     logits, target = torch.randn(1, 1, 5, 4), (torch.rand(1, 1, 5, 4) > 0.5).float()
     probability = logits.sigmoid()
@@ -61,7 +59,7 @@ def test_the_loss_of_an_empty_scene_is_finite_and_small_when_nothing_is_predicte
     assert 0 <= loss < 0.01
 
 
-def test_what_is_dilate_covers_the_cells_around_it() -> None:
+def test_dilation_covers_the_cells_around_a_mask() -> None:
     masks = torch.zeros(1, 1, 6, 6)
     masks[0, 0, 0, 1] = masks[0, 0, 4, 4] = 1
     expected = torch.zeros(1, 1, 6, 6)

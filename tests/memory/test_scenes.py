@@ -21,7 +21,7 @@ def test_the_least_recently_stored_scene_is_dropped_first() -> None:
     assert states.get("b") is None
 
 
-def test_looking_a_state_up_is_no_use() -> None:
+def test_getting_a_state_does_not_count_as_a_use() -> None:
     states = store("a", "b")
     assert states.get("a") == 0
     states.put("c", 2)

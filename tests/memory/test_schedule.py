@@ -28,7 +28,7 @@ def written_at(times: list[float], every: int | Seconds) -> list[int]:
     return written
 
 
-def test_one_frame_in_so_many_is_written() -> None:
+def test_every_nth_frame_is_written() -> None:
     assert written_at([0.5 * t for t in range(10)], every=3) == [0, 3, 6, 9]
 
 
@@ -36,14 +36,14 @@ def test_every_frame_is_written_by_default() -> None:
     assert written_at([0.5 * t for t in range(4)], every=1) == [0, 1, 2, 3]
 
 
-def test_frames_are_written_every_so_many_seconds() -> None:
+def test_frames_are_written_at_a_period_in_seconds() -> None:
     assert written_at([0.1 * t for t in range(22)], every=Seconds(1)) == [0, 10, 20]
     assert written_at([2.0 * t for t in range(4)], every=Seconds(1)) == [0, 1, 2, 3]
 
 
 @given(st.lists(st.floats(-0.04, 0.04), min_size=21, max_size=21))
 @settings(max_examples=200)
-def test_of_key_frames_half_a_second_apart_but_for_jitter_the_nearest_to_the_period_are_written(
+def test_with_jitter_the_frames_nearest_to_the_period_are_written(
     jitter: list[float],
 ) -> None:
     since, before = torch.tensor([torch.inf]), -0.5
@@ -56,11 +56,11 @@ def test_of_key_frames_half_a_second_apart_but_for_jitter_the_nearest_to_the_per
     assert due_at == list(range(0, 21, 2))
 
 
-def test_a_period_that_is_no_multiple_of_the_frames_is_kept_on_average() -> None:
+def test_a_period_that_is_no_multiple_of_the_frame_interval_holds_on_average() -> None:
     assert len(written_at([0.4 * t for t in range(51)], every=Seconds(1))) == 21
 
 
-def test_a_long_gap_is_a_reason_to_write() -> None:
+def test_after_a_long_gap_a_frame_is_written() -> None:
     assert written_at([0.0, 0.5, 1.0, 1.5, 9.0, 9.5], every=Seconds(4)) == [0, 4]
 
 
@@ -126,7 +126,7 @@ def test_the_cells_of_the_mask_are_written_first() -> None:
     assert cells < covered
 
 
-def test_cells_that_do_not_matter_are_not_written_at_all() -> None:
+def test_cells_below_the_least_importance_are_not_written() -> None:
     few = torch.zeros(1, 1, 4, 4)
     few[0, 0, 1, 2] = few[0, 0, 3, 0] = 1
     cells, covered = written(few, TOKENS=5, MIN=0.5)
@@ -135,7 +135,7 @@ def test_cells_that_do_not_matter_are_not_written_at_all() -> None:
     assert cells == set()
 
 
-def test_by_occupancy_the_cells_are_written_that_the_model_thinks_occupied() -> None:
+def test_by_occupancy_the_cells_with_the_highest_occupancy_are_written() -> None:
     memory = small_memory(FOREGROUND={"TOKENS": 4, "BY": "occupancy"}).train()
     step = memory.forward_step(0, features(0), mask(1), teacher_forcing=1.0)
     best = step.occ_logits.flatten().topk(4).indices.sort().values
@@ -164,7 +164,7 @@ def test_tokens_older_than_a_limit_are_forgotten() -> None:
     assert ages.unique().tolist() == pytest.approx([0.0, 0.4, 0.8], abs=1e-5)
 
 
-def test_a_prototype_grows_older_and_moves_like_any_token() -> None:
+def test_prototypes_age_and_move_like_other_tokens() -> None:
     memory = small_memory().eval()
     state: MemoryState | None = None
     for t in range(3):
@@ -183,7 +183,7 @@ def test_a_prototype_grows_older_and_moves_like_any_token() -> None:
     torch.testing.assert_close(after.age[:, kept], before.age[:, kept] + 0.5)
 
 
-def test_random_prototypes_make_the_same_stream_every_time_and_another_than_usage_does() -> None:
+def test_streams_with_random_prototypes_are_reproducible_and_differ_from_usage() -> None:
     def last(choose: str) -> Tensor:
         memory = small_memory(LONG_TERM={"MAX_TOKENS": 12, "PROTOTYPES": 6, "CHOOSE": choose}).eval()
         return stream(memory, 8)[-1].occ_logits
@@ -192,7 +192,7 @@ def test_random_prototypes_make_the_same_stream_every_time_and_another_than_usag
     assert not torch.equal(last("random"), last("usage"))
 
 
-def test_random_prototypes_are_of_other_cells_each_time() -> None:
+def test_random_prototypes_differ_between_consolidations() -> None:
     memory = small_memory(LONG_TERM={"MAX_TOKENS": 60, "PROTOTYPES": 6, "CHOOSE": "random"}).eval()
     prototypes = long_term(memory, stream(memory, 12)[-1].state)
     assert prototypes.valid.sum() == 30
@@ -200,14 +200,14 @@ def test_random_prototypes_are_of_other_cells_each_time() -> None:
     assert len(drawn) == 5
 
 
-def test_without_time_stamps_no_time_passes() -> None:
+def test_without_timestamps_no_time_passes() -> None:
     memory = small_memory().eval()
     state = stream(memory, 3)[-1].state
     assert not state.tokens.age.any()
     assert state.timestamp.isnan().all()
 
 
-def test_the_clock_of_one_item_is_not_that_of_another() -> None:
+def test_each_item_of_a_batch_has_its_own_clock() -> None:
     memory = small_memory(MEM_EVERY="1 s").eval()
     state = memory.forward_step(0, features(0, batch=2), timestamp=torch.tensor([0.0, 0.0]).double()).state
     state = memory.forward_step(1, features(1, batch=2), state=state, timestamp=torch.tensor([0.2, 1.0]).double()).state

@@ -44,12 +44,12 @@ def test_an_agent_is_known_once_a_frame_was_written_with_it_and_no_longer_when_i
     ]
 
 
-def test_the_scene_s_slot_is_always_held() -> None:
+def test_the_scene_s_slot_is_always_occupied() -> None:
     states = clip(small_memory(agents=2).train(), [[False, True], [False, False]])
     assert [state.slots.occupied[0].tolist() for state in states] == [[True, True], [True, False]]
 
 
-def test_an_agent_that_appears_comes_with_its_mask_even_if_nothing_else_is_given() -> None:
+def test_a_new_agent_is_written_with_its_true_mask_even_without_teacher_forcing() -> None:
     memory = small_memory(agents=2).train()
     state = memory.forward_step(0, features(0), None, mask(0, agents=2), torch.tensor([[True, False]])).state
 
@@ -64,7 +64,7 @@ def test_an_agent_that_appears_comes_with_its_mask_even_if_nothing_else_is_given
     assert_same(appear(1, appear(3, state)), appear(2, appear(3, state)))
 
 
-def test_an_agent_that_appears_between_memory_frames_comes_with_its_mask_at_the_next_one() -> None:
+def test_an_agent_that_appears_between_memory_frames_is_written_with_its_mask_at_the_next() -> None:
     memory = small_memory(agents=2, MEM_EVERY=3).train()
     states = []
     for seed in (1, 2):
@@ -113,7 +113,7 @@ def test_one_agent_slot_is_the_scene_bit_for_bit() -> None:
         assert_same(scene.state, slot.state)
 
 
-def test_slots_with_nobody_in_them_change_nothing() -> None:
+def test_empty_slots_change_nothing() -> None:
     one, several = (stream(small_memory(agents=agents).eval(), 6) for agents in (1, 3))
     for alone, among in zip(one, several, strict=True):
         torch.testing.assert_close(among.occ_logits, alone.occ_logits, rtol=1e-4, atol=1e-4)
@@ -183,27 +183,27 @@ def test_a_second_box_on_an_object_takes_no_second_slot() -> None:
     assert torch.equal(slots.boxes[0, 3], box(9, 9))
 
 
-def test_boxes_below_the_least_score_take_no_slot_but_are_followed() -> None:
+def test_boxes_below_the_least_score_match_slots_but_take_none() -> None:
     assert not follow(holding(None), (box(1, 1), 0.49)).alive.any()
     slots = follow(holding(box(1, 1)), (box(1.5, 1), 0.1))
     assert torch.equal(slots.boxes[0, 1], box(1.5, 1))
     assert slots.missed[0, 1] == 0
 
 
-def test_each_slot_finds_the_nearest_box_and_no_box_is_found_twice() -> None:
+def test_each_slot_matches_its_nearest_box_and_no_box_matches_twice() -> None:
     slots = follow(holding(box(0, 0), box(1, 0)), (box(0.9, 0), 0.9), (box(-1.5, 0), 0.6), (box(8, 8), 0.6))
     assert torch.equal(slots.boxes[0, 1:], torch.stack((box(-1.5, 0), box(0.9, 0))))
     assert slots.missed[0].tolist() == [0, 0, 0]
 
 
-def test_a_box_too_far_away_is_not_the_slot_s() -> None:
+def test_a_box_too_far_away_does_not_match() -> None:
     slots = follow(holding(box(0, 0)), (box(2.1, 0), 0.9))
     assert torch.equal(slots.boxes[0, 1], box(0, 0))
     assert slots.missed[0, 1] == 1
     assert slots.alive[0, 1]
 
 
-def test_a_slot_missed_too_often_is_freed_and_taken_only_after_its_memory_is_gone() -> None:
+def test_a_slot_missed_too_often_is_freed_and_reused_only_after_its_memory_is_cleared() -> None:
     slots = holding(box(0, 0))
     newcomer = (box(8, 8), 0.9)
     slots = follow(slots, newcomer)
@@ -211,20 +211,20 @@ def test_a_slot_missed_too_often_is_freed_and_taken_only_after_its_memory_is_gon
     slots = follow(slots, newcomer)
     assert not slots.alive[0, 1], "missed twice: free, but not for a newcomer of the same frame"
     slots = follow(slots, newcomer)
-    assert not slots.alive[0, 1], "its memory is still held"
+    assert not slots.alive[0, 1], "its memory is still there"
     slots = follow(replace(slots, occupied=torch.tensor([[True, False]])), newcomer)
     assert slots.alive[0, 1]
     assert torch.equal(slots.boxes[0, 1], box(8, 8))
     assert slots.missed[0, 1] == 0
 
 
-def test_a_slot_that_was_missed_once_and_found_again_starts_counting_anew() -> None:
+def test_a_match_resets_the_count_of_missed_frames() -> None:
     slots = follow(follow(follow(holding(box(0, 0))), (box(0.5, 0), 0.9)))
     assert slots.missed[0, 1] == 1
     assert slots.alive[0, 1]
 
 
-def test_every_item_follows_its_own_boxes() -> None:
+def test_each_item_of_a_batch_follows_its_own_boxes() -> None:
     slots = AgentSlots.stack([holding(box(0, 0)), holding(None)])
     boxes, scores = box(5, 5).expand(2, 1, 9), torch.tensor([[0.9], [0.9]])
     found = update_slots(slots, boxes, scores, torch.tensor([0, 1]), CFG)
@@ -260,9 +260,7 @@ def follow_one_by_one(slots: AgentSlots, boxes: Tensor, scores: Tensor) -> Agent
 
 
 @given(st.integers(0, 2**20), st.integers(1, 6), st.lists(st.integers(0, 9), min_size=1, max_size=3))
-def test_a_batch_of_padded_detections_is_followed_as_each_scene_s_one_by_one(
-    seed: int, agents: int, counts: list[int]
-) -> None:
+def test_a_padded_batch_equals_a_loop_over_scenes(seed: int, agents: int, counts: list[int]) -> None:
     draw = torch.Generator().manual_seed(seed)
     boxes, scores = torch.rand(len(counts), max(counts), 9, generator=draw) * 8, torch.rand(9, generator=draw)
     scores = scores[: max(counts)].sort(descending=True).values.expand(len(counts), -1)
@@ -286,7 +284,7 @@ def test_a_batch_of_padded_detections_is_followed_as_each_scene_s_one_by_one(
     slots=st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)) | st.none(), min_size=1, max_size=4),
     found=st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5), st.sampled_from([0.2, 0.6, 0.9])), max_size=6),
 )
-def test_however_boxes_lie_no_slot_is_lost_and_no_box_is_in_two(
+def test_no_slot_is_lost_and_no_box_is_in_two_slots(
     slots: list[tuple[int, int] | None], found: list[tuple[int, int, float]]
 ) -> None:
     before = holding(*(None if place is None else box(*place) for place in slots))
@@ -323,26 +321,26 @@ def module(agents: int, **changes: object) -> XMemBEVModule:
     return made.eval()
 
 
-def test_at_inference_an_agent_goes_from_its_box_into_the_gate_and_out_of_it() -> None:
+def test_at_inference_a_detected_agent_enters_and_leaves_the_gate() -> None:
     """Detected in frame 0, written in frame 1, part of the gate from frame 2 on, missed in 3, forgotten in 4."""
     memory, without = module(agents=2), module(agents=2)
     state, alone = memory.initial_state(1), memory.initial_state(1)
-    differs, held, knows = [], [], []
+    differs, occupied, knows = [], [], []
     for t in range(6):
         scene = memory.xmem.forward_step(t, features(t), state=state)
         other = without.xmem.forward_step(t, features(t), state=alone)
         differs.append(not torch.equal(scene.occ_logits, other.occ_logits))
-        held.append(scene.state.slots.occupied[0, 1].item())
+        occupied.append(scene.state.slots.occupied[0, 1].item())
         knows.append(scene.state.tokens.has_value[0, 1].any().item())
         state = memory.update_slots(
             scene.state, box(2, 2)[None, None], torch.tensor([[0.9]]), torch.tensor([int(t < 3)])
         )
         alone = other.state
     assert differs == [False, False, True, True, True, True]
-    assert held == knows == [False, True, True, True, False, False]
+    assert occupied == knows == [False, True, True, True, False, False]
 
 
-def test_a_scene_with_agents_in_a_batch_is_what_it_is_alone() -> None:
+def test_a_scene_with_agents_gives_the_same_in_a_batch_as_alone() -> None:
     memory = module(agents=3)
     together, alone = memory.initial_state(2), memory.initial_state(1)
     boxes = torch.stack((box(2, 2, 1.0), box(-4, 3), box(0, 0), box(0, 0))).view(2, 2, 9)
@@ -361,8 +359,10 @@ def _context(batch: int, t: int) -> FrameContext:
     return FrameContext(timestamp=torch.full((batch,), 0.5 * t, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("held", [[True, False, False], [True, True, False]])
-def test_a_slot_that_is_not_held_has_no_part_in_the_occupancy(held: list[bool]) -> None:
+@pytest.mark.parametrize("occupied", [[True, False, False], [True, True, False]])
+def test_an_unoccupied_slot_has_no_part_in_the_occupancy(occupied: list[bool]) -> None:
     logits = torch.randn(1, 3, 4, 4)
-    changed = torch.where(torch.tensor(held)[None, :, None, None], logits, 50.0)
-    assert torch.equal(combine_slots(logits, torch.tensor([held])), combine_slots(changed, torch.tensor([held])))
+    changed = torch.where(torch.tensor(occupied)[None, :, None, None], logits, 50.0)
+    assert torch.equal(
+        combine_slots(logits, torch.tensor([occupied])), combine_slots(changed, torch.tensor([occupied]))
+    )

@@ -32,12 +32,12 @@ def test_the_store_keeps_the_newest_frames_in_order_and_never_grows(
     assert store.key[0, 0][store.valid[0]].tolist() == [frame for frame in kept for _ in range(count)]
 
 
-def test_parts_of_a_store_join_to_the_store() -> None:
+def test_slices_of_a_store_concatenate_to_the_store() -> None:
     store = random_store(7, batch=2, agents=2)
     assert_same(store.slice(0, 3).cat(store.slice(3)), store)
 
 
-def test_tokens_are_picked_in_the_order_asked_for_each_item_its_own() -> None:
+def test_tokens_are_gathered_in_order_for_each_item() -> None:
     store = random_store(5, batch=2, agents=2)
     picked = store.gather(torch.tensor([[4, 0], [1, 3]]))
     assert torch.equal(picked.value[0], store.value[0][..., [4, 0]])
@@ -60,7 +60,7 @@ def test_a_batch_of_states_splits_and_stacks_back() -> None:
         assert_same(state, again)
 
 
-def test_each_item_of_a_batch_is_taken_from_where_it_is_chosen() -> None:
+def test_where_selects_items_of_a_batch() -> None:
     memory = small_memory().eval()
     one, other = (MemoryState.stack([step.state] * 2) for step in stream(memory, 2))
     mixed = one.where(torch.tensor([True, False]), other)
@@ -69,7 +69,7 @@ def test_each_item_of_a_batch_is_taken_from_where_it_is_chosen() -> None:
     assert_same(mixed.split()[1], other.split()[1])
 
 
-def test_a_state_goes_through_its_named_tensors_and_back() -> None:
+def test_a_state_survives_a_round_trip_through_named_tensors() -> None:
     memory = small_memory(agents=2).eval()
     state = stream(memory, 2)[-1].state
     named = state.named()
@@ -83,7 +83,7 @@ def test_no_two_tensors_of_a_new_state_share_their_storage() -> None:
     assert len(set(starts)) == len(named)
 
 
-def test_gradients_pass_through_what_is_stored() -> None:
+def test_gradients_pass_through_the_store() -> None:
     fresh = marked(2, 1.0)
     value = fresh.value.clone().requires_grad_()
     store = TokenStore.empty(1, 1, 2, 3, 4, CPU).append(replace(fresh, value=value))
@@ -92,7 +92,7 @@ def test_gradients_pass_through_what_is_stored() -> None:
     assert torch.equal(value.grad, torch.ones_like(value))
 
 
-def test_a_detached_state_has_no_history() -> None:
+def test_a_detached_state_has_no_gradient_history() -> None:
     state = stream(small_memory().train(), 2)[-1].state
     assert state.tokens.value.requires_grad
     assert not any(tensor.requires_grad for tensor in state.detach().named().values())

@@ -37,17 +37,17 @@ class Frame:
     def store(self, agents: int, dtype: torch.dtype) -> TokenStore:
         count = len(self.key)
         empty = TokenStore.empty(1, agents, self.key.shape[1], CHANNELS, count, torch.device("cpu"))
-        value, held = torch.zeros(1, agents, CHANNELS, count), torch.zeros(1, agents, count, dtype=torch.bool)
+        value, has_value = torch.zeros(1, agents, CHANNELS, count), torch.zeros(1, agents, count, dtype=torch.bool)
         value = value.to(dtype)
         for agent, values in self.values.items():
-            value[0, agent], held[0, agent] = torch.from_numpy(values.T), True
+            value[0, agent], has_value[0, agent] = torch.from_numpy(values.T), True
         return replace(
             in_precision(empty, dtype),
             key=torch.from_numpy(self.key.T)[None].to(dtype),
             shrinkage=torch.from_numpy(self.shrinkage)[None, None].to(dtype),
             selection=torch.from_numpy(self.selection.T)[None].to(dtype),
             value=value,
-            has_value=held,
+            has_value=has_value,
             valid=torch.ones(1, count, dtype=torch.bool),
         )
 
@@ -61,9 +61,9 @@ class Stream:
 
     def frame(self, agents: tuple[int, ...] = (0,)) -> Frame:
         shape = (4 * len(self.places), CHANNELS)
-        seen = self.random.permutation(shape[0]) // 4
+        place = self.random.permutation(shape[0]) // 4
         return Frame(
-            key=self.places[seen] + self.random.normal(scale=0.2, size=shape),
+            key=self.places[place] + self.random.normal(scale=0.2, size=shape),
             shrinkage=self.random.normal(size=shape[0]) ** 2 + 1,
             selection=1 / (1 + np.exp(-self.random.normal(size=shape))),
             values={agent: self.random.normal(size=shape) for agent in agents},
@@ -149,7 +149,7 @@ def readout_of(read: dict[int, list[np.ndarray | None]]) -> Tensor:
 @pytest.mark.parametrize(
     ("side", "precisions"), [(8, {torch.float32: 1e-4, torch.float64: 1e-9}), (32, {torch.float32: 1e-4})]
 )
-def test_a_stream_of_60_frames_equals_the_formulas_step_by_step(
+def test_a_stream_of_60_frames_equals_the_reference_at_every_step(
     side: int, precisions: dict[torch.dtype, float]
 ) -> None:
     cfg, reference = memories(side)
@@ -169,7 +169,7 @@ def test_a_stream_of_60_frames_equals_the_formulas_step_by_step(
     assert reference.closest_choice > 1e-5, "with this seed, what is kept hangs on the last bits of float32"
 
 
-def test_agents_that_come_and_go_equal_the_formulas_step_by_step() -> None:
+def test_agents_that_come_and_go_equal_the_reference_at_every_step() -> None:
     present = [(0,)] * 5 + [(0, 1)] * 9 + [(0, 1, 2)] * 6 + [(0, 2)] * 8 + [(0, 1)] * 4
     cfg, reference = memories(4, top_k=12)
     ours, stream = Ours.empty(cfg, 16, torch.float64, agents=3), Stream(16, seed=1)
@@ -185,7 +185,7 @@ def test_agents_that_come_and_go_equal_the_formulas_step_by_step() -> None:
     assert reference.evictions > 0
 
 
-def test_the_reference_multiplies_the_square_out_rightly() -> None:
+def test_the_reference_expands_the_square_correctly() -> None:
     frame = Stream(8, seed=0).frame()
     tokens = frame.reference()
     expected = [

@@ -8,7 +8,7 @@ from remembev.memory import trace_reads
 from .small import features, planar, small_memory, stream
 
 
-def test_what_is_noted_is_what_was_read() -> None:
+def test_a_trace_has_the_tokens_and_weights_of_the_read() -> None:
     memory = small_memory().eval()
     before = stream(memory, 6)[-1]
     decoded: list[torch.Tensor] = []
@@ -25,7 +25,7 @@ def test_what_is_noted_is_what_was_read() -> None:
     assert not used[~read.valid[0]].any()
 
 
-def test_tokens_are_noted_where_and_how_old_they_are_when_they_are_read() -> None:
+def test_a_trace_has_positions_and_ages_at_the_time_of_the_read() -> None:
     memory = small_memory().eval()
     first = memory.forward_step(0, features(0), timestamp=torch.tensor([1.0], dtype=torch.float64))
     with trace_reads() as reads:
@@ -43,7 +43,7 @@ def test_tokens_are_noted_where_and_how_old_they_are_when_they_are_read() -> Non
     assert read.age[stored.valid].tolist() == pytest.approx([0.5] * 16)
 
 
-def test_reads_are_noted_inside_the_block_only() -> None:
+def test_reads_are_traced_inside_the_block_only() -> None:
     memory = small_memory().eval()
     with trace_reads() as reads:
         state = memory.forward_step(0, features(0)).state

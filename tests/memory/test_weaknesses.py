@@ -28,9 +28,7 @@ def test_keys_far_from_every_query_are_read_without_nan() -> None:
 
 
 @pytest.mark.parametrize(("free", "gone"), [(4, 0), (3, 0), (2, 1), (0, 3)])
-def test_a_store_filled_exactly_to_its_limit_loses_nothing_and_beyond_it_exactly_what_must_go(
-    free: int, gone: int
-) -> None:
+def test_a_store_evicts_nothing_up_to_its_limit_and_only_the_excess_beyond(free: int, gone: int) -> None:
     store = random_store(10)
     store = replace(store, valid=torch.arange(10)[None] >= free)
     after = insert(store, random_store(3, seed=1))
@@ -39,14 +37,14 @@ def test_a_store_filled_exactly_to_its_limit_loses_nothing_and_beyond_it_exactly
     assert len(kept) == 10 - free - gone
 
 
-def test_of_tokens_that_were_never_read_only_as_many_go_as_must() -> None:
+def test_of_tokens_never_read_only_as_many_are_evicted_as_needed() -> None:
     store = never_read(random_store(10))
     after = insert(store, random_store(3, seed=1))
     assert after.count().item() == 10
     assert torch.equal(after.key[..., :7], store.key[..., 3:])
 
 
-def test_the_limit_holds_where_usage_does_not_matter() -> None:
+def test_the_limit_holds_without_usage() -> None:
     """Prototypes chosen at random from what was never read, into a full store that was never read."""
     cfg = LongTermMemoryConfig(MAX_TOKENS=10, PROTOTYPES=4, CHOOSE="random")
     store = never_read(random_store(10))
@@ -56,7 +54,7 @@ def test_the_limit_holds_where_usage_does_not_matter() -> None:
         assert store.count().item() == 10
 
 
-def test_more_is_read_and_kept_than_there_is() -> None:
+def test_top_k_and_prototypes_may_exceed_the_tokens() -> None:
     memory = small_memory(TOP_K=1000, LONG_TERM={"MAX_TOKENS": 500, "PROTOTYPES": 400}).eval()
     steps = stream(memory, 8)
     assert all(step.occ_logits.isfinite().all() for step in steps)
@@ -100,12 +98,14 @@ def test_a_change_of_map_size_is_an_error_that_names_the_shapes() -> None:
         memory.train().forward_step(1, features(1), torch.zeros(1, 1, 8, 8), state=state)
 
 
-def test_the_least_used_go_whichever_agents_they_hold() -> None:
+def test_the_least_used_are_evicted_whichever_agents_they_have() -> None:
     """A second agent is known only to the newer half of a full store; prototypes hold both."""
     store = random_store(8, agents=2)
     usage = torch.tensor([[5.0, 1.0, 6.0, 7.0, 2.0, 8.0, 3.0, 9.0]])
-    held = torch.stack((torch.ones(8), torch.arange(8) >= 4)).bool()[None]
-    store = replace(store, usage=usage, life=torch.ones(1, 8), has_value=held, value=store.value * held[:, :, None])
+    has_value = torch.stack((torch.ones(8), torch.arange(8) >= 4)).bool()[None]
+    store = replace(
+        store, usage=usage, life=torch.ones(1, 8), has_value=has_value, value=store.value * has_value[:, :, None]
+    )
     fresh = replace(random_store(3, agents=2, seed=1), has_value=torch.ones(1, 2, 3, dtype=torch.bool))
     after = insert(store, fresh)
     assert_same(after, store.gather(torch.tensor([[0, 2, 3, 5, 7]])).cat(fresh))

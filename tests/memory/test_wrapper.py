@@ -33,7 +33,7 @@ def test_an_untrained_gate_is_open() -> None:
     assert memory.forward_step(0, features(0)).occ_logits.sigmoid().min() > 0.9
 
 
-def test_what_is_recalled_holds_the_sensory_memory_as_the_frame_has_updated_it() -> None:
+def test_the_readout_has_the_sensory_memory_updated_by_the_frame() -> None:
     memory = small_memory(MEM_EVERY=2).eval()
     first, second = stream(memory, 2)  # of which the second is not written, so that nothing else changes its state
     assert torch.equal(second.readout[:, -memory.cfg.HIDDEN_DIM :], second.state.hidden[:, 0])
@@ -50,7 +50,7 @@ def test_the_logits_of_a_frame_do_not_change_with_its_masks_but_later_ones_do() 
 
 @given(t=st.integers(0, 4), seed=st.integers(0, 100))
 @settings(max_examples=20)
-def test_neither_the_masks_nor_the_agents_of_a_frame_touch_what_it_gives(t: int, seed: int) -> None:
+def test_masks_and_agents_of_a_frame_do_not_change_its_outputs(t: int, seed: int) -> None:
     memory = small_memory(agents=3).train()
     state = _clip(memory, t) if t > 0 else None
     generator = torch.Generator().manual_seed(seed)
@@ -79,7 +79,7 @@ def test_at_inference_masks_change_nothing_at_all() -> None:
     assert_same(one.state, other.state)
 
 
-def test_memory_changes_what_the_next_frame_sees() -> None:
+def test_memory_changes_the_next_frame_s_occupancy() -> None:
     memory = small_memory().eval()
     first = memory.forward_step(0, features(0))
     with_memory = memory.forward_step(1, features(1), state=first.state)
@@ -87,7 +87,7 @@ def test_memory_changes_what_the_next_frame_sees() -> None:
     assert not torch.allclose(with_memory.occ_logits, without.occ_logits)
 
 
-def test_a_step_leaves_the_state_it_was_given_as_it_was() -> None:
+def test_a_step_does_not_change_its_input_state() -> None:
     memory = small_memory(agents=2).eval()
     state = stream(memory, 4)[-1].state
     before = state.map(torch.clone)
@@ -95,7 +95,7 @@ def test_a_step_leaves_the_state_it_was_given_as_it_was() -> None:
     assert_same(state, before)
 
 
-def test_the_working_memory_holds_from_min_to_max_frames_and_the_rest_is_consolidated() -> None:
+def test_the_working_memory_has_min_to_max_frames_and_the_rest_is_consolidated() -> None:
     memory = small_memory(WORKING={"MIN_FRAMES": 2, "MAX_FRAMES": 5}).eval()
     steps = stream(memory, 13)
     assert [working(memory, step.state).count().item() // 16 for step in steps] == [
@@ -146,13 +146,13 @@ def test_reads_are_counted_in_usage_and_life() -> None:
     state = memory.forward_step(0, features(0)).state
     assert not state.tokens.life.any()
     tokens = memory.forward_step(1, features(1), state=state).state.tokens
-    seen = tokens.life > 0
-    assert seen.sum() == 16
+    read = tokens.life > 0
+    assert read.sum() == 16
     assert tokens.usage.sum() == pytest.approx(16.0, rel=1e-4)
-    assert not tokens.usage[~seen].any()
+    assert not tokens.usage[~read].any()
 
 
-def test_an_empty_memory_reads_what_was_learnt_for_it() -> None:
+def test_an_empty_memory_reads_a_learnt_value() -> None:
     memory, read = small_memory().eval(), []
     torch.nn.init.normal_(memory.empty_readout)
     memory.decode.register_forward_pre_hook(lambda _, inputs: read.append(inputs[1]))
@@ -213,7 +213,7 @@ def test_every_weight_of_the_memory_learns(changes: dict[str, object]) -> None:
     assert [name for name, weight in weights.items() if weight.grad is None or not weight.grad.any()] == []
 
 
-def test_nothing_is_nan_when_nothing_is_remembered() -> None:
+def test_an_empty_memory_gives_no_nan() -> None:
     """No cell is ever worth writing: every read is of nothing, and so is every consolidation."""
     memory = small_memory(agents=2, FOREGROUND={"MIN": 0.5}, READ={"DISTANCE": "5 m", "AGE": "2 s"}).train()
     step: MemoryStep | None = None
@@ -231,7 +231,7 @@ def test_nothing_is_nan_when_nothing_is_remembered() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in memory.parameters())
 
 
-def test_the_memory_works_in_bfloat16_and_remembers_in_float32() -> None:
+def test_the_memory_works_in_bfloat16_with_a_float32_state() -> None:
     memory = small_memory(agents=2, READ={"DISTANCE": "5 m", "AGE": "2 s"}).train()
     state, exact = None, None
     for t in range(6):
@@ -264,9 +264,9 @@ def test_items_of_a_batch_do_not_see_each_other() -> None:
 
 def test_slots_combine_to_the_probability_that_any_agent_is_there() -> None:
     logits = torch.randn(2, 3, 4, 4)
-    held = torch.tensor([[True, True, True], [True, False, True]])
-    free = (1 - logits.sigmoid() * held[:, :, None, None]).prod(dim=1, keepdim=True)
-    torch.testing.assert_close(combine_slots(logits, held).sigmoid(), 1 - free)
+    occupied = torch.tensor([[True, True, True], [True, False, True]])
+    free = (1 - logits.sigmoid() * occupied[:, :, None, None]).prod(dim=1, keepdim=True)
+    torch.testing.assert_close(combine_slots(logits, occupied).sigmoid(), 1 - free)
 
 
 def test_combined_logits_are_finite_however_sure_the_slots_are() -> None:
@@ -279,9 +279,9 @@ def test_combined_logits_are_finite_however_sure_the_slots_are() -> None:
     assert logits.grad.isfinite().all()
 
 
-def test_each_slot_counts_in_what_is_recalled_by_how_surely_it_claims_the_cell() -> None:
+def test_readouts_are_weighted_by_the_slots_claims_on_a_cell() -> None:
     readout, logits = torch.randn(1, 3, 4, 2, 2), torch.randn(1, 3, 2, 2)
-    held = torch.tensor([[True, True, False]])
+    occupied = torch.tensor([[True, True, False]])
     share = logits.sigmoid()[:, :2] / logits.sigmoid()[:, :2].sum(dim=1, keepdim=True)
     expected = (readout[:, :2] * share[:, :, None]).sum(dim=1)
-    torch.testing.assert_close(combine_readouts(readout, logits, held), expected)
+    torch.testing.assert_close(combine_readouts(readout, logits, occupied), expected)

@@ -20,7 +20,7 @@ def all_boxes(anchors: AnchorGrid) -> torch.Tensor:
     return anchors.boxes(torch.arange(len(anchors)))
 
 
-def test_the_published_anchors_go_from_edge_to_edge_off_the_cells() -> None:
+def test_published_anchors_span_the_range_off_the_cell_centres() -> None:
     cfg = load_config("nuscenes")
     car = next(entry for entry in cfg.MODEL.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG if entry.class_name == "car")
     anchors = AnchorGrid([car], cfg.feature_grid)
@@ -44,7 +44,7 @@ def test_anchors_are_ordered_by_class_size_rotation_height_row_and_column() -> N
     assert (boxes[:, 1:, :, 1] > boxes[:, :-1, :, 1]).all()
 
 
-def test_aligned_anchors_stand_on_the_cells_centres() -> None:
+def test_aligned_anchors_lie_on_cell_centres() -> None:
     boxes = all_boxes(AnchorGrid([anchor_config(align_center=True)], GRID)).view(2, 6, 12, 7)
     torch.testing.assert_close(boxes[0, ..., :2], GRID.centres())
 

@@ -18,7 +18,7 @@ def backbone(upsample: tuple[float, ...] = (0.5, 1, 2), layers: tuple[int, ...] 
 
 
 @pytest.mark.parametrize(("upsample", "stride"), [((0.5, 1, 2), 4), ((1, 2, 4), 2), ((0.25, 0.5, 1), 8)])
-def test_all_blocks_are_brought_to_one_map(upsample: tuple[float, ...], stride: int) -> None:
+def test_all_blocks_are_resampled_to_one_map(upsample: tuple[float, ...], stride: int) -> None:
     features = backbone(upsample)(torch.rand(2, 7, 32, 16))
     assert features.shape == (2, 12, 32 // stride, 16 // stride)
 
@@ -29,7 +29,7 @@ def test_a_block_has_one_strided_and_the_given_number_of_further_convolutions() 
     assert all([conv.stride for conv in block] == [(2, 2)] + [(1, 1)] * (len(block) - 1) for block in convs)
 
 
-def test_a_cell_of_the_map_sees_pillars_around_its_own_place() -> None:
+def test_a_cell_s_receptive_field_is_around_its_place() -> None:
     bev = torch.rand(1, 7, 64, 64, requires_grad=True)
     features = backbone(layers=(0, 0, 0)).eval()(bev)
     features[0, :, 10, 4].sum().backward()

@@ -15,7 +15,7 @@ position, size, angle, speed = st.floats(-50, 50), st.floats(0.2, 15), st.floats
     st.tuples(position, position, position, size, size, size, angle, speed, speed),
     st.tuples(position, position, position, size, size, size, angle),
 )
-def test_a_box_comes_back_from_its_code(box: tuple[float, ...], anchor: tuple[float, ...]) -> None:
+def test_decoding_inverts_encoding(box: tuple[float, ...], anchor: tuple[float, ...]) -> None:
     boxes = torch.tensor([box], dtype=torch.float64)
     anchors = torch.tensor([anchor], dtype=torch.float64)
     codes = encode_boxes(boxes, anchors)
@@ -27,14 +27,14 @@ def test_a_box_comes_back_from_its_code(box: tuple[float, ...], anchor: tuple[fl
     torch.testing.assert_close(decoded[:, upright], boxes[:, upright])
 
 
-def test_the_code_is_the_published_formula() -> None:
+def test_the_code_equals_the_published_formula() -> None:
     anchor = torch.tensor([1.0, 2.0, -1.0, 4.0, 3.0, 2.0, 0.0])
     box = torch.tensor([2.0, 0.0, 0.0, 8.0, 3.0, 1.0, math.pi / 2, 5.0, -6.0])
     expected = [1 / 5, -2 / 5, 1 / 2, math.log(2), 0.0, -math.log(2), -1.0, 1.0, 5.0, -6.0]
     assert encode_boxes(box, anchor).tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_an_unknown_velocity_stays_unknown_and_spoils_nothing_else() -> None:
+def test_a_nan_velocity_affects_no_other_code() -> None:
     box = torch.tensor([2.0, 0.0, 0.0, 8.0, 3.0, 1.0, 1.0, math.nan, math.nan])
     codes = encode_boxes(box, torch.tensor([1.0, 2.0, -1.0, 4.0, 3.0, 2.0, 0.0]))
     assert codes.isnan().tolist() == [False] * 8 + [True] * 2

@@ -14,7 +14,7 @@ from remembev.models import build_model, load_checkpoint, load_pretrained, save_
 from remembev.models.checkpoint import load_weights
 
 
-def test_a_model_comes_back_with_its_weights_and_configuration(small_cfg: Config, tmp_path: Path) -> None:
+def test_a_checkpoint_restores_weights_and_configuration(small_cfg: Config, tmp_path: Path) -> None:
     model = build_model(small_cfg)
     save_checkpoint(tmp_path / "model.safetensors", model)
     again = load_checkpoint(tmp_path / "model.safetensors")
@@ -24,7 +24,7 @@ def test_a_model_comes_back_with_its_weights_and_configuration(small_cfg: Config
         assert torch.equal(again.state_dict()[name], weight), name
 
 
-def test_a_checkpoint_kept_in_float16_is_smaller_and_loads_in_float32(small_cfg: Config, tmp_path: Path) -> None:
+def test_a_float16_checkpoint_is_smaller_and_loads_in_float32(small_cfg: Config, tmp_path: Path) -> None:
     model = build_model(small_cfg)
     statistics = {name: buffer for name, buffer in model.named_buffers() if name.endswith("running_var")}
     for buffer in statistics.values():
@@ -40,7 +40,7 @@ def test_a_checkpoint_kept_in_float16_is_smaller_and_loads_in_float32(small_cfg:
         assert torch.equal(again.get_buffer(name), buffer), name
 
 
-def test_shipped_weights_are_found_by_name_and_a_file_goes_before_them(
+def test_shipped_weights_are_found_by_name_after_files(
     small_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("remembev.models.checkpoint.SHIPPED", tmp_path / "shipped")
@@ -81,7 +81,7 @@ def changed(cfg: Config, override: str) -> Config:
     return config_from_yaml(config_to_yaml(cfg), name="changed", overrides=[override])
 
 
-def test_a_model_starts_from_the_weights_it_shares_and_keeps_its_other_ones(small_cfg: Config, tmp_path: Path) -> None:
+def test_pretrained_weights_replace_shared_ones_only(small_cfg: Config, tmp_path: Path) -> None:
     path = tmp_path / "single.safetensors"
     single, model = build_model(changed(small_cfg, "MODEL.MEMORY.FUSION=none")), build_model(small_cfg)
     save_checkpoint(path, single)
@@ -93,7 +93,7 @@ def test_a_model_starts_from_the_weights_it_shares_and_keeps_its_other_ones(smal
         assert torch.equal(weight, shared.get(name, fresh[name])), name
 
 
-def test_a_start_of_another_shape_is_named_and_one_of_other_weights_is_refused(
+def test_pretrained_weights_of_another_shape_or_without_common_names_are_errors(
     small_cfg: Config, tmp_path: Path
 ) -> None:
     path = tmp_path / "other.safetensors"
@@ -104,7 +104,7 @@ def test_a_start_of_another_shape_is_named_and_one_of_other_weights_is_refused(
         load_pretrained(torch.nn.Linear(2, 2), path)
 
 
-def test_files_that_are_no_checkpoints_are_named(small_cfg: Config, tmp_path: Path) -> None:
+def test_files_that_are_no_checkpoints_are_errors_that_name_them(small_cfg: Config, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="absent"):
         load_checkpoint(tmp_path / "absent")
     broken = tmp_path / "broken.safetensors"
@@ -118,7 +118,7 @@ def test_files_that_are_no_checkpoints_are_named(small_cfg: Config, tmp_path: Pa
         load_checkpoint(bare)
 
 
-def test_a_write_that_fails_leaves_the_old_checkpoint(
+def test_a_failed_write_leaves_the_old_checkpoint(
     small_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.safetensors"

@@ -101,7 +101,7 @@ def test_outputs_have_a_row_for_every_anchor_of_a_head() -> None:
         assert output.dir_preds.shape == (2, num_anchors, 2)
 
 
-def test_rows_of_the_output_are_the_places_of_their_anchors() -> None:
+def test_rows_of_the_output_are_at_the_places_of_their_anchors() -> None:
     head = anchor_head().eval()
     moved = features()
     moved[:, :, 20, 9] += 1.0
@@ -160,7 +160,7 @@ def test_perfect_outputs_cost_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize("frames_with_boxes", [0, 1, 2])
-def test_losses_are_openpcdets_written_out(frames_with_boxes: int) -> None:
+def test_losses_equal_openpcdet_s_formulas(frames_with_boxes: int) -> None:
     head = anchor_head()
     boxes, labels, num_points = ground_truth(head)
     labels[frames_with_boxes:] = -1
@@ -195,7 +195,7 @@ def test_boxes_that_had_a_point_a_short_time_ago_are_targets_of_a_detector_with_
     assert remembered == same.loss(outputs, boxes, labels, num_points, unseen)
 
 
-def test_boxes_without_a_point_count_as_often_as_they_weigh() -> None:
+def test_boxes_without_points_are_weighted() -> None:
     change = "TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=1 s"
     heads = [anchor_head(change, f"TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT={weight}") for weight in (1, 2, 5)]
     boxes, labels, num_points = ground_truth(heads[0])
@@ -208,7 +208,7 @@ def test_boxes_without_a_point_count_as_often_as_they_weigh() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_frames_without_ground_truth_teach_the_scores_only(count: int) -> None:
+def test_frames_without_ground_truth_train_the_scores_only(count: int) -> None:
     head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
     boxes, labels = torch.zeros(2, count, 9), torch.full((2, count), -1)
     losses = head.loss(head(features()), boxes, labels, torch.zeros(2, count), torch.zeros(2, count))
@@ -218,7 +218,7 @@ def test_frames_without_ground_truth_teach_the_scores_only(count: int) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
 
 
-def test_an_unknown_velocity_is_not_learnt_from() -> None:
+def test_an_unknown_velocity_is_ignored_in_training() -> None:
     head = anchor_head()
     boxes, labels, num_points = ground_truth(head)
     boxes[..., 7:] = math.nan
@@ -293,7 +293,7 @@ def test_heads_may_list_the_classes_in_any_order() -> None:
         torch.testing.assert_close(found.boxes[order], true_boxes, atol=1e-4, rtol=1e-4)
 
 
-def test_a_frame_is_detected_as_it_is_alone() -> None:
+def test_a_frame_gives_the_same_boxes_in_a_batch_as_alone() -> None:
     head = anchor_head().eval()
     together = head.predict(head(features()), BEST_50)
     alone = head.predict(head(features()[1:]), BEST_50)[0]
@@ -335,7 +335,7 @@ def test_an_exported_head_finds_the_same_boxes_on_any_frame() -> None:
         torch.testing.assert_close(exported(scale * features()), padded(scale * features()))
 
 
-def test_a_few_steps_on_one_frame_find_its_boxes() -> None:
+def test_training_on_one_frame_finds_its_boxes() -> None:
     head = anchor_head()
     boxes, labels, num_points = ground_truth(head)
     bev = F.interpolate(torch.randn(2, CHANNELS, 8, 8), size=(32, 32)) + features()

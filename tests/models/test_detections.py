@@ -9,7 +9,7 @@ from remembev.models import Detections
 BOXES, SCORES, LABELS = torch.rand(3, 9), torch.tensor([0.9, 0.5, 0.25]), torch.tensor([0, 1, 1])
 
 
-def test_indexing_keeps_what_is_known_of_a_box() -> None:
+def test_indexing_keeps_observed() -> None:
     detections = Detections(BOXES, SCORES, LABELS, observed=torch.tensor([True, False, True]))
     chosen = detections[torch.tensor([2, 1])]
     assert torch.equal(chosen.boxes, BOXES[[2, 1]])

@@ -10,9 +10,7 @@ from remembev.models.direction import DirectionBins
 
 
 @given(yaw=st.floats(-7, 7), count=st.integers(2, 6), offset=st.floats(-1, 1), turns=st.integers(-6, 6))
-def test_the_sector_tells_a_heading_from_its_turns_by_a_period(
-    yaw: float, count: int, offset: float, turns: int
-) -> None:
+def test_the_sector_resolves_a_heading_known_up_to_a_period(yaw: float, count: int, offset: float, turns: int) -> None:
     bins = DirectionBins(count, offset, 0.0)
     true = torch.tensor(yaw, dtype=torch.float64)
     from_border = torch.remainder(true - offset, bins.period)

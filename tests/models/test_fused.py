@@ -67,13 +67,13 @@ def test_in_bfloat16_predictions_differ_by_its_rounding(overrides: list[str]) ->
         assert 0 < difference < 0.05
 
 
-def test_nothing_is_left_of_the_normalisations() -> None:
+def test_no_normalisation_layer_is_left() -> None:
     fused = fuse_for_inference(model_with_statistics())
     for part in (fused.vfe, fused.backbone_2d, fused.dense_head):
         assert not [module for module in part.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
 
 
-def test_the_model_stays_as_it_was_and_trainable() -> None:
+def test_fusing_leaves_the_model_unchanged_and_trainable() -> None:
     model = model_with_statistics().train()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     fuse_for_inference(model)
@@ -97,7 +97,7 @@ def test_a_stream_in_bfloat16_finds_the_boxes_of_one_in_float32() -> None:
         assert (one.scores - other.scores[match])[matched].abs().max() < 0.03
 
 
-def test_an_engine_keeps_the_weights_that_it_was_made_with() -> None:
+def test_an_engine_keeps_the_weights_of_its_creation() -> None:
     model = listening_model()
     detector, expected = StreamingDetector(model), run(StreamingDetector(model), "a", 1)[0]
     with torch.no_grad():

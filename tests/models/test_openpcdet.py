@@ -165,11 +165,11 @@ def by_formulas(weights: reference.Weights, clouds: list[np.ndarray], training: 
 
 def by_model(model: TemporalPointPillar, batch: dict[str, Any]) -> tuple[Stages, dict[str, Any]]:
     """The stages of a step, and the step's own result."""
-    seen: dict[str, Any] = {}
+    activations: dict[str, Any] = {}
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: Any, inputs: Any, output: Any) -> None:
-            seen[name] = (inputs[0], output)
+            activations[name] = (inputs[0], output)
 
         return hook
 
@@ -180,10 +180,10 @@ def by_model(model: TemporalPointPillar, batch: dict[str, Any]) -> tuple[Stages,
         handle.remove()
     outputs = batch_dict["predictions"]
     stages = Stages(
-        pillars=seen["vfe"][1][0],
-        bev=seen["backbone"][0],
-        features=seen["backbone"][1],
-        shared=seen["shared"][1],
+        pillars=activations["vfe"][1][0],
+        bev=activations["backbone"][0],
+        features=activations["backbone"][1],
+        shared=activations["shared"][1],
         logits=[output.cls_preds for output in outputs],
         codes=[output.box_preds for output in outputs],
     )
@@ -265,7 +265,7 @@ def test_every_stage_gives_the_numbers_of_the_formulas(
 
 
 @torch.no_grad()
-def test_a_detector_made_ready_for_inference_gives_them_too(
+def test_a_fused_detector_gives_the_numbers_of_the_formulas(
     detector: TemporalPointPillar, weights: reference.Weights
 ) -> None:
     fused, clouds = fuse_for_inference(detector), clouds_of("made up")
@@ -471,7 +471,7 @@ def test_the_memory_learns_from_there(files: tuple[Path, Path]) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_the_same_import_gives_the_same_bytes_and_leaves_the_random_numbers_alone(files: tuple[Path, Path]) -> None:
+def test_an_import_is_reproducible_and_keeps_the_random_state(files: tuple[Path, Path]) -> None:
     cfg = configured(files, SMALL_MEMORY)
     before = torch.get_rng_state()
     first, second = import_openpcdet(files[0], cfg).state_dict(), import_openpcdet(files[0], cfg).state_dict()
@@ -479,7 +479,7 @@ def test_the_same_import_gives_the_same_bytes_and_leaves_the_random_numbers_alon
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_an_imported_detector_is_saved_and_started_from_with_its_order_of_channels(
+def test_an_imported_detector_keeps_its_channel_order_in_checkpoints(
     files: tuple[Path, Path], detector: TemporalPointPillar, tmp_path: Path
 ) -> None:
     path = tmp_path / "imported.safetensors"
@@ -537,7 +537,7 @@ class Dangerous:
         return os.mkdir, ("unpickled",)
 
 
-def test_files_that_are_no_checkpoints_are_named_and_nothing_in_them_is_run(
+def test_files_that_are_no_checkpoints_are_errors_and_no_code_in_them_runs(
     files: tuple[Path, Path], weights: reference.Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

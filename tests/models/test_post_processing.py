@@ -27,7 +27,7 @@ def test_scores_below_the_threshold_are_no_candidates() -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 1e-7, 0.1, 0.5, 0.9995, 1.0])
 @pytest.mark.parametrize("anchors", [13, 64, 4096])
-def test_what_is_passed_over_unscored_scores_too_low(threshold: float, anchors: int) -> None:
+def test_skipped_blocks_score_too_low(threshold: float, anchors: int) -> None:
     exactly = torch.tensor(threshold).logit().clamp(-20, 20)
     logits = exactly + torch.randn(anchors, 2, generator=torch.Generator().manual_seed(0)) * 10.0 ** -torch.arange(
         2, 8, 3
@@ -52,7 +52,7 @@ def test_each_class_keeps_its_best_candidates_and_of_equal_ones_the_first() -> N
     assert torch.equal(score, many[anchor, class_index].float().sigmoid())
 
 
-def test_candidates_in_fixed_shapes_are_the_same() -> None:
+def test_candidates_in_fixed_shapes_equal_those_of_one_frame() -> None:
     many = logits(500, 3)
     anchor, score = top_per_class(many[None], post(pre=70))
     expected, class_index, scores = select_candidates(many, post(pre=70))
@@ -61,7 +61,7 @@ def test_candidates_in_fixed_shapes_are_the_same() -> None:
         assert torch.equal(score[0, k], scores[class_index == k])
 
 
-def test_classes_with_fewer_anchors_than_places_are_padded_with_what_scores_too_low() -> None:
+def test_classes_with_fewer_anchors_are_padded_with_low_scores() -> None:
     _, score = top_per_class(logits(5, 2)[None], post(pre=8, score=0.0))
     assert (score[..., :5] > 0).all()
     assert (score[..., 5:] < 0).all()
@@ -81,7 +81,7 @@ def test_the_best_of_overlapping_boxes_of_a_class_stays() -> None:
     assert kept.scores.tolist() == [torch.tensor(0.8).item(), 0.5]
 
 
-def test_nothing_in_gives_nothing_out() -> None:
+def test_no_candidates_give_no_boxes() -> None:
     kept = suppress(row_of_boxes(1, [0])[torch.tensor([], dtype=torch.int64)], post())
     assert len(kept) == 0
     assert kept.boxes.shape == (0, 9)

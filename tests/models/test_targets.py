@@ -52,7 +52,7 @@ def assign_one_by_one(anchors: AnchorGrid, boxes: torch.Tensor, labels: torch.Te
 
 @pytest.mark.parametrize("count", [0, 1, 5, 40])
 @pytest.mark.parametrize("seed", range(3))
-def test_anchors_are_matched_as_by_a_loop_over_the_rules(count: int, seed: int) -> None:
+def test_matching_equals_a_loop_over_the_rules(count: int, seed: int) -> None:
     anchors = AnchorGrid(CONFIGS, GRID)
     samples = [scene(seed, count), scene(seed + 100, count)]
     boxes, labels = (torch.stack(parts) for parts in zip(*samples, strict=True))
@@ -68,7 +68,7 @@ def test_anchors_are_matched_as_by_a_loop_over_the_rules(count: int, seed: int) 
     assert next(positives, None) is None
 
 
-def test_the_best_anchor_of_a_box_answers_even_under_the_threshold() -> None:
+def test_the_best_anchor_of_a_box_is_positive_even_below_the_threshold() -> None:
     assert match_anchors(torch.tensor([[0.1], [0.2], [0.0]]), 0.6, 0.45).tolist() == [BACKGROUND, 0, BACKGROUND]
 
 
@@ -77,11 +77,11 @@ def test_anchors_between_the_thresholds_are_ignored() -> None:
     assert match_anchors(overlap, 0.6, 0.45).tolist() == [0, IGNORED, IGNORED, BACKGROUND, 0]
 
 
-def test_a_box_that_no_anchor_reaches_forces_none() -> None:
+def test_a_box_that_touches_no_anchor_has_none() -> None:
     assert match_anchors(torch.tensor([[0.7, 0.0], [0.1, 0.0]]), 0.6, 0.45).tolist() == [0, BACKGROUND]
 
 
-def test_an_anchor_that_is_the_best_of_one_box_but_overlaps_another_more_answers_for_the_other() -> None:
+def test_the_best_anchor_of_one_box_goes_to_the_box_it_overlaps_most() -> None:
     assert match_anchors(torch.tensor([[0.3, 0.4], [0.0, 0.5]]), 0.6, 0.45).tolist() == [1, 1]
 
 

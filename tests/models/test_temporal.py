@@ -112,7 +112,7 @@ def test_two_scenes_in_one_batch_give_bit_for_bit_what_they_give_alone(small_cfg
             assert torch.equal(together[t][item].scores, alone[item][t][0].scores)
 
 
-def test_a_clip_neither_reads_nor_leaves_what_is_kept_of_streams(small_cfg: Config) -> None:
+def test_a_clip_neither_reads_nor_stores_states_of_scenes(small_cfg: Config) -> None:
     made = model(small_cfg).eval()
     batch_seq = clip(small_cfg)
     with torch.no_grad():
@@ -182,7 +182,7 @@ def test_the_loss_of_a_clip_does_not_depend_on_its_chunks_but_its_gradients_do(s
 
 
 @pytest.mark.parametrize("chunk", [3, 7])
-def test_a_chunk_that_holds_the_clip_is_the_whole_clip_to_the_last_bit(small_cfg: Config, chunk: int) -> None:
+def test_a_chunk_as_long_as_the_clip_equals_the_clip_bit_for_bit(small_cfg: Config, chunk: int) -> None:
     batch_seq = clip(small_cfg)
     (whole, loss), (made, same_loss) = (back_propagated(small_cfg, batch_seq, chunk=k) for k in (None, chunk))
     assert torch.equal(loss, same_loss)
@@ -191,7 +191,7 @@ def test_a_chunk_that_holds_the_clip_is_the_whole_clip_to_the_last_bit(small_cfg
 
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("chunk", [None, 2])
-def test_a_clip_of_frames_that_run_twice_learns_the_same_to_the_last_bit(
+def test_activation_checkpointing_gives_the_same_gradients_bit_for_bit(
     small_cfg: Config, chunk: int | None, autocast: bool
 ) -> None:
     batch_seq = clip(small_cfg, frames=4)
@@ -205,7 +205,7 @@ def test_a_clip_of_frames_that_run_twice_learns_the_same_to_the_last_bit(
 
 
 @pytest.mark.parametrize("change", [{"FUSION": "gate"}, {"FUSION": "none"}, {"NAME": "ConvGRUBEVModule"}])
-def test_frames_may_run_twice_whatever_the_memory(small_cfg: Config, change: dict[str, str]) -> None:
+def test_activation_checkpointing_works_with_every_memory(small_cfg: Config, change: dict[str, str]) -> None:
     memory = small_cfg.MODEL.MEMORY.model_copy(update=change)
     cfg = small_cfg.model_copy(update={"MODEL": small_cfg.MODEL.model_copy(update={"MEMORY": memory})})
     plain, made = (back_propagated(cfg, clip(cfg), chunk=2, checkpoint=twice)[0] for twice in (False, True))
@@ -214,39 +214,39 @@ def test_frames_may_run_twice_whatever_the_memory(small_cfg: Config, change: dic
 
 def kept(cfg: Config, frames: int, **options: Any) -> int:
     """Bytes that autograd keeps for the backward pass of a clip, at the time it keeps most."""
-    held = [0]
+    kept_bytes = [0]
     peak = 0
 
     class Kept:
         def __init__(self, tensor: Tensor) -> None:
             nonlocal peak
             self.tensor = tensor.detach()
-            held[0] += tensor.nbytes
-            peak = max(peak, held[0])
+            kept_bytes[0] += tensor.nbytes
+            peak = max(peak, kept_bytes[0])
 
         def __del__(self) -> None:
-            held[0] -= self.tensor.nbytes
+            kept_bytes[0] -= self.tensor.nbytes
 
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda one: one.tensor):
         back_propagated(cfg, clip(cfg, frames=frames), **options)
-    assert held[0] == 0
+    assert kept_bytes[0] == 0
     return peak
 
 
-def test_what_is_kept_for_the_backward_pass_grows_with_the_clip_but_not_with_the_number_of_chunks(
+def test_activations_grow_with_the_chunk_not_with_the_number_of_chunks(
     small_cfg: Config,
 ) -> None:
     assert kept(small_cfg, 8) > 1.9 * kept(small_cfg, 4)
     assert kept(small_cfg, 8, chunk=2) == pytest.approx(kept(small_cfg, 4, chunk=2), rel=0.05)
 
 
-def test_of_frames_that_run_twice_little_more_than_the_state_is_kept(small_cfg: Config) -> None:
+def test_activation_checkpointing_keeps_little_more_than_the_states(small_cfg: Config) -> None:
     state = sum(tensor.nbytes for tensor in model(small_cfg).initial_state(clip(small_cfg)).named().values())
     assert kept(small_cfg, 4, checkpoint=True) < 1.1 * 4 * state < 0.2 * kept(small_cfg, 4)
 
 
 @pytest.mark.parametrize("options", [{}, {"chunk": 4}, {"checkpoint": True}])
-def test_losses_and_gradients_are_finite_when_a_clip_is_long_enough_to_consolidate_and_to_forget(
+def test_losses_and_gradients_are_finite_on_clips_that_consolidate_and_evict(
     small_cfg: Config, options: dict[str, Any]
 ) -> None:
     memory = small_cfg.MODEL.MEMORY
@@ -258,7 +258,7 @@ def test_losses_and_gradients_are_finite_when_a_clip_is_long_enough_to_consolida
     assert all(gradient.isfinite().all() for gradient in gradients(made).values())
 
 
-def test_the_full_configuration_goes_through_a_clip_backward_and_a_stream() -> None:
+def test_the_full_configuration_trains_and_detects_on_a_clip() -> None:
     cfg = load_config("nuscenes", ["DATA_CONFIG.POINT_CLOUD_RANGE=[-12.8, -12.8, -5.0, 12.8, 12.8, 3.0]"])
     made = model(cfg).train()
     batch_seq = clip(cfg, frames=2)

@@ -36,7 +36,7 @@ def vfe(name: str, data: DataConfig | None = None, **kwargs: object) -> PillarVF
 both = pytest.mark.parametrize("name", ["PillarVFE", "DynPillarVFE"])
 
 
-def test_a_pillar_is_encoded_as_the_paper_says() -> None:
+def test_a_pillar_has_the_inputs_of_the_paper() -> None:
     encoder = vfe("PillarVFE").eval()
     points = torch.tensor([[[1.1, 0.2, 0.3, 9.0, 0.05], [1.4, 0.4, -1.0, 7.0, 0.0]]])
     features, coords = encoder(points, torch.tensor([2]))
@@ -59,7 +59,7 @@ def test_every_setting_gives_its_number_of_features(name: str, kwargs: dict[str,
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_layer_is_what_pytorch_s_linear_normalisation_and_maximum_are(dtype: torch.dtype) -> None:
+def test_a_layer_equals_pytorch_s_linear_normalisation_and_maximum(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     layer = PFNLayer(11, 16).to(dtype).train()
     rows = torch.randn(500, 11, generator=generator, dtype=torch.float64)
@@ -125,7 +125,7 @@ def test_padded_rows_take_part_in_the_statistics_of_hard_voxels_only() -> None:
 @both
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("num_points", [0, 1])
-def test_a_frame_of_no_or_one_point_leaves_the_statistics_finite(name: str, training: bool, num_points: int) -> None:
+def test_frames_of_zero_or_one_point_leave_the_statistics_finite(name: str, training: bool, num_points: int) -> None:
     encoder = vfe(name, NUM_FILTERS=(16, 8)).train(training)
     features, coords = encoder(torch.zeros(1, 4, 5), torch.tensor([num_points]))
     assert features.shape == (num_points, 8)
