@@ -18,9 +18,8 @@ from torch import Tensor
 
 from remembev import Detections, StreamingDetector, build_model, load_config
 from remembev.export import capture_step
-from remembev.geometry import pick_best_first
 from remembev.models import TemporalPointPillar
-from remembev.ops import encode_pillars, read_memory
+from remembev.ops import encode_pillars, pick_best_first, read_memory
 from remembev.ops.memory_read import Positions
 from remembev.streaming.engine import ModelEngine
 

@@ -37,7 +37,7 @@ APPENDED = {
     "bench stream": ["--device", "cpu", "--frames", "20"],
     "bench train": ["--device", "cpu", "--lengths", "2"],
     "bench loader": [],
-    "bench read": ["--device", "cpu"],
+    "bench read": [],
     "import-openpcdet": ["--set", "DATA_CONFIG.POINT_CLOUD_RANGE=[-12.8, -12.8, -5.0, 12.8, 12.8, 3.0]"],
 }
 TRAINS = ("train", "compare")

@@ -161,7 +161,18 @@ def test_an_exported_file_is_timed_with_its_own_checkpoint_only(
     exported: Export, sim_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint, file = exported("agents", "onnx")
-    arguments = ["remembev", "bench", "--data", str(sim_root), "--version", "v1.0-sim", "--frames", "2", "--json"]
+    arguments = [
+        "remembev",
+        "bench",
+        "step",
+        "--data",
+        str(sim_root),
+        "--version",
+        "v1.0-sim",
+        "--frames",
+        "2",
+        "--json",
+    ]
     monkeypatch.setattr("sys.argv", [*arguments, str(checkpoint), "--exported", str(file)])
     with pytest.raises(SystemExit) as ended:
         main()

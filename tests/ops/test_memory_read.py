@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from remembev.ops import memory_read as kernel
-from remembev.ops import read_memory, similarity
+from remembev.ops import read_memory, reference, similarity
 from remembev.ops.memory_read import Positions
 
 
@@ -44,44 +44,6 @@ def random_places(inputs: dict[str, Tensor], seed: int = 0) -> tuple[Positions, 
     return Positions(query, token), torch.rand(batch, tokens, generator=generator, dtype=torch.float64) * 3
 
 
-def read_by_loop(
-    query_key: Tensor, selection: Tensor, key: Tensor, shrinkage: Tensor, value: Tensor, has_value: Tensor,
-    valid: Tensor, top_k: int, positions: Positions | None = None, age: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """S_ij = −s_i Σ_c e_cj (k_ci − q_cj)² / √C_k − ½ |p_i − p_j|² − age_i; softmax over those of the top k that hold
-    the agent; Σ_i W_ij v_i. One number at a time."""
-    batch, key_dim, queries = query_key.shape
-    agents, value_dim = value.shape[1:3]
-    readout = torch.zeros(batch, agents, value_dim, queries, dtype=query_key.dtype)
-    is_read = torch.zeros(batch, agents, queries, dtype=torch.bool)
-    usage = torch.zeros(batch, key.shape[2], dtype=query_key.dtype)
-
-    k, q, e, s = key.tolist(), query_key.tolist(), selection.tolist(), shrinkage.tolist()
-
-    def score(b: int, i: int, j: int) -> float:
-        distance = sum(e[b][c][j] * (k[b][c][i] - q[b][c][j]) ** 2 for c in range(key_dim))
-        found = -s[b][0][i] * distance / math.sqrt(key_dim)
-        if positions is not None:
-            found -= float((positions.token[b, :, i] - positions.query[b, :, j]).square().sum()) / 2
-        return found if age is None else found - float(age[b, i])
-
-    def weights(scores: dict[int, float]) -> dict[int, float]:
-        powers = {i: math.exp(one - max(scores.values())) for i, one in scores.items()}
-        return {i: power / sum(powers.values()) for i, power in powers.items()}
-
-    for b in range(batch):
-        for j in range(queries):
-            scores = {i: score(b, i, j) for i in range(key.shape[2]) if valid[b, i]}
-            best = sorted(scores, key=lambda i: -scores[i])[:top_k]
-            for i, weight in weights({i: scores[i] for i in best}).items():
-                usage[b, i] += weight
-            for a in range(agents):
-                for i, weight in weights({i: scores[i] for i in best if has_value[b, a, i]}).items():
-                    readout[b, a, :, j] += weight * value[b, a, :, i]
-                    is_read[b, a, j] = True
-    return readout, is_read, usage
-
-
 sizes = {
     "batch": st.integers(1, 2),
     "agents": st.integers(1, 3),
@@ -103,7 +65,7 @@ def test_the_read_equals_the_formula_written_as_a_loop(
     positions, age = random_places(inputs, seed)
     further: dict[str, Any] = {"positions": positions if knows_places else None, "age": age if knows_ages else None}
     read = read_memory(**inputs, top_k=top_k, **further)
-    value, is_read, usage = read_by_loop(**inputs, top_k=top_k, **further)
+    value, is_read, usage = reference.read_memory(**inputs, top_k=top_k, **further)
     torch.testing.assert_close(read.value, value, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(read.usage, usage, rtol=1e-10, atol=1e-10)
     assert torch.equal(read.is_read, is_read)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from remembev.config import load_config
 from remembev.geometry import BEVGrid
 from remembev.models.vfe import DynPillarVFE, PillarVFE, build_vfe
-from remembev.ops import encode_pillars, pillars, scatter_pillars
+from remembev.ops import encode_pillars, pillars, reference, scatter_pillars
 
 GRID = BEVGrid(-4.0, -2.0, 4.0, 2.0, 4, 8)
 Z_RANGE = (-1.0, 3.0)
@@ -37,31 +37,6 @@ def random_layer(seed: int, inputs: int, channels: int = 6) -> tuple[Tensor, Ten
     return torch.randn(channels, inputs, generator=generator), torch.randn(channels, generator=generator)
 
 
-def encode_one_by_one(
-    points: Tensor, num_points: Tensor, weight: Tensor, bias: Tensor, max_points: int | None, max_pillars: int | None
-) -> Tensor:
-    """A pillar after the other in float64: [x, y, z, intensity, age, xyz − mean, xyz − centre, ‖xyz‖] W + b, ReLU."""
-    bev = torch.zeros(len(points), len(bias), GRID.height, GRID.width, dtype=torch.float64)
-    for sample in range(len(points)):
-        members: dict[tuple[int, int], list[Tensor]] = {}
-        for point in points[sample, : num_points[sample]].double():
-            x, y, z = point[:3].tolist()
-            if GRID.x_min <= x < GRID.x_max and GRID.y_min <= y < GRID.y_max and Z_RANGE[0] <= z < Z_RANGE[1]:
-                cell = (int((y - GRID.y_min) / GRID.cell_y), int((x - GRID.x_min) / GRID.cell_x))
-                members.setdefault(cell, []).append(point)
-        for (row, column), all_rows in list(members.items())[:max_pillars]:
-            rows = torch.stack(all_rows[:max_points])
-            xyz = rows[:, :3]
-            x, y = GRID.x_min + (column + 0.5) * GRID.cell_x, GRID.y_min + (row + 0.5) * GRID.cell_y
-            centre = torch.tensor([x, y, sum(Z_RANGE) / 2], dtype=torch.float64)
-            features = torch.cat((rows, xyz - xyz.mean(dim=0), xyz - centre, xyz.norm(dim=1, keepdim=True)), dim=1)
-            if max_points is not None and len(rows) < max_points:
-                features = torch.cat((features, torch.zeros(1, 12)))
-            outputs = features[:, : weight.shape[1]] @ weight.double().T + bias
-            bev[sample, :, row, column] = outputs.relu().amax(dim=0)
-    return bev
-
-
 @given(
     batch=st.integers(1, 3),
     length=st.integers(0, 50),
@@ -76,7 +51,7 @@ def test_the_map_is_that_of_a_loop_over_points(
     points, num_points = random_clouds(seed, batch, length)
     weight, bias = random_layer(seed, inputs)
     bev = encode_pillars(points, num_points, weight, bias, GRID, Z_RANGE, *limits)
-    expected = encode_one_by_one(points, num_points, weight, bias, *limits)
+    expected = reference.encode_pillars(points, num_points, weight, bias, GRID, Z_RANGE, *limits)
     assert bev.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(bev, expected.float(), rtol=1e-5, atol=1e-5)
 
@@ -86,7 +61,9 @@ def test_points_of_one_cell_make_one_pillar(limits: tuple[int | None, int | None
     points = torch.rand(1, 30, 5) * 0.99
     weight, bias = random_layer(0, 11)
     bev = encode_pillars(points, torch.tensor([30]), weight, bias, GRID, Z_RANGE, *limits)
-    torch.testing.assert_close(bev, encode_one_by_one(points, torch.tensor([30]), weight, bias, *limits).float())
+    torch.testing.assert_close(
+        bev, reference.encode_pillars(points, torch.tensor([30]), weight, bias, GRID, Z_RANGE, *limits).float()
+    )
     assert bev.any(dim=1).nonzero().tolist() == [[0, 2, 4]]
 
 

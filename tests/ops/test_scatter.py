@@ -1,7 +1,9 @@
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from remembev.geometry import BEVGrid
-from remembev.ops import scatter_pillars
+from remembev.ops import reference, scatter_pillars
 
 GRID = BEVGrid(0.0, 0.0, 5.0, 3.0, 3, 5)
 
@@ -13,6 +15,16 @@ def test_each_pillar_stands_at_its_cell_and_all_else_is_zero() -> None:
     assert bev[0, :, 2, 4].tolist() == [1.0, 2.0]
     assert bev[1, :, 0, 3].tolist() == [3.0, 4.0]
     assert bev.sum() == 10.0
+
+
+@given(st.integers(0, 15), st.integers(0, 1000))
+def test_the_map_is_that_of_a_loop_over_pillars(count: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    cells = torch.randperm(2 * GRID.height * GRID.width, generator=generator)[:count]
+    coords = torch.stack((cells // 15, cells // 5 % 3, cells % 5), dim=1)
+    features = torch.randn(count, 4, generator=generator)
+    expected = reference.scatter_pillars(features, coords, 2, GRID)
+    assert torch.equal(scatter_pillars(features, coords, 2, GRID), expected)
 
 
 def test_the_gradient_of_a_pillar_is_that_of_its_cell() -> None:

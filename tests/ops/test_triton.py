@@ -46,10 +46,29 @@ sorted_stably = scores.sort(dim=2, descending=True, stable=True).indices
 assert torch.equal(memory_read._search_by_triton(torch.eye(9)[None], scores, 7), sorted_stably[..., :7])
 """
 
+NMS = """
+import torch
+from remembev.ops import nms
+
+generator = torch.Generator().manual_seed(0)
+cases = (1.0, 1.0, 9, 0.2), (3.0, 0.5, 40, 0.0), (9.0, 0.9, 40, 0.6), (9.0, 0.0, 5, 0.2)
+for spread, share, limit, threshold in cases:
+    boxes = torch.rand(4, 37, 9, generator=generator) * 2 + 0.5
+    boxes[..., :2] = torch.randn(4, 37, 2, generator=generator) * spread
+    boxes[..., 6] *= 3
+    boxes[0, 9] = boxes[0, 3]
+    boxes[1, 5, 3] = torch.nan
+    valid = torch.rand(4, 37, generator=generator) < share
+    picked = nms.pick_best_first(boxes, valid, threshold, limit)
+    nms.runs_triton, on = (lambda _: False), nms.runs_triton
+    assert torch.equal(picked, nms.pick_best_first(boxes, valid, threshold, limit)), (spread, picked)
+    nms.runs_triton = on
+"""
+
 COMPILES = """
 import triton
 from triton.backends.compiler import GPUTarget
-from remembev.ops.triton import memory_read, pillars
+from remembev.ops.triton import memory_read, nms, pillars
 
 def compiles(kernel, constants, **arguments):
     signature = arguments | {name: "constexpr" for name in constants}
@@ -71,13 +90,17 @@ compiles(
     memory_read._scores_of_block, {"FACTORS": 32, "BLOCK": 32},
     query=numbers, token=numbers, block=places, scores=numbers, **sizes, count="i32",
 )
+compiles(
+    nms._pick_row, {"BLOCK": 1024}, rects=numbers, valid="*i1", picked=places, count="i32", limit="i32",
+    threshold="fp32",
+)
 """
 
 
 @pytest.mark.parametrize(
     ("program", "interpreted"),
-    [(PILLARS, "1"), (MEMORY_READ, "1"), (COMPILES, "0")],
-    ids=["pillars", "memory read", "compiles"],
+    [(PILLARS, "1"), (MEMORY_READ, "1"), (NMS, "1"), (COMPILES, "0")],
+    ids=["pillars", "memory read", "nms", "compiles"],
 )
 def test_the_kernels_agree_with_pytorch_and_compile(program: str, interpreted: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": interpreted}

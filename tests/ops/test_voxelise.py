@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remembev.geometry import BEVGrid
-from remembev.ops import Pillars, assign_pillars, voxelise
+from remembev.ops import assign_pillars, reference, voxelise
 
 GRID = BEVGrid(-4.0, -2.0, 4.0, 2.0, 4, 8)
 Z_RANGE = (-1.0, 1.0)
@@ -19,34 +19,11 @@ def random_clouds(seed: int, batch: int = 3, length: int = 60) -> tuple[torch.Te
     return points, torch.randint(0, length + 1, (batch,), generator=generator)
 
 
-def voxelise_one_by_one(points: torch.Tensor, num_points: torch.Tensor, max_points: int, max_pillars: int) -> Pillars:
-    rows: list[list[torch.Tensor]] = []
-    coords: list[tuple[int, int, int]] = []
-    for sample in range(len(points)):
-        first = len(coords)
-        for point in points[sample, : num_points[sample]]:
-            x, y, z = point[:3].tolist()
-            if not (GRID.x_min <= x < GRID.x_max and GRID.y_min <= y < GRID.y_max and Z_RANGE[0] <= z < Z_RANGE[1]):
-                continue
-            cell = (sample, int((y - GRID.y_min) / GRID.cell_y), int((x - GRID.x_min) / GRID.cell_x))
-            if cell not in coords:
-                if len(coords) - first == max_pillars:
-                    continue
-                coords.append(cell)
-                rows.append([])
-            if len(rows[coords.index(cell)]) < max_points:
-                rows[coords.index(cell)].append(point)
-    padded = torch.zeros(len(coords), max_points, 5)
-    for number, row in enumerate(rows):
-        padded[number, : len(row)] = torch.stack(row)
-    return Pillars(padded, torch.tensor([len(row) for row in rows]), torch.tensor(coords).view(-1, 3))
-
-
 @pytest.mark.parametrize(("max_points", "max_pillars"), [(100, 100), (2, 100), (100, 7), (1, 1), (3, 20)])
 @pytest.mark.parametrize("seed", range(3))
 def test_hard_voxels_are_those_of_a_loop_over_points(seed: int, max_points: int, max_pillars: int) -> None:
     points, num_points = random_clouds(seed)
-    expected = voxelise_one_by_one(points, num_points, max_points, max_pillars)
+    expected = reference.voxelise(points, num_points, GRID, Z_RANGE, max_points, max_pillars)
     pillars = voxelise(points, num_points, GRID, Z_RANGE, max_points, max_pillars)
     assert torch.equal(pillars.coords, expected.coords)
     assert torch.equal(pillars.num_points, expected.num_points)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from remembev.config.schema import PostProcessingConfig
-from remembev.geometry import iou_bev
 from remembev.models import Detections, HeadOutput, TemporalPointPillar
 from remembev.models.box_coder import decode_boxes
 from remembev.models.dense_head import SingleHead
 from remembev.models.temporal import BatchDict
 from remembev.models.vfe import PillarEncoder, PillarFeatureNet
 from remembev.ops import stage
+from remembev.ops.reference import greedy_nms
 from remembev.streaming import ModelEngine
 
 
@@ -78,19 +78,9 @@ def _detect(head: SingleHead, output: HeadOutput, sample: int, post: PostProcess
         of_class = scores[:, class_index]
         (high,) = (of_class >= post.SCORE_THRESH).nonzero(as_tuple=True)
         best = high[of_class[high].topk(min(len(high), post.NMS_CONFIG.NMS_PRE_MAXSIZE)).indices]
-        kept = best[_greedy(boxes[best], post.NMS_CONFIG.NMS_THRESH)][: post.NMS_CONFIG.NMS_POST_MAXSIZE]
+        kept = best[greedy_nms(boxes[best], post.NMS_CONFIG.NMS_THRESH)][: post.NMS_CONFIG.NMS_POST_MAXSIZE]
         found.append(Detections(boxes[kept], of_class[kept], label.expand(len(kept))))
     return _joined(found)
-
-
-def _greedy(boxes: Tensor, threshold: float) -> Tensor:
-    """Indices of the boxes [N, ≥7], best first, that stay: a loop over boxes."""
-    left, kept = torch.arange(len(boxes), device=boxes.device), []
-    while len(left):
-        best, others = left[:1], left[1:]
-        kept.append(best)
-        left = others[iou_bev(boxes[best].expand(len(others), -1), boxes[others]) <= threshold]
-    return torch.cat(kept) if kept else left
 
 
 def _joined(parts: Sequence[Detections]) -> Detections:

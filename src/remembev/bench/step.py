@@ -13,13 +13,13 @@ import torch
 
 from remembev.bench.machine import MachineRates
 from remembev.bench.plain import PlainEngine
+from remembev.bench.stream import SCENE, endless_scene
 from remembev.bench.work import Work, count_work
 from remembev.config.schema import MemoryConfig
 from remembev.data import Frame, NuScenesIndex
 from remembev.models import TemporalPointPillar
 from remembev.ops import StageTimer
 from remembev.streaming import ModelEngine, StreamingDetector
-from remembev.streaming.endless import SCENE, endless_scene
 
 PLAIN = "plain"
 """OpenPCDet's way, in eager PyTorch."""

@@ -1,11 +1,17 @@
-"""The comparison of steps as a table."""
+"""Measurements as tables for the terminal."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from rich.table import Table
 
+from remembev.bench.loader import LoaderSpeed
+from remembev.bench.read import ReadBench
 from remembev.bench.step import PLAIN, StepReport
+from remembev.bench.stream import StreamCurve
+from remembev.bench.train import StepCost
 
 _PARTS = {"voxelise": "pillars", "vfe": "pillars", "scatter": "pillars"}
 """What of OpenPCDet's stages another stage does in one pass."""
@@ -70,3 +76,62 @@ def _machine(report: StepReport) -> str:
         matmul, convolution = rates.matmul(dtype) / 1e9, rates.convolution(dtype) / 1e9
         reached.append(f"{name} {matmul:,.0f} G/s in matrix products, {convolution:,.0f} in convolutions")
     return f"reached meanwhile: {'; '.join(reached)}"
+
+
+_STREAM_ROWS = {
+    "wall_s": ("step, ms", 1e3),
+    "cpu_s": ("CPU time of a step, ms", 1e3),
+    "control_s": ("control step, ms", 1e3),
+    "step_to_control": ("step over control step", 1.0),
+    "tokens": ("tokens", 1.0),
+}
+"""Label and scale of the quantities of a stream; sizes in bytes are shown in MiB."""
+
+
+def stream_table(curve: StreamCurve, title: str) -> Table:
+    """Medians early and late in a stream."""
+    early, late = curve.windows
+    windows = (f"frames {early.start:,}-{early.stop:,}", f"{late.start:,}-{late.stop:,}")
+    table = _table(title, "", *windows, "ratio", "within 5 %")
+    for quantity, medians in curve.compare().items():
+        label, scale = _STREAM_ROWS.get(quantity, (quantity.replace("_bytes", ", MiB"), 2**-20))
+        values = (f"{scale * value:,.2f}" for value in (medians.early, medians.late))
+        table.add_row(label, *values, f"{medians.ratio:.3f}", "yes" if medians.level else "no")
+    return table
+
+
+def training_table(costs: Sequence[StepCost], title: str) -> Table:
+    """Peak memory and time of a training step, a row per clip length and way to train."""
+    table = _table(title, "way", "frames", "peak MiB", "s")
+    for cost in costs:
+        peak = "out of memory" if cost.peak_bytes is None else f"{cost.peak_bytes / 2**20:,.0f}"
+        table.add_row(cost.way, str(cost.length), peak, "" if cost.seconds is None else f"{cost.seconds:.2f}")
+    return table
+
+
+def loader_table(speeds: Sequence[LoaderSpeed], title: str) -> Table:
+    """Frames per second by number of workers."""
+    table = _table(title, "workers", "frames per second", "points per frame")
+    for speed in speeds:
+        table.add_row(str(speed.workers), f"{speed.frames_per_second:.1f}", f"{speed.points_per_frame:,.0f}")
+    return table
+
+
+def read_table(result: ReadBench) -> Table:
+    """Time and peak memory of a memory read, dense and by the kernel."""
+    size, dense, kernel = result.size, result.dense, result.kernel
+    title = f"a read of {size.tokens:,} tokens by {size.queries:,} queries, top {size.top_k}, on the CPU"
+    table = _table(title, "", "dense", "read_memory", "ratio")
+    faster, memory = dense.seconds / kernel.seconds, kernel.peak_bytes / dense.peak_bytes
+    table.add_row("ms", f"{1e3 * dense.seconds:.0f}", f"{1e3 * kernel.seconds:.0f}", f"{faster:.1f} times as fast")
+    peaks = (f"{cost.peak_bytes / 2**20:.0f}" for cost in (dense, kernel))
+    table.add_row("peak MiB", *peaks, f"{memory:.0%} of the memory")
+    return table
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table

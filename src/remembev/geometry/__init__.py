@@ -13,7 +13,6 @@ from remembev.geometry.boxes import (
     wrap_angle,
 )
 from remembev.geometry.grid import BEVGrid, rasterise_boxes
-from remembev.geometry.nms import nms_bev, pick_best_first
 from remembev.geometry.overlap import iou_aligned, iou_bev, pairwise_iou_bev
 from remembev.geometry.poses import invert_pose, make_pose, relative_pose, transform_points
 
@@ -26,9 +25,7 @@ __all__ = [
     "iou_bev",
     "make_pose",
     "nearest_aligned_bev",
-    "nms_bev",
     "pairwise_iou_bev",
-    "pick_best_first",
     "points_in_boxes",
     "rasterise_boxes",
     "relative_pose",

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from remembev.config.schema import PostProcessingConfig
-from remembev.geometry import nms_bev, pick_best_first
 from remembev.models.detections import Detections, PaddedDetections
+from remembev.ops import nms_bev, pick_best_first
 
 _BLOCK = 64
 """Logits that are skipped together."""

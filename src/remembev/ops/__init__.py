@@ -1,6 +1,7 @@
 """The few hot kernels, one signature each, written in plain PyTorch; and the marks by which their time is taken."""
 
 from remembev.ops.memory_read import read_memory, similarity
+from remembev.ops.nms import nms_bev, pick_best_first
 from remembev.ops.pillars import encode_pillars
 from remembev.ops.rank import argmax_in_group, rank_in_group
 from remembev.ops.scatter import scatter_pillars
@@ -15,6 +16,8 @@ __all__ = [
     "argmax_in_group",
     "assign_pillars",
     "encode_pillars",
+    "nms_bev",
+    "pick_best_first",
     "rank_in_group",
     "read_memory",
     "scatter_pillars",

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from remembev.ops.triton import runs_triton
+from remembev.ops.dispatch import runs_triton
 
 _CHUNK = 2**21
 """Similarities held at a time while the nearest tokens are searched: as many as a cache holds."""

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from remembev.ops.pillars import GroupedPoints
+from remembev.ops.grouping import GroupedPoints
 
 _ROWS = 16
 """Points of a pillar that are encoded at a time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -13,8 +12,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from remembev.bench.peak_memory import peak, reset_peak
 from remembev.ops.memory_read import read_memory
-from remembev.ops.peak import peak, reset_peak
+from remembev.ops.reference import read_memory_dense
 
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -47,31 +47,6 @@ class ReadBench:
     kernel: ReadCost
 
 
-def dense_read(
-    query_key: Tensor,  # [B, C_k, Q]
-    selection: Tensor,  # [B, C_k, Q]
-    key: Tensor,  # [B, C_k, N]
-    shrinkage: Tensor,  # [B, 1, N]
-    value: Tensor,  # [B, C_v, N]
-    valid: Tensor,  # [B, N] bool
-    *,
-    top_k: int,
-) -> Tensor:
-    """Values [B, C_v, Q] by similarities of all pairs, their top-k, a matrix of affinities and its product (XMem §3.3).
-
-    Plain PyTorch from the formulas, which ``read_memory`` is measured against: −s (Σ e k² − 2 Σ e q k + Σ e q²) / √C_k
-    by its terms, of which two are matrix products.
-    """
-    own = selection.transpose(1, 2) @ key.square()
-    cross = (selection * query_key).transpose(1, 2) @ key
-    energy = (selection * query_key.square()).sum(dim=1)[:, :, None]
-    scores = -(own - 2 * cross + energy) * shrinkage / math.sqrt(key.shape[1])
-    scores = scores.masked_fill(~valid[:, None], -math.inf)
-    best, tokens = scores.topk(top_k, dim=2)
-    affinity = torch.zeros_like(scores).scatter_(2, tokens, best.softmax(dim=2))
-    return value @ affinity.transpose(1, 2)
-
-
 def bench_memory_read(size: ReadSize | None = None, *, repeats: int = 7) -> ReadBench:
     """Time and peak memory of both ways to read on the CPU, with as many threads as PyTorch has here.
 
@@ -92,7 +67,7 @@ def bench_memory_read(size: ReadSize | None = None, *, repeats: int = 7) -> Read
 
 def _dense(inputs: _Inputs, top_k: int) -> Tensor:
     query_key, selection, key, shrinkage, value, valid = inputs
-    return dense_read(query_key, selection, key, shrinkage, value[:, 0], valid, top_k=top_k)
+    return read_memory_dense(query_key, selection, key, shrinkage, value[:, 0], valid, top_k=top_k)
 
 
 def _kernel(inputs: _Inputs, top_k: int) -> Tensor:

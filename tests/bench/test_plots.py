@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from remembev.streaming import StreamCurve
-from remembev.streaming.endless import STEP
-from remembev.viewing.stream_plot import draw_stream, write_stream_plot
+from remembev.bench.plots import draw_stream, write_plot
+from remembev.bench.stream import STEP, StreamCurve
 
 
 @pytest.fixture
@@ -40,6 +39,6 @@ def test_a_memory_without_tokens_has_no_scale_for_them(curve: StreamCurve) -> No
 
 
 def test_the_picture_is_written_whole(curve: StreamCurve, tmp_path: Path) -> None:
-    write_stream_plot(tmp_path / "made" / "stream.png", curve, "a stream")
+    write_plot(tmp_path / "made" / "stream.png", draw_stream(curve, "a stream"))
     assert (tmp_path / "made" / "stream.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["stream.png"]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from remembev.geometry.overlap import overlap_more, rectangles
+from remembev.ops.dispatch import runs_triton
 
 _TILE = 128
 """Boxes of a class that are compared with one another at a time: what they suppress is never compared again."""
@@ -105,8 +106,8 @@ def pick_best_first(boxes: Tensor, valid: Tensor, threshold: float, limit: int) 
     left or ``limit`` are picked. That looks at no more than ``limit`` pairs a box, and its one loop can be exported. On
     a GPU it is one kernel that nobody waits for.
     """
-    if boxes.is_cuda and not torch.compiler.is_compiling():
-        from remembev.geometry.triton_nms import pick_best_first_triton
+    if runs_triton(boxes):
+        from remembev.ops.triton.nms import pick_best_first_triton
 
         return pick_best_first_triton(rectangles(boxes.float()), valid, threshold, limit)
     (where,) = valid.flatten().nonzero(as_tuple=True)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from tests.conftest import SMALL
 
+from remembev.bench import train as bench
+from remembev.bench.train import StepCost, bench_training
 from remembev.cli import main
 from remembev.config import Config
-from remembev.training import bench
-from remembev.training.bench import StepCost, bench_training
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory on a CPU is Linux's to tell")
 
@@ -70,8 +70,8 @@ def test_the_command_shows_and_leaves_memory_and_time_of_real_steps(
     sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = [part for change in SMALL for part in ("--set", change)]
-    asked = ["--training", "--lengths", "2", "--out", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", ["remembev", "bench", "tiny", "--data", str(sim_root), *asked, *changes])
+    options = ["--lengths", "2", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["remembev", "bench", "train", "tiny", "--data", str(sim_root), *options, *changes])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code

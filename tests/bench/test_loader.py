@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from remembev.data.bench import bench_loader
+from tests.data.conftest import hand_config
 
-from .conftest import hand_config
+from remembev.bench.loader import bench_loader
 
 
 def test_every_number_of_workers_is_measured_on_training_s_batches(road_root: Path) -> None:

@@ -13,10 +13,10 @@ from tests.streaming.frames import cloud, listening_model, pose
 
 from remembev import StreamingDetector, load_config
 from remembev.bench.step import frames_to_fill
+from remembev.bench.stream import SCENE, STEP, StreamCurve, endless_scene, measure_stream
 from remembev.data import NuScenesIndex
 from remembev.memory import TokenStore
-from remembev.streaming import Moment, StreamCurve, StreamState, measure_stream
-from remembev.streaming.endless import SCENE, STEP, endless_scene
+from remembev.streaming import Moment, StreamState
 
 
 @pytest.fixture

@@ -25,11 +25,11 @@ from typing import Any
 import lightning as L
 import torch
 
+from remembev.bench.peak_memory import peak, reset_peak
 from remembev.config import Config
 from remembev.data import build_seq_loader
 from remembev.errors import UserError
 from remembev.ops import StageTimer
-from remembev.ops.peak import peak, reset_peak
 from remembev.training.module import ClipModule
 from remembev.training.run import TrainingRun, build_trainer, silence_lightning
 

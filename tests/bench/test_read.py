@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from remembev.ops import bench
-from remembev.ops.bench import ReadSize, bench_memory_read
+from remembev.bench import read
+from remembev.bench.read import ReadSize, bench_memory_read
 
 SMALL = ReadSize(tokens=1500, queries=2000, key_dim=16, value_dim=16, top_k=10)
 
@@ -21,7 +21,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="peak memory on a 
 def test_the_peak_holds_what_was_given_back_before_anyone_looked() -> None:
     program = (
         "import torch\n"
-        "from remembev.ops.peak import peak, reset_peak\n"
+        "from remembev.bench.peak_memory import peak, reset_peak\n"
         "for _ in range(3):\n"
         "    baseline = reset_peak()\n"
         "    torch.ones(2**26).sum().item()\n"
@@ -33,8 +33,8 @@ def test_the_peak_holds_what_was_given_back_before_anyone_looked() -> None:
 
 
 def test_both_ways_read_the_same() -> None:
-    inputs = bench._draw(SMALL)
-    torch.testing.assert_close(bench._kernel(inputs, 10), bench._dense(inputs, 10), rtol=1e-4, atol=1e-5)
+    inputs = read._draw(SMALL)
+    torch.testing.assert_close(read._kernel(inputs, 10), read._dense(inputs, 10), rtol=1e-4, atol=1e-5)
 
 
 @on_linux
