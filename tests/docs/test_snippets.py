@@ -56,6 +56,7 @@ def place(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         (tmp_path / weights).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(shared / "small.safetensors", tmp_path / weights)
     shutil.copytree(shared / "OpenPCDet", tmp_path / "OpenPCDet")
+    (tmp_path / "remembev").symlink_to(tmp_path)
     (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
     for folder in (tmp_path / "bin", tmp_path / ".venv" / "bin"):
         folder.mkdir(parents=True)
@@ -156,7 +157,6 @@ def check_pip(arguments: list[str], place: Path) -> None:
 def check_git(arguments: list[str], place: Path) -> None:
     assert arguments[0] == "clone"
     assert f'Repository = "{arguments[1].removesuffix(".git")}"' in project_file()
-    (place / "remembev").symlink_to(place)
 
 
 def project_file() -> str:
