@@ -32,3 +32,10 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
         if not there or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             broken.append(link)
     assert not broken
+
+
+def test_contributing_names_files_that_are_there() -> None:
+    page = REPOSITORY / "CONTRIBUTING.md"
+    paths = re.findall(r"`((?:src|tests|docs|dev|examples)/[\w/.-]*)`", page.read_text(encoding="utf-8"))
+    assert paths
+    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
