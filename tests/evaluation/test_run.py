@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from tests.conftest import awaken
 from torch import Tensor
 
 from remembev.config import Config, load_config
@@ -17,8 +18,11 @@ from remembev.data import NuScenesIndex
 from remembev.errors import DataError
 from remembev.evaluation import TRACKS, evaluate, evaluate_checkpoint, evaluation_table
 from remembev.evaluation.detecting import SceneDetector
+from remembev.evaluation.observability import track_observability
+from remembev.evaluation.occupancy import score_occupancy
 from remembev.models import Detections, build_model
 from remembev.models.checkpoint import save_checkpoint
+from remembev.streaming import StreamingDetector, stream_scene
 
 pytest.importorskip("nuscenes")
 VERSION = "v1.0-sim"
@@ -74,7 +78,7 @@ def test_scenes_are_streamed_in_order_of_time_with_an_empty_memory_at_the_start_
     detector = Recorder()
     detect = SceneDetector(detector, index, ["unbounded"], use_memory=True)
     for _ in range(2):
-        records = [record for scene in (1, 0) for record in detect(scene)["unbounded"]]
+        records = [record for scene in (1, 0) for record in detect(scene).records["unbounded"]]
     assert detector.calls == 2 * expected
     assert [record["timestamp"] for record in records] == [time for _, time, _ in expected]
     assert [record["scene"] for record in records] == [index.scene_name(s) for s in (1, 0) for _ in frames[s]]
@@ -85,7 +89,7 @@ def test_half_a_second_of_memory_begins_anew_at_every_key_frame_with_the_clouds_
 ) -> None:
     """Without sweeps that is the key frame before."""
     detector = Recorder()
-    found = SceneDetector(detector, index, TRACKS, use_memory=True)(0)
+    records = SceneDetector(detector, index, TRACKS, use_memory=True)(0).records
     frames = [index.load_annotations(number) for number in index.scene_frames(0)]
     whole, half = detector.calls[: len(frames)], detector.calls[len(frames) :]
     assert [remembered for _, _, remembered in whole] == list(range(len(frames)))
@@ -93,7 +97,8 @@ def test_half_a_second_of_memory_begins_anew_at_every_key_frame_with_the_clouds_
     times = [frame.timestamp for frame in frames]
     expected = [times[0], *(time for pair in pairwise(times) for time in pair)]
     assert [time for _, time, _ in half] == pytest.approx(expected, abs=1e-6)
-    assert [one["sample_token"] for one in found["half_second"]] == [one["sample_token"] for one in found["unbounded"]]
+    half_second, unbounded = ([record["sample_token"] for record in records[track]] for track in reversed(TRACKS))
+    assert half_second == unbounded
 
 
 @pytest.mark.parametrize("single", ["without its memory", "single frames"])
@@ -101,15 +106,34 @@ def test_tracks_of_a_detector_that_does_not_remember_are_one_run(index: NuScenes
     detector = Recorder()
     if single == "single frames":
         detector.cfg = load_config("tiny", ["MODEL.MEMORY.FUSION=none"])
-    found = SceneDetector(detector, index, TRACKS, use_memory=single != "without its memory")(0)
+    records = SceneDetector(detector, index, TRACKS, use_memory=single != "without its memory")(0).records
     assert len(detector.calls) == len(index.scene_frames(0))
-    assert found["unbounded"] == found["half_second"]
+    assert records["unbounded"] == records["half_second"]
 
 
 def test_without_memory_every_frame_is_the_first_one(index: NuScenesIndex) -> None:
     detector = Recorder()
     SceneDetector(detector, index, ["unbounded"], use_memory=False)(0)
     assert [remembered for _, _, remembered in detector.calls] == [0] * len(index.scene_frames(0))
+
+
+def test_the_occupancy_of_a_memory_is_scored_in_the_same_pass(
+    small_cfg: Config, index: NuScenesIndex, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    detector = StreamingDetector(awaken(build_model(small_cfg)))
+    evaluation = evaluate(detector, index, VERSION, "val", tmp_path, progress=False)
+    maps, frames = [], []
+    for scene in index.split_scenes("val"):
+        detector.reset()
+        for _ in stream_scene(detector, index, scene):
+            maps.append(detector.occupancy)
+        annotated = (index.load_annotations(number, small_cfg.CLASS_NAMES) for number in index.scene_frames(scene))
+        frames += track_observability(annotated, small_cfg.DATA_CONFIG.POINT_CLOUD_RANGE)
+    expected = score_occupancy(frames, maps, small_cfg.memory_grid)
+    assert expected is not None
+    assert evaluation.measures.occupancy == expected
+    assert json.loads((tmp_path / "metrics.json").read_text())["occupancy"]["auc_seen"] == expected.auc_seen
 
 
 def test_ground_truth_boxes_as_detections_score_full_precision_and_no_geometric_error(

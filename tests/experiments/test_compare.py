@@ -147,6 +147,9 @@ def test_an_interrupted_comparison_is_resumed_and_nothing_is_done_twice(
     assert table["differences"] == {"gate": ["MODEL.MEMORY.FUSION=gate"]}
     score = json.loads((gate.run.out / "eval" / "metrics.json").read_text())
     assert score["tracks"]["half_second"]["nds"] >= 0
+    assert 0 <= score["occupancy"]["auc_seen"] <= 1
+    assert json.loads((single.run.out / "eval" / "metrics.json").read_text())["occupancy"] is None
+    assert f"| AUC seen | – | {score['occupancy']['auc_seen']:.3f} |" in (out / "compare.md").read_text()
     assert f"{score['mean_ap']:.3f}" in (out / "compare.md").read_text()
     assert "</html>" in (out / "report.html").read_text()
     assert "differences to single" in capfd.readouterr().out

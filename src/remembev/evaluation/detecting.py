@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from remembev.data import Frame, NuScenesIndex
 from remembev.export import open_detector
@@ -20,9 +22,22 @@ HALF_SECOND = 0.5
 
 Records = Sequence[Mapping[str, Any]]
 """``frame_record`` of every key frame of a scene in order, with the ``scene``'s name."""
-Found = dict[str, Records]
-"""What was found on a scene, by track."""
-DetectScene = Callable[[int], Found]
+
+
+@dataclass(frozen=True)
+class SceneDetections:
+    """What was detected on a scene.
+
+    Attributes:
+        records: By track.
+        occupancy: Of the first track, [F, H_m, W_m] in [0, 1] for F key frames; None if the detector gives none.
+    """
+
+    records: Mapping[str, Records]
+    occupancy: NDArray[np.float32] | None
+
+
+DetectScene = Callable[[int], SceneDetections]
 """Detects on one scene, by its number."""
 
 
@@ -40,20 +55,33 @@ class SceneDetector:
         """Whether the tracks differ: single frames are the same in all of them."""
         return self.use_memory and self.detector.cfg.MODEL.MEMORY.FUSION != "none"
 
-    def __call__(self, scene: int) -> Found:
-        """What is found on a scene."""
+    def __call__(self, scene: int) -> SceneDetections:
+        """Return what is detected on a scene."""
         if not self.remembers:
             single = stream_scene(self.detector, self.index, scene, use_memory=self.use_memory)
-            return dict.fromkeys(self.tracks, self._records(scene, single))
+            records, occupancy = self._collect(scene, single)
+            return SceneDetections(dict.fromkeys(self.tracks, records), occupancy)
         streams = {
             "unbounded": lambda: stream_scene(self.detector, self.index, scene),
             "half_second": lambda: stream_recent(self.detector, self.index, scene, HALF_SECOND),
         }
-        return {track: self._records(scene, streams[track]()) for track in self.tracks}
+        collected = {track: self._collect(scene, streams[track]()) for track in self.tracks}
+        return SceneDetections(
+            {track: records for track, (records, _) in collected.items()}, collected[self.tracks[0]][1]
+        )
 
-    def _records(self, scene: int, steps: Iterable[tuple[Frame, Detections]]) -> Records:
+    def _collect(
+        self, scene: int, steps: Iterable[tuple[Frame, Detections]]
+    ) -> tuple[Records, NDArray[np.float32] | None]:
+        """Return records and occupancy of a stream."""
         names, scene_name = self.detector.cfg.CLASS_NAMES, self.index.scene_name(scene)
-        return [{"scene": scene_name, **frame_record(frame, found, names)} for frame, found in steps]
+        records, maps = [], []
+        for frame, detections in steps:
+            records.append({"scene": scene_name, **frame_record(frame, detections, names)})
+            occupancy = getattr(self.detector, "occupancy", None)  # of the latest step
+            if occupancy is not None:
+                maps.append(occupancy.numpy(force=True))
+        return records, np.stack(maps) if maps else None
 
 
 def open_scene_detector(

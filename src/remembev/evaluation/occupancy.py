@@ -30,14 +30,20 @@ class OccupancyScore:
     """Average precision, cells of all objects against free ones."""
 
 
-def score_occupancy(frames: Sequence[FrameObservability], occupancy: Sequence[Tensor], grid: BEVGrid) -> OccupancyScore:
-    """The score of a detector over the frames of a split.
+def score_occupancy(
+    frames: Sequence[FrameObservability], occupancy: Sequence[Tensor], grid: BEVGrid
+) -> OccupancyScore | None:
+    """Return the score of a detector's occupancy over the frames of a split; None for a detector without one.
 
-    occupancy   one [H_m, W_m] on ``grid`` a frame, or none at all where a detector has no occupancy
+    Args:
+        frames: The objects of every frame.
+        occupancy: One [H_m, W_m] on ``grid`` a frame, or none at all.
+        grid: The memory's grid.
     """
-    none = torch.zeros(0)
-    cells = torch.cat([none.long(), *(observability_cells(frame, grid).flatten() for frame in frames if occupancy)])
-    values = torch.cat([none, *(one.flatten() for one in occupancy)])
+    if not occupancy:
+        return None
+    cells = torch.cat([observability_cells(frame, grid).flatten() for frame in frames])
+    values = torch.cat([values.flatten() for values in occupancy])
     free = values[cells == Observability.FREE]
     return OccupancyScore(
         auc_seen=roc_auc(values[cells == Observability.SEEN], free),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from remembev.config import Config
 from remembev.data import Frame
 from remembev.data.tables import DETECTION_NAMES
 from remembev.evaluation.breakdowns import AtAge, Part, SinceSeen, by_age, by_last_seen, by_visibility, of_samples
 from remembev.evaluation.detecting import TRACKS, Records
 from remembev.evaluation.matching import match_frame, score_at
 from remembev.evaluation.observability import Observability, track_observability
+from remembev.evaluation.occupancy import OccupancyScore, score_occupancy
 from remembev.evaluation.official import OfficialMatches
 from remembev.evaluation.permanence import (
     ALLOWED,
@@ -56,6 +62,8 @@ class Measures:
     age: Sequence[AtAge]
     sets: Mapping[str, SetOfScenes]
     """By name of the split that holds a set's scenes."""
+    occupancy: OccupancyScore | None
+    """Of the memory's occupancy; None for a detector without one."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, null for NaN."""
@@ -69,6 +77,7 @@ class Measures:
             "velocity_error_by_sight": without_nan(dict(self.velocity_error_by_sight)),
             "age": [row.to_json() for row in self.age],
             "sets": {name: one.to_json() for name, one in self.sets.items()},
+            "occupancy": None if self.occupancy is None else without_nan(asdict(self.occupancy)),
         }
 
 
@@ -116,21 +125,23 @@ class Evaluation:
 
 def measure(
     scenes: Sequence[Records],
+    occupancy: Sequence[NDArray[np.float32] | None],
     annotated: Sequence[Sequence[Frame]],
     matches: OfficialMatches,
-    class_names: Sequence[str],
-    point_cloud_range: Sequence[float],
+    cfg: Config,
     sets: Mapping[str, Sequence[int]],
 ) -> Measures:
     """Everything beside the official score.
 
     scenes     what was detected on each, remembered boxes included
+    occupancy  of each scene [F, H_m, W_m], all None for a detector without one
     annotated  their frames with the objects of all detection classes
     matches    the submission and what it finds
+    cfg        the detector's configuration
     sets       places of the scenes that are measured by themselves too, by name
     """
-    sighted = [track_observability(frames, point_cloud_range) for frames in annotated]
-    labels = [DETECTION_NAMES.index(name) for name in class_names]
+    sighted = [track_observability(frames, cfg.DATA_CONFIG.POINT_CLOUD_RANGE) for frames in annotated]
+    labels = [DETECTION_NAMES.index(name) for name in cfg.CLASS_NAMES]
     by_scene = [
         [
             match_frame(one.of_classes(labels), read_record(record, DETECTION_NAMES))
@@ -159,4 +170,9 @@ def measure(
             )
             for name, places in sets.items()
         },
+        occupancy=score_occupancy(
+            [one.of_classes(labels) for frames in sighted for one in frames],
+            [torch.from_numpy(grid) for maps in occupancy if maps is not None for grid in maps],
+            cfg.memory_grid,
+        ),
     )

@@ -20,7 +20,7 @@ from remembev.config import Config
 from remembev.data import NuScenesIndex
 from remembev.distributed import torchrun_env
 from remembev.errors import DataError
-from remembev.evaluation.detecting import TRACKS, DetectScene, Found, SceneDetector, open_scene_detector
+from remembev.evaluation.detecting import TRACKS, DetectScene, SceneDetections, SceneDetector, open_scene_detector
 from remembev.evaluation.official import OfficialTruth
 from remembev.evaluation.result import Evaluation, measure
 from remembev.evaluation.sharing import detect_in_pool, gather, joined, longest_first, partition_scenes, share_devices
@@ -123,10 +123,10 @@ class _Work:
         if not self.scenes:
             raise DataError(f"{self.index.root} ({self.version}): the split {self.split!r} has no scene")
 
-    def finish(self, found: Mapping[int, Found], cfg: Config) -> Evaluation:
+    def finish(self, found: Mapping[int, SceneDetections], cfg: Config) -> Evaluation:
         """Write what was found, measure it, and write the measures."""
         seconds = time.perf_counter() - self.started
-        by_track = {track: [found[scene][track] for scene in self.scenes] for track in self.tracks}
+        by_track = {track: [found[scene].records[track] for scene in self.scenes] for track in self.tracks}
         first, *others = self.tracks
         results = as_submission(by_track[first], remembered=self.remembered)
         write_submission(self.out / SUBMISSION_FILE, results)
@@ -144,7 +144,6 @@ class _Work:
         annotated = [
             [self.index.load_annotations(number) for number in self.index.scene_frames(scene)] for scene in self.scenes
         ]
-        parts = cfg.DATA_CONFIG
         evaluation = Evaluation(
             with_memory=self.use_memory,
             split=self.split,
@@ -153,7 +152,12 @@ class _Work:
             remembered=self.remembered,
             tracks=scores,
             measures=measure(
-                by_track[first], annotated, matches, cfg.CLASS_NAMES, parts.POINT_CLOUD_RANGE, self._sets()
+                by_track[first],
+                [found[scene].occupancy for scene in self.scenes],
+                annotated,
+                matches,
+                cfg,
+                self._sets(),
             ),
         )
         with atomic_write(self.out / METRICS_FILE) as temporary:
@@ -177,7 +181,7 @@ def _detect(
     scenes: Sequence[int],
     *,
     progress: bool,
-) -> dict[int, Found]:
+) -> dict[int, SceneDetections]:
     """What is found on each scene, here or, with several devices, in a process for each."""
     if len(devices) > 1:
         done = detect_in_pool(make, devices, longest_first(scenes, index))

@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from remembev.data import NuScenesIndex
 from remembev.errors import UserError
-from remembev.evaluation.detecting import DetectScene, Found
+from remembev.evaluation.detecting import DetectScene, SceneDetections
 
 _PATIENCE = timedelta(days=7)
 """How long processes of torchrun wait for the slowest of them."""
@@ -54,7 +54,7 @@ def share_devices(device: str, processes: int) -> list[str]:
 
 def detect_in_pool(
     make: Callable[[str], DetectScene], devices: Sequence[str], scenes: Sequence[int]
-) -> Iterator[tuple[int, Found]]:
+) -> Iterator[tuple[int, SceneDetections]]:
     """Detect in a process for each device, which share the threads; yields scenes as they are done, whoever did them.
 
     ``make`` is called in each process with its device. Raises what a process raised; what wasn't begun is left.
@@ -86,7 +86,7 @@ class _Worker:
         cls.make, cls.device = staticmethod(make), free.get()
 
     @classmethod
-    def detect(cls, scene: int) -> Found:
+    def detect(cls, scene: int) -> SceneDetections:
         if cls.made is None:
             cls.made = staticmethod(cls.make(cls.device))
         return cls.made(scene)
@@ -102,8 +102,8 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def gather(own: dict[int, Found]) -> dict[int, Found]:
+def gather(own: dict[int, SceneDetections]) -> dict[int, SceneDetections]:
     """The results of all processes of torchrun, by scene; for all but the first process their own."""
-    every: list[dict[int, Found]] | None = [{}] * dist.get_world_size() if dist.get_rank() == 0 else None
+    every: list[dict[int, SceneDetections]] | None = [{}] * dist.get_world_size() if dist.get_rank() == 0 else None
     dist.gather_object(own, every)
     return own if every is None else {scene: found for part in every for scene, found in part.items()}
