@@ -87,7 +87,7 @@ def write_recording(path: Path, views: Sequence[FrameView], *, min_score: float 
     """
     if not views:
         raise ValueError("a recording needs at least one frame")
-    world_from_lidar = [_relative(views[0], view) for view in views]
+    world_from_lidar = [_first_from_frame(views[0], view) for view in views]
     with atomic_write(path) as temporary:
         recording = rr.RecordingStream("remembev")
         recording.save(temporary, default_blueprint=layout(views[0].title))
@@ -137,8 +137,8 @@ def _in_range(points: Tensor, grid: BEVGrid) -> Tensor:
     return points[grid.cells(points)[2]].cpu()
 
 
-def _relative(first: FrameView, view: FrameView) -> Tensor:
-    """Return first_from_frame [4, 4] float64: distances small enough for rerun's float32."""
+def _first_from_frame(first: FrameView, view: FrameView) -> Tensor:
+    """Return a frame's pose in the first frame [4, 4] float64; its values are small enough for rerun's float32."""
     if first.global_from_lidar is None or view.global_from_lidar is None:
         return torch.eye(4, dtype=torch.float64)
     return invert_pose(first.global_from_lidar) @ view.global_from_lidar
