@@ -6,7 +6,8 @@
 The first line makes up a recording. Put your own in place of ``record_scene``: key frames with points, the LiDAR's
 pose, and boxes that keep their track id. ``write_dataset`` writes them as the nuScenes tables, which is all that
 RememBEV reads. Categories are nuScenes' own (``vehicle.car``, ``human.pedestrian.adult``, …): its score needs them.
-The second line takes a data set that is there already.
+The second line takes a data set that is there already, whose ``splits.json`` names scenes for ``your_train`` and
+``your_val``.
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ EMPTY_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQE
 # -------------------------------------------------------------------------------------------------- training, scoring
 
 
-def your_config(version: str, steps: int) -> Config:
+def your_config(version: str, epochs: int, batches: int | None) -> Config:
     """Return the configuration ``tiny`` with your classes and range, and the anchors that it has for these classes."""
     cfg = load_config("tiny")
     anchors = [entry for entry in cfg.MODEL.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG if entry.class_name in CLASSES]
@@ -200,8 +201,10 @@ def your_config(version: str, steps: int) -> Config:
             "DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE": VOXEL,
             "MODEL.DENSE_HEAD.RPN_HEAD_CFGS": [{"HEAD_CLS_NAME": [name]} for name in CLASSES],
             "MODEL.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG": anchors,
-            "OPTIMIZATION.PRETRAIN": {"EPOCHS": 1, "LR": 0.002, "BATCHES_PER_EPOCH": steps},
-            "OPTIMIZATION.BATCHES_PER_EPOCH": steps,
+            # First on single frames, without the memory
+            "OPTIMIZATION.PRETRAIN": {"EPOCHS": epochs, "LR": 0.002, "BATCHES_PER_EPOCH": batches},
+            "OPTIMIZATION.NUM_EPOCHS": epochs,
+            "OPTIMIZATION.BATCHES_PER_EPOCH": batches,
             "OPTIMIZATION.VAL_CLIPS": 2,
         }
     )
@@ -213,15 +216,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run, and of the data that is made up")
     parser.add_argument("--data", type=Path, help="root of your data set in the nuScenes format")
     parser.add_argument("--version", default="v1.0-yours", help="its version, the name of the folder with the tables")
-    parser.add_argument("--steps", type=int, default=100, help="steps on single frames, and as many on clips")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs on single frames, and as many on clips")
+    parser.add_argument("--batches", type=int, help="batches an epoch at most; every clip if not given")
     options = parser.parse_args(arguments)
 
     data = options.data or options.out / "data"
-    if not (data / options.version).is_dir():
+    if options.data is None and not (data / options.version).is_dir():
         scenes = {f"drive-{number}": record_scene(number) for number in range(5)}
         splits = {"your_train": list(scenes)[:4], "your_val": list(scenes)[4:]}
         write_dataset(data, options.version, scenes, splits)
-    run = train(your_config(options.version, options.steps), data, options.out / "run", resume=True)
+    run = train(your_config(options.version, options.epochs, options.batches), data, options.out / "run", resume=True)
     evaluation = evaluate_checkpoint(run.weights, data, options.out / "eval")
     rich.print(evaluation_table(evaluation))
 

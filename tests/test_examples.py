@@ -46,7 +46,7 @@ def test_a_detector_with_the_memory_learns_what_single_frames_cannot() -> None:
 def test_own_data_is_written_trained_on_and_scored(tmp_path: Path) -> None:
     pytest.importorskip("nuscenes")
     pytest.importorskip("lightning")
-    example("train_on_your_data")(["--out", str(tmp_path), "--steps", "1"])
+    example("train_on_your_data")(["--out", str(tmp_path), "--epochs", "1", "--batches", "1"])
     assert (tmp_path / "run" / "model.safetensors").is_file()
     metrics = json.loads((tmp_path / "eval" / "metrics.json").read_text())
     assert metrics["frames"] == 6
