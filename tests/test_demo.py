@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.conftest import SMALL
+from typer.main import get_command
 
 from remembev import demo
+from remembev.cli import app
 from remembev.config import load_config
 
 pytest.importorskip("nuscenes")
@@ -37,3 +40,11 @@ def test_the_demo_leaves_a_report_and_skips_finished_stages_when_run_again(
     ]
     demo.run_demo(tmp_path, scenes=2)
     assert (tmp_path / "seconds.json").read_text() == seconds
+
+
+@pytest.mark.parametrize("line", demo.demo_commands(Path("runs/demo"), 24))
+def test_the_reports_command_lines_can_be_typed(line: str) -> None:
+    command, (_, *arguments) = get_command(app), shlex.split(line)
+    while hasattr(command, "commands"):
+        command = command.commands[arguments.pop(0)]
+    command.make_context(None, arguments)

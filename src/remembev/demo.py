@@ -101,7 +101,7 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
         data=_data_facts(index, cfg),
         seconds=stages.seconds,
         bench={name: 1e3 * seconds for name, seconds in {**times.stages, "step": times.step}.items()},
-        commands=_commands(out, scenes),
+        commands=demo_commands(out, scenes),
         keyframe=None if keyframe is None else real,
         keyframe_licence=_KEYFRAME_LICENCE,
     )
@@ -130,7 +130,8 @@ def _data_facts(index: NuScenesIndex, cfg: Config) -> dict[str, str]:
     }
 
 
-def _commands(out: Path, scenes: int) -> list[str]:
+def demo_commands(out: Path, scenes: int) -> list[str]:
+    """Return command lines that make the same run."""
     data, weights = out / "data", out / "train" / "model.safetensors"
     return [
         f"remembev simulate {data} --scenes {scenes} --seed 0",
@@ -138,5 +139,5 @@ def _commands(out: Path, scenes: int) -> list[str]:
         f"remembev eval {weights} --data {data}",
         f"remembev eval {weights} --data {data} --no-memory",
         f"remembev stream {weights} --data {data} --movie {out / 'scene.gif'}",
-        f"remembev bench tiny --data {data}",
+        f"remembev bench step tiny --data {data}",
     ]

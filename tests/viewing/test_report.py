@@ -81,9 +81,9 @@ def test_a_missing_picture_is_named_and_no_report_is_written(report: Report, tmp
 @pytest.mark.parametrize(
     ("with_memory", "without", "verdict"),
     [
-        ((0.30, 0.40), (0.25, 0.38), "The memory brings 5.0 points of mAP and 2.0 points of NDS"),
+        ((0.30, 0.40), (0.25, 0.38), "The memory adds 5.0 points of mAP and 2.0 points of NDS"),
         ((0.25, 0.38), (0.30, 0.40), "The memory costs 5.0 points of mAP and 2.0 points of NDS"),
-        ((0.30, 0.38), (0.25, 0.40), "The memory brings 5.0 points of mAP but costs 2.0 points of NDS"),
+        ((0.30, 0.38), (0.25, 0.40), "The memory adds 5.0 points of mAP but costs 2.0 points of NDS"),
         ((0.30, 0.40), (0.30, 0.40), "The memory makes no difference to mAP or NDS"),
     ],
 )
@@ -98,7 +98,7 @@ def test_the_classes_that_gain_and_lose_most_are_named() -> None:
     assert "helps car most (+10.0 points of AP)" in sentence
     assert "hurts bus most (−10.0)" in sentence
     assert "falls from 1.00 to 0.80 m/s" in sentence
-    assert class_sentence(score(0, 0), score(0, 0)) == "No class and no velocity is any different."
+    assert class_sentence(score(0, 0), score(0, 0)) == "No class AP and no velocity error changes."
 
 
 def test_a_loss_by_training_is_reported() -> None:

@@ -92,24 +92,24 @@ def write_report(path: Path, report: Report) -> None:
 # ----------------------------------------------------------------------------------------------------------- sentences
 
 _NOTICEABLE = 0.0005
-"""Differences below this vanish in the decimals shown (0.05 points)."""
+"""Smaller differences round to zero in the decimals shown (0.05 points)."""
 
 
 def learning_sentence(untrained: DetectionScore, trained: DetectionScore) -> str:
-    """Return by how much training has moved the score."""
+    """Return a sentence on the effect of training."""
     return (
-        f"Trained, the model reaches mAP {trained.mean_ap:.3f} and NDS {trained.nds:.3f}; untrained it has "
-        f"{untrained.mean_ap:.3f} and {untrained.nds:.3f}. That is {_signed(trained.mean_ap - untrained.mean_ap)} "
+        f"The trained model reaches mAP {trained.mean_ap:.3f} and NDS {trained.nds:.3f}, the untrained one "
+        f"{untrained.mean_ap:.3f} and {untrained.nds:.3f}: {_signed(trained.mean_ap - untrained.mean_ap)} "
         f"points of mAP and {_signed(trained.nds - untrained.nds)} of NDS."
     )
 
 
 def memory_sentence(with_memory: DetectionScore, without: DetectionScore) -> str:
-    """Return what the memory brings or costs: the same weights with it and with it emptied before every frame."""
+    """Return a sentence on the effect of the memory on mAP and NDS."""
     gains = {"mAP": with_memory.mean_ap - without.mean_ap, "NDS": with_memory.nds - without.nds}
-    brought = [f"{_points(gain)} points of {name}" for name, gain in gains.items() if gain > _NOTICEABLE]
-    cost = [f"{_points(gain)} points of {name}" for name, gain in gains.items() if gain < -_NOTICEABLE]
-    claims = [f"brings {' and '.join(brought)}"] * bool(brought) + [f"costs {' and '.join(cost)}"] * bool(cost)
+    gained = [f"{_points(gain)} points of {name}" for name, gain in gains.items() if gain > _NOTICEABLE]
+    lost = [f"{_points(gain)} points of {name}" for name, gain in gains.items() if gain < -_NOTICEABLE]
+    claims = [f"adds {' and '.join(gained)}"] * bool(gained) + [f"costs {' and '.join(lost)}"] * bool(lost)
     verdict = f"The memory {' but '.join(claims)}" if claims else "The memory makes no difference to mAP or NDS"
     return (
         f"{verdict}: {with_memory.mean_ap:.3f} / {with_memory.nds:.3f} (mAP / NDS) with it, {without.mean_ap:.3f} / "
@@ -118,7 +118,7 @@ def memory_sentence(with_memory: DetectionScore, without: DetectionScore) -> str
 
 
 def class_sentence(with_memory: DetectionScore, without: DetectionScore) -> str:
-    """Return which classes gain and lose most by the memory, and what it does to the velocities."""
+    """Return a sentence on the classes that gain and lose most by the memory, and on the velocity error."""
     gains = {name: ap - without.class_ap[name] for name, ap in with_memory.class_ap.items()}
     most, least = max(gains, key=lambda name: gains[name]), min(gains, key=lambda name: gains[name])
     clauses = []
@@ -129,7 +129,7 @@ def class_sentence(with_memory: DetectionScore, without: DetectionScore) -> str:
     old, new = without.errors["mAVE"], with_memory.errors["mAVE"]
     if abs(new - old) > _NOTICEABLE:
         clauses.append(f"the velocity error {'falls' if new < old else 'rises'} from {old:.2f} to {new:.2f} m/s")
-    sentence = "; ".join(clauses) or "no class and no velocity is any different"
+    sentence = "; ".join(clauses) or "no class AP and no velocity error changes"
     return sentence[0].upper() + sentence[1:] + "."
 
 
@@ -174,7 +174,7 @@ def _score_table(report: Report) -> str:
 def _class_table(report: Report) -> str:
     triple = (report.untrained, report.with_memory, report.without_memory)
     rows = [
-        _row(escape(name.replace("_", " ")), [score.class_ap[name] for score in triple], better=1, bars=True)
+        _row(escape(_plain(name)), [score.class_ap[name] for score in triple], better=1, bars=True)
         for name in report.with_memory.class_ap
     ]
     return table(("AP per class", *_SCORE_COLUMNS), rows, "Mean over the match distances 0.5, 1, 2 and 4 m.")
