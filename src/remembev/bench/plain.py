@@ -15,7 +15,7 @@ from remembev.config.schema import PostProcessingConfig
 from remembev.models import Detections, HeadOutput, TemporalPointPillar
 from remembev.models.box_coder import decode_boxes
 from remembev.models.dense_head import SingleHead
-from remembev.models.temporal import BatchDict
+from remembev.models.temporal import FrameOutput
 from remembev.models.vfe import PillarEncoder, PillarFeatureNet
 from remembev.ops import stage
 from remembev.ops.reference import greedy_nms
@@ -36,8 +36,8 @@ class _PlainModel(TemporalPointPillar):
         self.load_state_dict(model.state_dict())
         self.vfe = _PlainVFE(self.vfe)
 
-    def detect(self, batch_dict_t: BatchDict) -> list[Detections]:
-        outputs, post = batch_dict_t["predictions"], self.cfg.MODEL.POST_PROCESSING
+    def detect(self, output: FrameOutput) -> list[Detections]:
+        outputs, post = output.predictions, self.cfg.MODEL.POST_PROCESSING
         with stage("nms"):
             return [
                 _joined(

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from remembev.batch import FrameBatch
 from remembev.bench.machine import MachineRates
 from remembev.bench.plain import PlainEngine
 from remembev.bench.stream import SCENE, endless_scene
@@ -166,9 +167,9 @@ def make_selective(model: TemporalPointPillar, index: NuScenesIndex, scene: int)
     Otherwise there is nothing to suppress, or everything, and the time of the last stage means nothing.
     """
     frame = index.load_frame(index.scene_frames(scene)[0], model.cfg.CLASS_NAMES, model.cfg.DATA_CONFIG.NUM_SWEEPS)
-    batch_dict = {"points": frame.points[None], "num_points": torch.tensor([len(frame.points)])}
-    batch_dict, _ = model.eval().step(batch_dict, model.memory.initial_state(1))
-    logits = torch.cat([output.cls_preds.flatten() for output in batch_dict["predictions"]])
+    batch = FrameBatch(points=frame.points[None], num_points=torch.tensor([len(frame.points)]))
+    output, _ = model.eval().step(batch, model.memory.initial_state(1))
+    logits = torch.cat([predictions.cls_preds.flatten() for predictions in output.predictions])
     threshold = torch.tensor(model.cfg.MODEL.POST_PROCESSING.SCORE_THRESH).logit()
     lowest = logits.topk(min(_CANDIDATES, len(logits))).values[-1]
     for head in model.dense_head.heads:

@@ -10,7 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from remembev.batch import ClipBatch
+
 Clip: TypeAlias = dict[str, Tensor | NDArray[np.str_]]
+"""Values [T, ...] of one clip, with the keys of a ``ClipBatch``."""
 
 _PADDING = {"gt_labels": -1, "gt_track_ids": -1}
 
@@ -38,12 +41,12 @@ def pad_clouds(frames: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
     return points, torch.tensor(counts)
 
 
-def collate_seq(clips: Sequence[Clip]) -> Clip:
-    """A batch of B clips: every value [T, ...] becomes [B, T, ...].
+def collate_seq(clips: Sequence[Clip]) -> ClipBatch:
+    """Stack B clips: every value [T, ...] becomes [B, T, ...].
 
     Points and boxes are padded to the longest frame of the batch: labels and track ids with -1, all else with 0.
     """
-    return {key: _stack(key, [clip[key] for clip in clips]) for key in clips[0]}
+    return ClipBatch.from_mapping({key: _stack(key, [clip[key] for clip in clips]) for key in clips[0]})
 
 
 def _stack(key: str, values: Sequence[Tensor | NDArray[np.str_]]) -> Tensor | NDArray[np.str_]:

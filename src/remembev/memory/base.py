@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from remembev.batch import FrameBatch
 from remembev.config.schema import MemoryConfig
 from remembev.memory.scenes import SceneStates
 from remembev.structs import TensorStruct
@@ -22,7 +23,7 @@ State = TypeVar("State", bound=TensorStruct)
 
 
 @dataclass(frozen=True)
-class FrameContext:
+class FrameContext(TensorStruct):
     """What the memory reads of a frame beside its features; the masks only in training."""
 
     prev_from_frame: Tensor | None = None  # [B, 4, 4], takes the frame's coordinates to the state's; None: the same
@@ -41,10 +42,14 @@ class FrameContext:
         """Agent slots of ``agent_masks``, None without."""
         return None if self.agent_masks is None else self.agent_masks.shape[1]
 
+    @classmethod
+    def of(cls, frame: FrameBatch) -> FrameContext:
+        """Return the context of a frame."""
+        return cls(frame.prev_from_frame, frame.timestamp, frame.scene_masks, frame.agent_masks, frame.valids_mask)
+
     def item(self, number: int) -> FrameContext:
         """Return one item as a batch of one."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return FrameContext(**{k: None if v is None else v[number : number + 1] for k, v in values.items()})
+        return self.map(lambda tensor: tensor[number : number + 1])
 
 
 class BEVMemory(nn.Module, ABC, Generic[State]):

@@ -1,38 +1,49 @@
-"""PointPillars with a memory: a clip goes through frame by frame, the memory gates what the head detects on."""
+"""PointPillars with a memory: clips run frame by frame, and the memory changes what the head detects on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from remembev.batch import ClipBatch, FrameBatch
 from remembev.config import Config
 from remembev.memory import BEVMemory, FrameContext, build_memory, occupancy_loss
 from remembev.memory.losses import ramp
 from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.backbone import BaseBEVBackbone
-from remembev.models.dense_head import AnchorHeadMulti
+from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections
 from remembev.models.vfe import PillarEncoder, build_vfe
 from remembev.ops import stage
 from remembev.structs import TensorStruct
 
-BatchDict = dict[str, Any]
-"""One frame of every clip of a batch, [B, ...] a key, or whole clips, [B, T, ...] a key."""
+
+@dataclass(frozen=True, eq=False)
+class FrameOutput(FrameBatch):
+    """A frame of every sample of a batch, and what a step makes of it."""
+
+    spatial_features_2d: Tensor | None = None  # [B, C_bev, H, W], as the memory changed them
+    occ_logits: Tensor | None = None  # [B, 1, H_m, W_m], the gate's occupancy; None without an XMem memory
+    predictions: Sequence[HeadOutput] = ()  # one for each head
+    detections: list[Detections] | None = None  # [B], only at inference with agent slots
 
 
 def build_model(cfg: Config) -> TemporalPointPillar:
-    """The model that a configuration describes, with fresh weights."""
+    """Return the model of a configuration, with fresh weights."""
     return TemporalPointPillar(cfg)
 
 
 class TemporalPointPillar(nn.Module):
-    """VFE → scatter → BEV backbone → memory gate → ``AnchorHeadMulti``, for sequences of frames."""
+    """VFE → scatter → 2D BEV backbone → memory → ``AnchorHeadMulti``, for sequences of frames.
+
+    The public entries take a ``ClipBatch`` or ``FrameBatch``, or a plain mapping with the same keys.
+    """
 
     def __init__(self, cfg: Config) -> None:
         super().__init__()
@@ -52,82 +63,98 @@ class TemporalPointPillar(nn.Module):
             feature_grid=cfg.feature_grid,
         )
 
-    def forward(self, batch_seq: BatchDict, progress: float = 1.0) -> dict[str, Tensor] | list[list[Detections]]:
-        """A clip from its first frame on: its losses in training, else its detections as ``[T][B]``.
+    def forward(
+        self, batch_seq: Mapping[str, Any], progress: float = 1.0
+    ) -> dict[str, Tensor] | list[list[Detections]]:
+        """Run clips from their first frame on.
 
-        batch_seq  the keys of a clip, [B, T, ...] each
-        progress   how far the training is, 0 to 1: teacher forcing and the occupancy loss go by it
+        Args:
+            batch_seq: The clips, every value [B, T, ...].
+            progress: Progress of the training, 0 to 1, which teacher forcing and the occupancy loss depend on.
+
+        Returns:
+            The losses in training, else the detections as ``[T][B]``.
         """
         if self.training:
             return self.clip_losses(batch_seq, progress)
         return self.clip_detections(batch_seq)
 
-    def clip_losses(self, batch_seq: BatchDict, progress: float = 1.0) -> dict[str, Tensor]:
-        """Losses of a clip, each the mean over its frames; ``loss`` is their sum."""
+    def clip_losses(self, batch_seq: Mapping[str, Any], progress: float = 1.0) -> dict[str, Tensor]:
+        """Return the losses of clips, each the mean over their frames; ``loss`` is the sum."""
         (losses,) = self.clip_chunks(batch_seq, progress)
         return losses
 
     def clip_chunks(
-        self, batch_seq: BatchDict, progress: float = 1.0, *, chunk: int | None = None, checkpoint: bool = False
+        self, batch_seq: Mapping[str, Any], progress: float = 1.0, *, chunk: int | None = None, checkpoint: bool = False
     ) -> Iterator[dict[str, Tensor]]:
-        """The losses of a clip a chunk of frames at a time: the share of each chunk, which sum to ``clip_losses``.
+        """Yield the losses of clips chunk by chunk, for truncated back-propagation through time.
 
-        The memory goes on from chunk to chunk; gradients end where a chunk begins, so that a chunk may be
-        back-propagated, and is out of the way, before the next is asked for.
+        The memory's state carries over from chunk to chunk, gradients do not: a chunk can be back-propagated and freed
+        before the next one is requested.
 
-        chunk       frames of a chunk; None: the whole clip
-        checkpoint  keep only the state before each frame, and run the frame again to back-propagate it
+        Args:
+            batch_seq: The clips, every value [B, T, ...].
+            progress: Progress of the training, 0 to 1.
+            chunk: Frames per chunk; None: the whole clip.
+            checkpoint: Keep only the state before each frame, and recompute the frame for its backward pass.
+
+        Yields:
+            Each chunk's share of the losses; all shares sum to ``clip_losses``.
         """
-        frames = batch_seq["points"].shape[1]
+        clip = ClipBatch.from_mapping(batch_seq)
+        frames = clip.num_frames
         chunk = chunk or frames
-        state = self.initial_state(batch_seq)
+        state = self.initial_state(clip)
         for start in range(0, frames, chunk):
             state = state.detach()
             parts = []
             for t in range(start, min(start + chunk, frames)):
-                step = partial(self._train_step, _frame(batch_seq, t), progress)
+                step = partial(self._train_step, clip.frame(t), progress)
                 losses, state = checkpoint_step(step, state, self) if checkpoint else step(state)
                 parts.append(losses)
             share = {name: torch.stack([part[name] for part in parts]).sum() / frames for name in parts[0]}
             yield {"loss": torch.stack(list(share.values())).sum(), **share}
 
-    def clip_detections(self, batch_seq: BatchDict) -> list[list[Detections]]:
-        """Detections of a clip as ``[T][B]``; its memory begins empty."""
-        state, found = self.initial_state(batch_seq), []
-        for t in range(batch_seq["points"].shape[1]):
-            batch_dict_t, state = self.step(_frame(batch_seq, t), state)
-            found.append(self.detect(batch_dict_t))
-        return found
+    def clip_detections(self, batch_seq: Mapping[str, Any]) -> list[list[Detections]]:
+        """Return the detections of clips as ``[T][B]``, starting from an empty memory."""
+        clip = ClipBatch.from_mapping(batch_seq)
+        state, detections = self.initial_state(clip), []
+        for t in range(clip.num_frames):
+            output, state = self.step(clip.frame(t), state)
+            detections.append(self.detect(output))
+        return detections
 
-    def forward_single_timestep(self, batch_dict_t: BatchDict, t: int, progress: float = 1.0) -> BatchDict:
-        """Frame t of every scene of a batch; the memory of a scene goes from one call to the next, and starts at t = 0.
+    def forward_single_timestep(self, batch_dict_t: Mapping[str, Any], t: int, progress: float = 1.0) -> FrameOutput:
+        """Run frame t of every scene of a batch. The memory of each scene is stored from call to call.
 
-        Reads points, num_points, scene_token; timestamp, prev_from_frame, scene_masks, agent_masks and valids_mask
-        where they are there. Returns these and
+        Args:
+            batch_dict_t: Values [B, ...] of the frame: points, num_points and scene_token, and if present timestamp,
+                prev_from_frame, scene_masks, agent_masks and valids_mask.
+            t: Frame number; at 0 every scene starts with an empty memory.
+            progress: Progress of the training, 0 to 1.
 
-        spatial_features_2d  as the memory changed them [B, C_bev, H, W]
-        occ_logits           occupancy that the gate comes from [B, 1, H_m, W_m]; None without an XMem memory
-        predictions          what the head says, a ``HeadOutput`` for each of its heads
-        detections           at inference with agent slots: their boxes, one ``Detections`` an item
+        Returns:
+            The frame with its outputs, which are also keys: ``["spatial_features_2d"]``, ``["occ_logits"]``.
         """
-        scene_token = batch_dict_t["scene_token"]
-        state = self.memory.load_states(scene_token, _context(batch_dict_t).agents, restart=t == 0)
-        batch_dict_t, state = self.step(batch_dict_t, state, progress)
+        frame = FrameBatch.from_mapping(batch_dict_t)
+        (scene_token,) = frame.require("scene_token")
+        state = self.memory.load_states(scene_token, FrameContext.of(frame).agents, restart=t == 0)
+        output, state = self.step(frame, state, progress)
         self.memory.store_states(scene_token, state)
-        return batch_dict_t
+        return output
 
-    def initial_state(self, batch_seq: BatchDict) -> TensorStruct:
-        """The state of the memory before the first frame of a batch of clips."""
-        agent_masks = batch_seq.get("agent_masks")
-        return self.memory.initial_state(
-            len(batch_seq["points"]), None if agent_masks is None else agent_masks.shape[-3]
-        )
+    def initial_state(self, batch_seq: Mapping[str, Any]) -> TensorStruct:
+        """Return the memory's state before the first frame of a batch of clips."""
+        clip = ClipBatch.from_mapping(batch_seq)
+        agents = None if clip.agent_masks is None else clip.agent_masks.shape[2]
+        return self.memory.initial_state(len(clip.points), agents)
 
     def step(
-        self, batch_dict_t: BatchDict, state: TensorStruct, progress: float = 1.0
-    ) -> tuple[BatchDict, TensorStruct]:
-        """``forward_single_timestep`` with the state of the memory given and returned: nothing is kept."""
-        bev = self.vfe.to_bev(batch_dict_t["points"], batch_dict_t["num_points"])
+        self, batch_dict_t: Mapping[str, Any], state: TensorStruct, progress: float = 1.0
+    ) -> tuple[FrameOutput, TensorStruct]:
+        """Run one frame from a given state of the memory, and return its output and the next state."""
+        frame = FrameBatch.from_mapping(batch_dict_t)
+        bev = self.vfe.to_bev(frame.points, frame.num_points)
         with stage("backbone"):
             spatial_features_2d = self.backbone_2d(bev)
         with stage("memory"):
@@ -135,60 +162,39 @@ class TemporalPointPillar(nn.Module):
             changed, occ_logits, state = self.memory.step(
                 spatial_features_2d,
                 state,
-                _context(batch_dict_t),
+                FrameContext.of(frame),
                 teacher_forcing=ramp(progress, forcing.START, forcing.END, forcing.DURING),
             )
         with stage("head"):
             predictions = self.dense_head(changed)
-        batch_dict_t = {
-            **batch_dict_t,
-            "spatial_features_2d": changed,
-            "occ_logits": occ_logits,
-            "predictions": predictions,
-        }
-        if self.agents > 1 and not self.training:
-            found = self.detect(batch_dict_t)
-            batch_dict_t["detections"] = found
-            boxes = pad_sequence([one.boxes for one in found], batch_first=True)
-            scores = pad_sequence([one.scores for one in found], batch_first=True)
-            count = torch.tensor([len(one) for one in found], device=boxes.device)
-            state = self.memory.update_slots(state, boxes, scores, count)
-        return batch_dict_t, state
+        output = FrameOutput(**frame, spatial_features_2d=changed, occ_logits=occ_logits, predictions=predictions)
+        if self.agents == 1 or self.training:
+            return output, state
+        detections = self.detect(output)
+        boxes = pad_sequence([sample.boxes for sample in detections], batch_first=True)
+        scores = pad_sequence([sample.scores for sample in detections], batch_first=True)
+        count = torch.tensor([len(sample) for sample in detections], device=boxes.device)
+        return replace(output, detections=detections), self.memory.update_slots(state, boxes, scores, count)
 
     def _train_step(
-        self, batch_dict_t: BatchDict, progress: float, state: TensorStruct
+        self, frame: FrameBatch, progress: float, state: TensorStruct
     ) -> tuple[dict[str, Tensor], TensorStruct]:
-        """Losses of a frame, and the state after it."""
-        batch_dict_t, state = self.step(batch_dict_t, state, progress)
-        return self.frame_losses(batch_dict_t, progress), state
+        output, state = self.step(frame, state, progress)
+        return self.frame_losses(output, progress), state
 
-    def frame_losses(self, batch_dict_t: BatchDict, progress: float = 1.0) -> dict[str, Tensor]:
-        """Losses of a frame that went through a step: the head's, and ``occ_loss`` where there is an occupancy."""
-        losses = self.dense_head.loss(
-            batch_dict_t["predictions"],
-            batch_dict_t["gt_boxes"],
-            batch_dict_t["gt_labels"],
-            batch_dict_t["gt_num_points"],
-            batch_dict_t["gt_seconds_unseen"],
-        )
-        if batch_dict_t["occ_logits"] is not None:
+    def frame_losses(self, output: FrameOutput, progress: float = 1.0) -> dict[str, Tensor]:
+        """Return the head's losses of a step's output, and ``occ_loss`` if the memory has an occupancy."""
+        truth = output.require("gt_boxes", "gt_labels", "gt_num_points", "gt_seconds_unseen")
+        losses = self.dense_head.loss(output.predictions, *truth)
+        if output.occ_logits is not None:
+            (scene_masks,) = output.require("scene_masks")
             cfg = self.cfg.MODEL.MEMORY.OCC_LOSS
-            losses["occ_loss"] = occupancy_loss(batch_dict_t["occ_logits"], batch_dict_t["scene_masks"], cfg, progress)
+            losses["occ_loss"] = occupancy_loss(output.occ_logits, scene_masks, cfg, progress)
         return losses
 
-    def detect(self, batch_dict_t: BatchDict) -> list[Detections]:
-        """Boxes of a frame that went through a step, one ``Detections`` an item of the batch."""
-        if "detections" in batch_dict_t:
-            return cast(list[Detections], batch_dict_t["detections"])
+    def detect(self, output: FrameOutput) -> list[Detections]:
+        """Return the boxes of a step's output, one ``Detections`` per sample."""
+        if output.detections is not None:
+            return output.detections
         with stage("nms"):
-            return self.dense_head.predict(batch_dict_t["predictions"], self.cfg.MODEL.POST_PROCESSING)
-
-
-def _frame(batch_seq: BatchDict, t: int) -> BatchDict:
-    """Frame t of every clip of a batch."""
-    return {key: value[:, t] for key, value in batch_seq.items()}
-
-
-def _context(batch_dict_t: BatchDict) -> FrameContext:
-    """The values of a frame that the memory reads, those of them that are there."""
-    return FrameContext(**{field.name: batch_dict_t.get(field.name) for field in fields(FrameContext)})
+            return self.dense_head.predict(output.predictions, self.cfg.MODEL.POST_PROCESSING)

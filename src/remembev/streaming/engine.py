@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from remembev.batch import FrameBatch
 from remembev.config import Config
 from remembev.memory import gate
 from remembev.models import Detections, TemporalPointPillar, fuse_for_inference
@@ -85,17 +86,15 @@ class ModelEngine:
     @torch.inference_mode()
     def step(self, points: Tensor, prev_from_frame: Tensor, timestamp: Tensor, memory: TensorStruct) -> StepOutput:
         """One frame of one scene; see ``Engine``."""
-        batch_dict, memory = self.model.step(
-            {
-                "points": points[None].to(self.device),
-                "num_points": torch.tensor([len(points)], device=self.device),
-                "timestamp": timestamp.to(self.device),
-                "prev_from_frame": prev_from_frame.to(self.device),
-            },
-            memory,
+        frame = FrameBatch(
+            points=points[None].to(self.device),
+            num_points=torch.tensor([len(points)], device=self.device),
+            timestamp=timestamp.to(self.device),
+            prev_from_frame=prev_from_frame.to(self.device),
         )
-        detections = self.model.detect(batch_dict)[0].to("cpu")
-        return StepOutput(detections, *self._maps(batch_dict["occ_logits"]), memory)
+        output, memory = self.model.step(frame, memory)
+        detections = self.model.detect(output)[0].to("cpu")
+        return StepOutput(detections, *self._maps(output.occ_logits), memory)
 
     def _maps(self, occ_logits: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         if occ_logits is None:

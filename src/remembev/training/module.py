@@ -5,6 +5,7 @@ Lightning's manual optimisation: a clip is one step of the optimiser, however ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -38,7 +39,7 @@ class ClipModule(L.LightningModule):
                 if isinstance(norm, _BatchNorm):
                     norm.eval()
 
-    def training_step(self, batch_seq: dict[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch_seq: Mapping[str, Any], batch_idx: int) -> Tensor:
         """One step of the optimiser. Returns the loss [] of a batch of clips, the mean over their frames."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer)
@@ -53,7 +54,7 @@ class ClipModule(L.LightningModule):
         self._share_statistics()
         return losses["loss"]
 
-    def _back_propagate(self, batch_seq: dict[str, Any]) -> dict[str, Tensor]:
+    def _back_propagate(self, batch_seq: Mapping[str, Any]) -> dict[str, Tensor]:
         """Gradients of the loss of a batch of clips, a chunk at a time. Returns the losses."""
         cfg, shares = self.cfg.OPTIMIZATION, []
         for share in self.model.clip_chunks(
@@ -85,7 +86,7 @@ class ClipModule(L.LightningModule):
         clip = self.cfg.OPTIMIZATION.GRAD_NORM_CLIP
         self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
 
-    def validation_step(self, batch_seq: dict[str, Any], batch_idx: int) -> None:
+    def validation_step(self, batch_seq: Mapping[str, Any], batch_idx: int) -> None:
         """The same loss on clips of the test split, every cell of the occupancy counted alike over the whole run."""
         losses = self.model.clip_losses(batch_seq, progress=0.0)
         self.log("val/loss", losses["loss"], prog_bar=True, batch_size=len(batch_seq["points"]), sync_dist=True)
@@ -118,6 +119,6 @@ class ClipModule(L.LightningModule):
     def _total_steps(self) -> int:
         return max(1, int(self.trainer.estimated_stepping_batches))
 
-    def _log_losses(self, stage: str, losses: dict[str, Tensor], batch_seq: dict[str, Any]) -> None:
+    def _log_losses(self, stage: str, losses: dict[str, Tensor], batch_seq: Mapping[str, Any]) -> None:
         parts = {f"{stage}/{name}": value for name, value in losses.items() if name != "loss"}
         self.log_dict(parts, batch_size=len(batch_seq["points"]), sync_dist=stage == "val")
