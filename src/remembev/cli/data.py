@@ -15,23 +15,23 @@ from remembev.cli.app import app, console
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder of the data set to write.", show_default=False)],
-    scenes: Annotated[int, typer.Option(help="Scenes to train on and to validate with, the last quarter.")] = 24,
-    test: Annotated[int, typer.Option(help="Scenes more, for a test split that nothing is chosen by.")] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-    seconds: Annotated[float, typer.Option(help="Length of a scene.")] = 20.0,
+    scenes: Annotated[int, typer.Option(help="Scenes of the splits train and val; val is the last quarter.")] = 24,
+    test: Annotated[int, typer.Option(help="Additional scenes, the split test.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed; equal settings and seeds give equal bytes.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Length of a scene, in seconds.")] = 20.0,
     sweeps: Annotated[
         bool, typer.Option("--sweeps/--no-sweeps", help="Also write the sweeps between key frames.")
     ] = False,
-    azimuths: Annotated[int, typer.Option(help="Directions of a turn of the LiDAR.")] = 1085,
+    azimuths: Annotated[int, typer.Option(help="Columns of a LiDAR sweep.")] = 1085,
     sets: Annotated[
         str,
         typer.Option(
-            help="Kinds of scene, dealt in turn: street (ordinary), doors, overtaking, crossings, far, crowd; or all."
+            help="Scene sets, in rotation: street (ordinary), doors, overtaking, crossings, far, crowd; or all."
         ),
     ] = "street",
-    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.", show_default=False)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", show_default=False)] = None,
 ) -> None:
-    """Simulate streets seen by a LiDAR and write them in the nuScenes format."""
+    """Simulate streets and a LiDAR, and write a data set in the nuScenes format."""
     from remembev.simulate import SETS, SimulationSettings, simulate_dataset
 
     names = tuple(SETS) if sets == "all" else _names(sets)
