@@ -31,6 +31,14 @@ def test_a_batch_has_the_keys_of_what_it_holds() -> None:
         batch["map"]
 
 
+def test_batches_are_equal_by_identity() -> None:
+    batch = clip()
+    assert batch == batch
+    assert batch != clip()
+    assert batch != dict(batch)
+    assert len({batch, clip()}) == 2
+
+
 def test_the_literal_of_the_design_gives_the_frame() -> None:
     batch_seq = clip()
     for t in range(batch_seq.num_frames):

@@ -63,6 +63,8 @@ class Batch(TensorStruct, Mapping[str, Any]):
         """Move the tensors to a device."""
         return self.map(lambda tensor: tensor.to(device, **options))
 
+    __eq__, __hash__ = object.__eq__, object.__hash__  # by identity, like tensors' hashes
+
     def __getitem__(self, key: str) -> Any:
         value = getattr(self, key, None) if key in self.__dataclass_fields__ else None
         if value is None:

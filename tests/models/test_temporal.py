@@ -11,8 +11,8 @@ from tests.conftest import awaken
 from torch import Tensor
 
 from remembev.config import Config, load_config
-from remembev.config.schema import ForcingConfig
 from remembev.models import TemporalPointPillar, build_model
+from remembev.models.temporal import FrameOutput
 
 
 def clip(cfg: Config, batch: int = 1, frames: int = 3, seed: int = 0, points: int = 600) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def model(cfg: Config) -> TemporalPointPillar:
     return awaken(build_model(cfg))
 
 
-def stream(made: TemporalPointPillar, batch_seq: dict[str, Any]) -> list[dict[str, Any]]:
+def stream(made: TemporalPointPillar, batch_seq: dict[str, Any]) -> list[FrameOutput]:
     made.memory.states.clear()
     frames = batch_seq["points"].shape[1]
     return [made.forward_single_timestep({k: v[:, t] for k, v in batch_seq.items()}, t) for t in range(frames)]
@@ -54,6 +54,16 @@ def stream(made: TemporalPointPillar, batch_seq: dict[str, Any]) -> list[dict[st
 def joined(*clips: dict[str, Any]) -> dict[str, Any]:
     batch = {key: torch.cat([one[key] for one in clips]) for key in clips[0] if key != "scene_token"}
     return {**batch, "scene_token": np.concatenate([one["scene_token"] for one in clips])}
+
+
+def test_a_frame_s_output_has_the_keys_of_its_input_and_of_the_outputs(small_cfg: Config) -> None:
+    for fusion in ("gate", "none"):
+        batch_seq = clip(small_cfg)
+        output = stream(model(small_cfg.with_changes({"MODEL.MEMORY.FUSION": fusion})).eval(), batch_seq)[1]
+        assert set(output) == {*batch_seq, "spatial_features_2d", "occ_logits", "predictions"}
+        assert output["spatial_features_2d"] is output.spatial_features_2d
+        assert (output["occ_logits"] is None) == (fusion == "none")
+        assert torch.equal(output["points"], batch_seq["points"][:, 1])
 
 
 def test_the_losses_of_a_clip_are_the_means_over_its_frames(small_cfg: Config) -> None:
@@ -85,8 +95,8 @@ def test_every_weight_learns_from_a_clip(small_cfg: Config) -> None:
 
 
 def test_the_gate_of_a_frame_does_not_change_with_the_masks_boxes_and_labels_of_that_frame(small_cfg: Config) -> None:
-    memory_cfg = small_cfg.MODEL.MEMORY.model_copy(update={"TEACHER_FORCING": ForcingConfig(START=1.0, END=1.0)})
-    cfg = small_cfg.model_copy(update={"MODEL": small_cfg.MODEL.model_copy(update={"MEMORY": memory_cfg})})
+    forcing = "MODEL.MEMORY.TEACHER_FORCING"
+    cfg = small_cfg.with_changes({f"{forcing}.START": 1.0, f"{forcing}.END": 1.0})
     batch_seq = clip(cfg)
     changed = {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch_seq.items()}
     changed["scene_masks"][:, 1] = 1 - changed["scene_masks"][:, 1]
@@ -139,7 +149,7 @@ def back_propagated(
     """A fresh model once a clip went through it and back, and the loss of the clip."""
     made, loss = model(cfg).train(), torch.zeros(())
     torch.manual_seed(1)
-    chunks = made.clip_chunks(batch_seq, **options)
+    chunks = made.chunk_losses(batch_seq, **options)
     while True:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             share = next(chunks, None)
@@ -158,7 +168,7 @@ def test_chunks_give_the_gradients_of_a_clip_whose_state_is_detached_between_the
     small_cfg: Config, chunk: int
 ) -> None:
     batch_seq = clip(small_cfg, frames=5)
-    made, loss = back_propagated(small_cfg, batch_seq, chunk=chunk)
+    made, loss = back_propagated(small_cfg, batch_seq, tbptt_frames=chunk)
     detached = model(small_cfg).train()
     torch.manual_seed(1)
     state, frames = detached.initial_state(batch_seq), []
@@ -175,7 +185,7 @@ def test_chunks_give_the_gradients_of_a_clip_whose_state_is_detached_between_the
 def test_the_loss_of_a_clip_does_not_depend_on_its_chunks_but_its_gradients_do(small_cfg: Config) -> None:
     batch_seq = clip(small_cfg, frames=4)
     whole, loss = back_propagated(small_cfg, batch_seq)
-    made, same_loss = back_propagated(small_cfg, batch_seq, chunk=2)
+    made, same_loss = back_propagated(small_cfg, batch_seq, tbptt_frames=2)
     torch.testing.assert_close(loss, same_loss)
     name = "memory.xmem.encode_value.fuse.first.weight"
     assert not torch.allclose(gradients(whole)[name], gradients(made)[name], rtol=1e-2)
@@ -184,7 +194,7 @@ def test_the_loss_of_a_clip_does_not_depend_on_its_chunks_but_its_gradients_do(s
 @pytest.mark.parametrize("chunk", [3, 7])
 def test_a_chunk_as_long_as_the_clip_equals_the_clip_bit_for_bit(small_cfg: Config, chunk: int) -> None:
     batch_seq = clip(small_cfg)
-    (whole, loss), (made, same_loss) = (back_propagated(small_cfg, batch_seq, chunk=k) for k in (None, chunk))
+    (whole, loss), (made, same_loss) = (back_propagated(small_cfg, batch_seq, tbptt_frames=k) for k in (None, chunk))
     assert torch.equal(loss, same_loss)
     torch.testing.assert_close(gradients(made), gradients(whole), rtol=0, atol=0)
 
@@ -196,8 +206,8 @@ def test_activation_checkpointing_gives_the_same_gradients_bit_for_bit(
 ) -> None:
     batch_seq = clip(small_cfg, frames=4)
     batch_seq["num_points"][:, 1] = 1  # one point is normalised by the running statistics, as they are at that frame
-    plain, loss = back_propagated(small_cfg, batch_seq, autocast, chunk=chunk)
-    made, same_loss = back_propagated(small_cfg, batch_seq, autocast, chunk=chunk, checkpoint=True)
+    plain, loss = back_propagated(small_cfg, batch_seq, autocast, tbptt_frames=chunk)
+    made, same_loss = back_propagated(small_cfg, batch_seq, autocast, tbptt_frames=chunk, activation_checkpointing=True)
     assert torch.equal(loss, same_loss)
     torch.testing.assert_close(gradients(made), gradients(plain), rtol=0, atol=0)
     torch.testing.assert_close(made.state_dict(), plain.state_dict(), rtol=0, atol=0)
@@ -206,9 +216,12 @@ def test_activation_checkpointing_gives_the_same_gradients_bit_for_bit(
 
 @pytest.mark.parametrize("change", [{"FUSION": "gate"}, {"FUSION": "none"}, {"NAME": "ConvGRUBEVModule"}])
 def test_activation_checkpointing_works_with_every_memory(small_cfg: Config, change: dict[str, str]) -> None:
-    memory = small_cfg.MODEL.MEMORY.model_copy(update=change)
-    cfg = small_cfg.model_copy(update={"MODEL": small_cfg.MODEL.model_copy(update={"MEMORY": memory})})
-    plain, made = (back_propagated(cfg, clip(cfg), chunk=2, checkpoint=twice)[0] for twice in (False, True))
+    cfg = small_cfg.with_changes({f"MODEL.MEMORY.{key}": value for key, value in change.items()})
+    batch_seq = clip(cfg)
+    plain, made = (
+        back_propagated(cfg, batch_seq, tbptt_frames=2, activation_checkpointing=checkpointing)[0]
+        for checkpointing in (False, True)
+    )
     torch.testing.assert_close(gradients(made), gradients(plain), rtol=0, atol=0)
 
 
@@ -237,15 +250,15 @@ def test_activations_grow_with_the_chunk_not_with_the_number_of_chunks(
     small_cfg: Config,
 ) -> None:
     assert kept(small_cfg, 8) > 1.9 * kept(small_cfg, 4)
-    assert kept(small_cfg, 8, chunk=2) == pytest.approx(kept(small_cfg, 4, chunk=2), rel=0.05)
+    assert kept(small_cfg, 8, tbptt_frames=2) == pytest.approx(kept(small_cfg, 4, tbptt_frames=2), rel=0.05)
 
 
 def test_activation_checkpointing_keeps_little_more_than_the_states(small_cfg: Config) -> None:
     state = sum(tensor.nbytes for tensor in model(small_cfg).initial_state(clip(small_cfg)).named().values())
-    assert kept(small_cfg, 4, checkpoint=True) < 1.1 * 4 * state < 0.2 * kept(small_cfg, 4)
+    assert kept(small_cfg, 4, activation_checkpointing=True) < 1.1 * 4 * state < 0.2 * kept(small_cfg, 4)
 
 
-@pytest.mark.parametrize("options", [{}, {"chunk": 4}, {"checkpoint": True}])
+@pytest.mark.parametrize("options", [{}, {"tbptt_frames": 4}, {"activation_checkpointing": True}])
 def test_losses_and_gradients_are_finite_on_clips_that_consolidate_and_evict(
     small_cfg: Config, options: dict[str, Any]
 ) -> None:

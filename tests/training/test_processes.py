@@ -89,7 +89,7 @@ def test_the_gradients_of_two_processes_in_chunks_are_the_mean_of_those_of_their
     module = in_two_processes(tmp_path, sim_root, *one_step, *chunks, forcing)
     for rank in (0, 1):
         clip = torch.load(tmp_path / f"{rank}.clip")
-        for share in module.model.train().clip_chunks(clip, progress=0.0, chunk=2):
+        for share in module.model.train().chunk_losses(clip, progress=0.0, tbptt_frames=2):
             (share["loss"] / 2).backward()
     for rank in (0, 1):
         given = torch.load(tmp_path / f"{rank}.gradients")

@@ -24,14 +24,22 @@ from remembev.ops import stage
 from remembev.structs import TensorStruct
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FrameOutput(FrameBatch):
-    """A frame of every sample of a batch, and what a step makes of it."""
+    """A frame with the outputs of a step, which are also keys."""
 
-    spatial_features_2d: Tensor | None = None  # [B, C_bev, H, W], as the memory changed them
-    occ_logits: Tensor | None = None  # [B, 1, H_m, W_m], the gate's occupancy; None without an XMem memory
-    predictions: Sequence[HeadOutput] = ()  # one for each head
+    spatial_features_2d: Tensor  # [B, C_bev, H, W], changed by the memory
+    occ_logits: Tensor | None  # [B, 1, H_m, W_m], the gate's occupancy; None, but a key, without an XMem memory
+    predictions: Sequence[HeadOutput]  # one for each head
     detections: list[Detections] | None = None  # [B], only at inference with agent slots
+
+    def __getitem__(self, key: str) -> Any:
+        return self.occ_logits if key == "occ_logits" else super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from super().__iter__()
+        if self.occ_logits is None:
+            yield "occ_logits"
 
 
 def build_model(cfg: Config) -> TemporalPointPillar:
@@ -81,11 +89,16 @@ class TemporalPointPillar(nn.Module):
 
     def clip_losses(self, batch_seq: Mapping[str, Any], progress: float = 1.0) -> dict[str, Tensor]:
         """Return the losses of clips, each the mean over their frames; ``loss`` is the sum."""
-        (losses,) = self.clip_chunks(batch_seq, progress)
+        (losses,) = self.chunk_losses(batch_seq, progress)
         return losses
 
-    def clip_chunks(
-        self, batch_seq: Mapping[str, Any], progress: float = 1.0, *, chunk: int | None = None, checkpoint: bool = False
+    def chunk_losses(
+        self,
+        batch_seq: Mapping[str, Any],
+        progress: float = 1.0,
+        *,
+        tbptt_frames: int | None = None,
+        activation_checkpointing: bool = False,
     ) -> Iterator[dict[str, Tensor]]:
         """Yield the losses of clips chunk by chunk, for truncated back-propagation through time.
 
@@ -95,24 +108,24 @@ class TemporalPointPillar(nn.Module):
         Args:
             batch_seq: The clips, every value [B, T, ...].
             progress: Progress of the training, 0 to 1.
-            chunk: Frames per chunk; None: the whole clip.
-            checkpoint: Keep only the state before each frame, and recompute the frame for its backward pass.
+            tbptt_frames: Frames per chunk; None: the whole clip.
+            activation_checkpointing: Keep only the state before each frame, and run it again for its backward pass.
 
         Yields:
             Each chunk's share of the losses; all shares sum to ``clip_losses``.
         """
         clip = ClipBatch.from_mapping(batch_seq)
         frames = clip.num_frames
-        chunk = chunk or frames
+        tbptt_frames = tbptt_frames or frames
         state = self.initial_state(clip)
-        for start in range(0, frames, chunk):
+        for start in range(0, frames, tbptt_frames):
             state = state.detach()
-            parts = []
-            for t in range(start, min(start + chunk, frames)):
+            chunk = []
+            for t in range(start, min(start + tbptt_frames, frames)):
                 step = partial(self._train_step, clip.frame(t), progress)
-                losses, state = checkpoint_step(step, state, self) if checkpoint else step(state)
-                parts.append(losses)
-            share = {name: torch.stack([part[name] for part in parts]).sum() / frames for name in parts[0]}
+                losses, state = checkpoint_step(step, state, self) if activation_checkpointing else step(state)
+                chunk.append(losses)
+            share = {name: torch.stack([losses[name] for losses in chunk]).sum() / frames for name in chunk[0]}
             yield {"loss": torch.stack(list(share.values())).sum(), **share}
 
     def clip_detections(self, batch_seq: Mapping[str, Any]) -> list[list[Detections]]:
@@ -152,24 +165,31 @@ class TemporalPointPillar(nn.Module):
     def step(
         self, batch_dict_t: Mapping[str, Any], state: TensorStruct, progress: float = 1.0
     ) -> tuple[FrameOutput, TensorStruct]:
-        """Run one frame from a given state of the memory, and return its output and the next state."""
+        """Run one frame from a given state of the memory; nothing is stored.
+
+        Args:
+            batch_dict_t: See ``forward_single_timestep``; scene_token isn't needed.
+            state: State before the frame.
+            progress: Progress of the training, 0 to 1.
+
+        Returns:
+            The frame's output, and the state after it.
+        """
         frame = FrameBatch.from_mapping(batch_dict_t)
         bev = self.vfe.to_bev(frame.points, frame.num_points)
         with stage("backbone"):
-            spatial_features_2d = self.backbone_2d(bev)
+            features = self.backbone_2d(bev)
         with stage("memory"):
             forcing = self.cfg.MODEL.MEMORY.TEACHER_FORCING
-            changed, occ_logits, state = self.memory.step(
-                spatial_features_2d,
-                state,
-                FrameContext.of(frame),
-                teacher_forcing=ramp(progress, forcing.START, forcing.END, forcing.DURING),
-            )
+            teacher_forcing = ramp(progress, forcing.START, forcing.END, forcing.DURING)
+            features, occ_logits, state = self.memory.step(features, state, FrameContext.of(frame), teacher_forcing)
         with stage("head"):
-            predictions = self.dense_head(changed)
-        output = FrameOutput(**frame, spatial_features_2d=changed, occ_logits=occ_logits, predictions=predictions)
+            predictions = self.dense_head(features)
+        output = FrameOutput(**frame, spatial_features_2d=features, occ_logits=occ_logits, predictions=predictions)
         if self.agents == 1 or self.training:
             return output, state
+
+        # At inference agents are the model's own detections
         detections = self.detect(output)
         boxes = pad_sequence([sample.boxes for sample in detections], batch_first=True)
         scores = pad_sequence([sample.scores for sample in detections], batch_first=True)

@@ -57,8 +57,11 @@ class ClipModule(L.LightningModule):
     def _back_propagate(self, batch_seq: Mapping[str, Any]) -> dict[str, Tensor]:
         """Gradients of the loss of a batch of clips, a chunk at a time. Returns the losses."""
         cfg, shares = self.cfg.OPTIMIZATION, []
-        for share in self.model.clip_chunks(
-            batch_seq, self.progress, chunk=cfg.TBPTT_FRAMES, checkpoint=cfg.ACTIVATION_CHECKPOINTING
+        for share in self.model.chunk_losses(
+            batch_seq,
+            self.progress,
+            tbptt_frames=cfg.TBPTT_FRAMES,
+            activation_checkpointing=cfg.ACTIVATION_CHECKPOINTING,
         ):
             # Lightning runs the whole step under autocast: what is exact on the way forward must be on the way back.
             with torch.autocast(self.device.type, enabled=False):
