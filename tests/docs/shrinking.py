@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from nuscenes.utils.splits import create_splits_scenes
 from tests.config.openpcdet_files import HEADS, write_openpcdet
@@ -16,7 +18,9 @@ from tests.conftest import SMALL
 from tests.models.openpcdet_reference import random_weights
 from torch import Tensor
 
+from remembev.bench import bench_loader
 from remembev.config import load_config, shipped_configs
+from remembev.config.variants import apply_variant
 from remembev.data import NuScenesIndex
 from remembev.models import build_model, save_checkpoint
 from remembev.simulate import SETS, SimulationSettings, simulate_dataset
@@ -27,7 +31,10 @@ FEW_STEPS += ["OPTIMIZATION.NUM_EPOCHS=1", "OPTIMIZATION.BATCHES_PER_EPOCH=1", "
 FEW_STEPS += ["OPTIMIZATION.BATCH_SIZE_PER_GPU=1", "OPTIMIZATION.EMA=null", "DATA_CONFIG.DATA_AUGMENTOR={}"]
 
 APPENDED = {
-    "simulate": ["--scenes", "12", "--seconds", "0.5", "--azimuths", "90", "--workers", "1", "--no-sweeps"],
+    "simulate": [
+        *("--sets", "street", "--scenes", "1", "--test", "0", "--no-sweeps"),
+        *("--seconds", "0.5", "--azimuths", "90", "--workers", "1"),
+    ],
     "train": ["--devices", "1", "--workers", "0"],
     "compare": ["--seeds", "1", "--workers", "1"],
     "eval": ["--device", "cpu", "--devices", "1"],
@@ -54,12 +61,28 @@ def shrink(arguments: list[str], simulated: Path) -> list[str]:
     """Return the arguments of a ``remembev`` command as they are run."""
     command = " ".join(arguments[: 2 if arguments[0] == "bench" else 1])
     arguments = [argument.replace(NUSCENES, "data/nuscenes") for argument in arguments]
+    appended = [*APPENDED.get(command, [])]
     if command == "simulate":
         arguments[1] = str(simulated)
+        assert set(_listed(arguments, "--sets")) <= {*SETS, "all"}
+    if command == "compare" and "--variants" in arguments:
+        names = _listed(arguments, "--variants")
+        for name in names:
+            apply_variant(load_config("tiny"), name)
+        appended += ["--variants", ",".join(names[-2:])]
     changes = [*FEW_STEPS] if command in TRAINS else []
     if command in TAKES_CONFIG and set(arguments) & set(shipped_configs()):
         changes = [*SMALL, RANGE, *changes]
-    return [*arguments, *APPENDED.get(command, []), *(part for change in changes for part in ("--set", change))]
+    return [*arguments, *appended, *(part for change in changes for part in ("--set", change))]
+
+
+def _listed(arguments: list[str], option: str) -> list[str]:
+    return arguments[arguments.index(option) + 1].split(",") if option in arguments else []
+
+
+def shrink_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make smaller what no option does."""
+    monkeypatch.setattr("remembev.bench.bench_loader", partial(bench_loader, workers=(0,), clips=1))
 
 
 def write_data(root: Path) -> None:

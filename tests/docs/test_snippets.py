@@ -20,7 +20,7 @@ import yaml
 from filelock import FileLock
 from tests.conftest import REPOSITORY
 from tests.docs.pages import PAGES, blocks, name, without_code
-from tests.docs.shrinking import DATA, NUSCENES, WEIGHTS, lidar, shrink, write_data, write_weights
+from tests.docs.shrinking import DATA, NUSCENES, WEIGHTS, lidar, shrink, shrink_inside, write_data, write_weights
 from torch.distributed.run import get_args_parser
 from typer.testing import CliRunner
 
@@ -65,6 +65,7 @@ def place(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
             (folder / command).chmod(0o755)
     (tmp_path / ".venv" / "bin" / "activate").touch()
     monkeypatch.chdir(tmp_path)
+    shrink_inside(monkeypatch)
     return tmp_path
 
 
