@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from remembev.config import DEFAULT_VARIANTS, Config, apply_variant, load_config, shipped_configs
-from remembev.config.variants import INPUTS, MEMORIES, OPTIONS
+from remembev.config.variants import INPUTS, MEMORIES, OPTIONS, describe_variant
 from remembev.errors import ConfigError
 from remembev.models import build_model
 
@@ -158,3 +158,10 @@ def test_a_configuration_that_is_a_variant_now_is_told(name: str, hint: str, tmp
     file.write_text(f"_BASE_CONFIG_: {name}\n")
     with pytest.raises(ConfigError, match=hint):
         load_config(file)
+
+
+def test_a_variant_is_described_part_by_part() -> None:
+    assert describe_variant("single") == "one LiDAR turn a frame, no memory"
+    assert describe_variant("sweeps+gate+no_long_term") == (
+        "ten turns stacked into one cloud, the memory gates the features, no long-term memory"
+    )

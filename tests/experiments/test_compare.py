@@ -144,6 +144,7 @@ def test_an_interrupted_comparison_is_resumed_and_nothing_is_done_twice(
     table = json.loads((out / "compare.json").read_text())
     assert (table["variants"], table["seeds"], table["split"]) == (["single", "gate"], [0], "val")
     assert table["starts"] == {"single": pretraining.name, "gate": pretraining.name}
+    assert table["what"] == {path.stem: str(path) for path in files}
     assert table["differences"] == {"gate": ["MODEL.MEMORY.FUSION=gate"]}
     score = json.loads((gate.run.out / "eval" / "metrics.json").read_text())
     assert score["tracks"]["half_second"]["nds"] >= 0

@@ -30,7 +30,11 @@ def run(mean_ap: float, recall: float | None, lost: float | None, step_ms: float
 
 
 RESULTS = Results(
-    {"settings": {"data": "made by hand"}, "differences": {"gate": ["MODEL.MEMORY.FUSION=gate"]}},
+    {
+        "settings": {"data": "made by hand"},
+        "what": {"single": "one turn", "gate": "a gate", "read": "a read"},
+        "differences": {"gate": ["MODEL.MEMORY.FUSION=gate"]},
+    },
     {
         "single": {
             0: run(0.10, 0.2, 2.0, 10.0, None),
@@ -69,7 +73,7 @@ def test_the_tables_have_means_over_seeds_and_differences_in_pairs() -> None:
 
 def test_a_measure_is_shown_where_any_variant_has_a_value() -> None:
     page = to_markdown(RESULTS)
-    assert rows(page, "AUC seen") == [["–", "0.800 ± 0.141"], ["–"]]
+    assert rows(page, "AUC seen") == [["–", "0.800 ± 0.141"]]  # and no difference to the first, which has none
     assert "- AUC seen: ROC AUC of the occupancy" in page
     for absent in ("AUC unseen", "permanence 4 s", "mAP ≤ 0.5 s", "memory parameters"):
         assert rows(page, absent) == []
@@ -107,8 +111,15 @@ def test_less_flicker_is_better_and_no_difference_is_within_the_spread() -> None
 def test_the_page_says_in_words_what_is_better_worse_and_open() -> None:
     statement = next(line for line in to_markdown(RESULTS).splitlines() if line.startswith("- `gate` against"))
     assert "better by more than the spread over seeds in mAP, mAP at visibility 1, flicker;" in statement
-    assert "no difference beyond the spread over seeds in NDS, permanence 1 s;" in statement
-    assert statement.endswith("not measured: AUC seen.")
+    assert "no difference beyond the spread over seeds in NDS, permanence 1 s." in statement
+    assert "not measured" not in statement
+
+
+def test_a_variant_without_a_measure_that_others_have_is_said_to_lack_it() -> None:
+    runs = {"gate": RESULTS.runs["gate"], "read": RESULTS.runs["gate"], "single": RESULTS.runs["single"]}
+    page = to_markdown(replace(RESULTS, runs=runs))
+    assert rows(page, "AUC seen")[1] == ["+0.000 ± 0.000 (within the spread)", "–"]
+    assert any(line.startswith("- `single`") and line.endswith("not measured: AUC seen.") for line in page.splitlines())
 
 
 @pytest.mark.parametrize("variants", [("single",), ("single", "gate")])

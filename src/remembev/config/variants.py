@@ -49,6 +49,11 @@ def apply_variant(cfg: Config, name: str) -> Config:
     return cfg
 
 
+def describe_variant(name: str) -> str:
+    """Return what a variant is, part by part."""
+    return ", ".join(part.what for part in _parts(name))
+
+
 def former_variant(name: str) -> str | None:
     """Say how a configuration of old that is now a variant, such as ``small_gate``, is given; None for other names."""
     base, _, variant = name.partition("_")

@@ -21,6 +21,7 @@ import torch
 from rich.console import Console
 
 from remembev.config import DEFAULT_VARIANTS, Config, apply_variant, changed_keys, load_config
+from remembev.config.variants import describe_variant
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError, UserError
 from remembev.evaluation import TRACKS
@@ -118,10 +119,11 @@ def report(out: Path, console: Console) -> None:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is compared: a configuration by its name."""
+    """What is compared: a configuration by its name, and what it is."""
 
     name: str
     cfg: Config
+    what: str
 
 
 def load_variants(
@@ -134,11 +136,13 @@ def load_variants(
     """
     if len(sources) == 1:
         cfg = load_config(sources[0], overrides)
-        variants = [Variant(name, apply_variant(cfg, name)) for name in names or DEFAULT_VARIANTS]
+        variants = [
+            Variant(name, apply_variant(cfg, name), describe_variant(name)) for name in names or DEFAULT_VARIANTS
+        ]
     elif names:
         raise UserError(f"variants are made of one configuration, not of {len(sources)}")
     else:
-        variants = [Variant(Path(source).stem, load_config(source, overrides)) for source in sources]
+        variants = [Variant(Path(source).stem, load_config(source, overrides), str(source)) for source in sources]
     if len({variant.name for variant in variants}) < len(variants):
         raise UserError(f"{', '.join(variant.name for variant in variants)}: variants need names of their own")
     first = variants[0]
@@ -210,6 +214,7 @@ class Comparison:
         first, *others = self.variants
         return {
             "variants": [variant.name for variant in self.variants],
+            "what": {variant.name: variant.what for variant in self.variants},
             "seeds": list(range(self.seeds)),
             "data": str(self.data.resolve()),
             "version": first.cfg.DATA_CONFIG.VERSION,

@@ -68,14 +68,24 @@ FOUND = scored(
     what="share of a tracked object's frames in which it is found; a detector that finds nothing never flickers",
 )
 OCCUPANCY = (
-    scored("AUC seen", "occupancy", "auc_seen", what="ROC AUC of the occupancy, cells of visible objects against free"),
-    scored("AUC hidden", "occupancy", "auc_hidden", what="the same for objects without a point, seen in the last 4 s"),
-    scored("AUC unseen", "occupancy", "auc_unseen", what="the same for objects that never had a point: a control"),
+    scored(
+        "AUC seen",
+        "occupancy",
+        "auc_seen",
+        what="ROC AUC of the occupancy: cells of well seen objects against free ones",
+    ),
+    scored(
+        "AUC hidden",
+        "occupancy",
+        "auc_hidden",
+        what="ROC AUC for objects without a point that were well seen in the last 4 s",
+    ),
+    scored("AUC unseen", "occupancy", "auc_unseen", what="ROC AUC for objects that have had no point yet: a control"),
     scored(
         "occupancy AP",
         "occupancy",
         "occupancy_ap",
-        what="average precision of the occupancy, cells of all objects against free",
+        what="average precision of the occupancy: cells of all objects against free ones",
     ),
 )
 TIME = Measure("ms a frame", ("result", "step_ms"), "median time of a frame of one scene, one thread", None, 1)
@@ -109,7 +119,7 @@ def permanence_measures(metrics: Mapping[str, Any]) -> list[Measure]:
             "recall",
             row,
             column,
-            what=f"recall of objects without a point that were seen in the last {window:g} s, at {false_boxes:g} "
+            what=f"recall of objects without a point that were well seen in the last {window:g} s, at {false_boxes:g} "
             "false boxes a frame",
         )
         for row, window in enumerate(permanence["windows_s"])

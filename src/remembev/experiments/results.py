@@ -99,6 +99,15 @@ class Results:
         """The measures of which any run has a value."""
         return self.measured([*SCORES, *self.permanence, FLICKER, FOUND, *OCCUPANCY])
 
+    @property
+    def compared_measures(self) -> list[Measure]:
+        """The measures on which any variant differs from the reference in pairs of the same seed."""
+        return [
+            measure
+            for measure in self.measures
+            if any(self.difference(name, measure).by_seed for name in self.variants[1:])
+        ]
+
     @cached_property
     def permanence(self) -> list[Measure]:
         """Permanence at each of its windows; none before a run has it."""

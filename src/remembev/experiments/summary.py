@@ -5,7 +5,7 @@ from __future__ import annotations
 from remembev.experiments.claims import enumerated
 from remembev.experiments.measures import COSTS
 from remembev.experiments.results import Results
-from remembev.experiments.tables import Cell, Table, difference_table, score_table
+from remembev.experiments.tables import difference_table, score_table, variant_table
 from remembev.experiments.verdict import Verdict
 
 _WORDS = {
@@ -22,7 +22,6 @@ def to_markdown(results: Results) -> str:
     first, others = results.reference, results.variants[1:]
     settings = "\n".join(f"- {name}: {text}" for name, text in results.comparison["settings"].items())
     measures = [*results.measures, *results.measured(COSTS)]
-    changed = [[Cell(name), Cell("<br>".join(keys))] for name, keys in results.comparison["differences"].items()]
     parts = [
         f"# {enumerated(results.variants)} compared",
         settings,
@@ -37,19 +36,18 @@ def to_markdown(results: Results) -> str:
             difference_table(results).to_markdown(),
             "\n".join(f"- {_statement(results, name)}" for name in others),
         ]
-    parts += ["## Measures\n\n" + "\n".join(f"- {measure.label}: {measure.what}" for measure in measures)]
-    if others:
-        parts += [
-            f"## Keys that differ from `{first}`",
-            Table([Cell("variant"), Cell("keys")], changed).to_markdown(),
-        ]
+    parts += [
+        "## Measures\n\n" + "\n".join(f"- {measure.label}: {measure.what}" for measure in measures),
+        "## Variants",
+        variant_table(results).to_markdown(),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def _statement(results: Results, variant: str) -> str:
     """Return what a variant is better and worse at than the first."""
     labels: dict[Verdict, list[str]] = {verdict: [] for verdict in Verdict}
-    for measure in results.measures:
+    for measure in results.compared_measures:
         labels[results.difference(variant, measure).verdict].append(measure.label)
     said = [f"{words} {', '.join(labels[verdict])}" for verdict, words in _WORDS.items() if labels[verdict]]
     return f"`{variant}` against `{results.reference}`: {'; '.join(said) or 'nothing measured yet'}."

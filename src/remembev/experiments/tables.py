@@ -157,10 +157,10 @@ def score_table(results: Results) -> Table:
 
 
 def difference_table(results: Results) -> Table:
-    """Return the differences of all other variants to the first on every measure, in HTML with a dot a seed."""
+    """Return the differences of all other variants to the first by measure, in HTML with a dot a seed."""
     others = results.variants[1:]
     rows = []
-    for measure in results.measures:
+    for measure in results.compared_measures:
         differences = [results.difference(name, measure) for name in others]
         limit = max((abs(value) for one in differences for value in one.by_seed.values()), default=1.0)
         rows.append([
@@ -169,6 +169,19 @@ def difference_table(results: Results) -> Table:
               for name, one in zip(others, differences, strict=True)),
         ])  # fmt: skip
     return Table([Cell(""), *(name_cell(results, name) for name in others)], rows)
+
+
+def variant_table(results: Results) -> Table:
+    """Return what the variants are, and the keys in which they differ from the first."""
+    what, changed = results.comparison["what"], results.comparison["differences"]
+    rows = [
+        [name_cell(results, name), Cell(what[name]), _lines_cell(changed.get(name, []))] for name in results.variants
+    ]
+    return Table([Cell("variant"), Cell("what it is"), Cell(f"keys that differ from {results.reference}")], rows)
+
+
+def _lines_cell(lines: Sequence[str]) -> Cell:
+    return Cell("<br>".join(lines), "<br>".join(map(escape, lines)))
 
 
 def _difference_cell(difference: Difference, drawing: str) -> Cell:

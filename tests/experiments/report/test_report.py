@@ -104,6 +104,7 @@ def folder(tmp_path: Path) -> Path:
 def tell(out: Path, **where: str) -> None:
     comparison = {
         "variants": list(VARIANTS),
+        "what": {name: f"what {name} is" for name in VARIANTS},
         "seeds": list(SEEDS),
         "version": "v1.0-sim",
         "settings": {"then": "4 epochs of <80> batches"},
@@ -142,7 +143,7 @@ def test_what_the_occupancy_knows_is_shown_of_the_variants_that_have_one(folder:
         scores = {"auc_seen": 0.9, "auc_hidden": 0.8765, "auc_unseen": 0.5, "occupancy_ap": 0.4}
         rewrite(folder, variant, lambda metrics, scores=scores: metrics.update(occupancy=scores))  # type: ignore[misc]
     text = read(folder)
-    assert "AUC hidden: the same for objects without a point" in text
+    assert "AUC hidden: ROC AUC for objects without a point" in text
     assert "0.876" in text
 
 

@@ -18,7 +18,7 @@ from remembev.models import Detections
 from remembev.streaming import read_record
 
 HIDDEN_FROM_S = 1.0
-"""Seconds without a point from which on an object that was visible makes an episode."""
+"""Seconds without a point from which on an object that was seen makes an episode."""
 HIDDEN_UP_TO_S = HIDDEN_SECONDS
 """Seconds without a point up to which boxes on it count."""
 FOUND_WITHIN_S = 2.0
@@ -32,7 +32,7 @@ DetectionsByToken = Mapping[str, Detections]
 
 @dataclass(frozen=True)
 class Episode:
-    """An object that was visible and then has no point for at least ``HIDDEN_FROM_S``.
+    """An object that was seen and then has no point for at least ``HIDDEN_FROM_S``.
 
     Attributes:
         both_found: Number of the latest key frame in which both detectors find it, with points on it.

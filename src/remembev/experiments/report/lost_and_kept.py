@@ -105,7 +105,7 @@ def _search_seeds(pair: _Pair, scenes: Sequence[int]) -> Iterator[_SeedSearch]:
 def _rule(pair: _Pair) -> str:
     first, second = (name_cell(pair.runs.results, name).html for name in pair.names)
     return (
-        f"<p>Objects that {first} and {second} both find while they are visible (within {FOUND_WITHIN_S:g} s before), "
+        f"<p>Objects that {first} and {second} both find while they are seen (within {FOUND_WITHIN_S:g} s before), "
         f"and that then have no LiDAR point for {HIDDEN_FROM_S:g} s or longer. A model keeps such an object if it has "
         f"a box on it in at least {KEPT_SHARE:.0%} of the key frames without a point, in the first "
         f"{HIDDEN_UP_TO_S:g} s. The boxes of both models are cut off where {pair.false_boxes:g} false boxes a frame "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from remembev.experiments.measures import COSTS, MAP, NDS, OCCUPANCY, Measure, scored
 from remembev.experiments.report.runs import ComparisonRuns
-from remembev.experiments.tables import Cell, Table, by_measure, by_variant, colour, difference_table, name_cell
+from remembev.experiments.tables import by_measure, by_variant, colour, difference_table, name_cell, variant_table
 from remembev.viewing.charts import Line, Panel, chart_svg
 from remembev.viewing.curves import mean_line
 from remembev.viewing.page import captioned, details, embedded_svg
@@ -104,21 +104,21 @@ def visibility(runs: ComparisonRuns) -> str:
 
 
 def last_seen(runs: ComparisonRuns) -> str:
-    """Return the official score of objects by the time since they were last clearly visible."""
+    """Return the official score of objects by the time since they were last well seen."""
     rows = runs.example("last_seen")
     if not rows:
-        return _nothing("the time since objects were visible")
+        return _nothing("the time since objects were well seen")
     mean_ap, nds = (
         [scored(f"{_since(row)}{_objects(row)}", "last_seen", place, key) for place, row in enumerate(rows)]
         for key in ("mean_ap", "nds")
     )
-    return _by_measure(runs, "mAP by time since visible", mean_ap) + details(
-        "NDS by time since visible", _by_measure(runs, "NDS", nds)
+    return _by_measure(runs, "mAP of objects last well seen", mean_ap) + details(
+        "NDS by the time since objects were last well seen", _by_measure(runs, "NDS", nds)
     )
 
 
 def permanence(runs: ComparisonRuns) -> str:
-    """Return the recall of objects without a point by time since visible, at each number of false boxes."""
+    """Return the recall of objects without a point by the time since they were well seen, by number of false boxes."""
     example = runs.example("permanence")
     if not example:
         return _nothing("permanence")
@@ -131,10 +131,10 @@ def permanence(runs: ComparisonRuns) -> str:
             scored(f"{window:g} s ({objects:,} objects)", "permanence", "recall", row, column)
             for row, (window, objects) in enumerate(zip(windows, example["objects"], strict=True))
         ]
-        tables.append(_by_measure(runs, f"visible in the last …, at {at}", measures))
+        tables.append(_by_measure(runs, f"well seen in the last …, at {at}", measures))
         lines = _lines(runs, windows, _reader("permanence", "recall", slice(None), column))
-        panels.append(Panel(at, lines, "visible in the last … s", ticks, y_min=0))
-    caption = f"Recall of objects that have no point now but had one in the last seconds. {_BAND}"
+        panels.append(Panel(at, lines, "well seen in the last … s", ticks, y_min=0))
+    caption = f"Recall of objects that have no point now, by how long ago they were well seen at most. {_BAND}"
     middle = len(allowed) // 2
     others = "".join(tables[:middle] + tables[middle + 1 :])
     return (
@@ -205,13 +205,8 @@ def training(runs: ComparisonRuns) -> str:
 
 
 def configurations(runs: ComparisonRuns) -> str:
-    """Return the keys in which the configurations differ, and each configuration as a whole."""
-    rows = [
-        [name_cell(runs.results, name), Cell("", "<br>".join(map(escape, keys)))]
-        for name, keys in runs.results.comparison["differences"].items()
-    ]
-    table = Table([Cell("variant"), Cell(f"keys that differ from {runs.results.reference}")], rows)
-    return f'<div class="words">{table.to_html()}</div>' + "".join(
+    """Return what the variants are, the keys in which they differ, and each configuration as a whole."""
+    return f'<div class="left">{variant_table(runs.results).to_html()}</div>' + "".join(
         details(f"configuration of {name}", f"<pre>{escape(text)}</pre>") for name, text in runs.configs.items()
     )
 
