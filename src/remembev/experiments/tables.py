@@ -68,7 +68,7 @@ class Table:
         return shown
 
     def to_html(self) -> str:
-        """Return the table as HTML."""
+        """Return the table as HTML that scrolls where it is wider than the page."""
         rows = [
             "<tr>"
             + "".join(f'<td class="{cell.tone}">{cell.to_html()}</td>' if cell.tone else f"<td>{cell.to_html()}</td>"
@@ -76,7 +76,8 @@ class Table:
             + "</tr>"
             for row in self.rows
         ]  # fmt: skip
-        return table([cell.to_html() for cell in self.head], rows, self.caption, groups=self.groups)
+        heads = [cell.to_html() for cell in self.head]
+        return f'<div class="scroll">{table(heads, rows, self.caption, groups=self.groups)}</div>'
 
 
 # --------------------------------------------------------------------------------------------------------------- cells
@@ -89,7 +90,8 @@ def colour(results: Results, variant: str) -> str:
 
 def name_cell(results: Results, variant: str) -> Cell:
     """Return a variant's name in its colour."""
-    return Cell(variant, f'<span class="variant" style="--variant:{colour(results, variant)}">{escape(variant)}</span>')
+    name = escape(variant).replace("+", "+<wbr>")
+    return Cell(variant, f'<span class="variant" style="--variant:{colour(results, variant)}">{name}</span>')
 
 
 def spread_cell(spread: Spread, digits: int, *, sign: bool = False, best: bool = False) -> Cell:
