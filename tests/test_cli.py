@@ -305,12 +305,12 @@ def test_an_import_neither_overwrites_openpcdets_file_nor_takes_another_suffix(
 def test_scene_sets_are_simulated_and_their_hidden_objects_counted(remembev: RunCli, tmp_path: Path) -> None:
     size = ("--scenes", 4, "--seconds", 1, "--azimuths", 180, "--workers", 1)
     assert remembev("simulate", tmp_path, "--sets", "doors, crowd", *size).code == 0
-    counting = ("census", tmp_path, "--version", "v1.0-sim", "--splits", "val_doors,val_crowd")
+    counting = ("dataset-stats", tmp_path, "--version", "v1.0-sim", "--splits", "val_doors,val_crowd")
     ran = remembev(*counting, "--json")
     assert ran.code == 0
     counted = json.loads(ran.out)
     assert [counted[split]["frames"] for split in ("val_doors", "val_crowd")] == [2, 2]
-    assert sum(counted["val_crowd"]["hidden"]) > 0
+    assert sum(counted["val_crowd"]["no_points"]) > 0
     ran = remembev(*counting)
     assert ran.code == 0
     assert "val_crowd" in ran.out

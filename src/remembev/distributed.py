@@ -1,41 +1,159 @@
-"""The processes that torchrun has started, if it has."""
+"""Several processes: torchrun's environment, and scenes shared out among processes.
+
+A result of a scene doesn't depend on the process that computes it, so that many processes give what one gives.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
 from remembev.errors import UserError
 
+Result = TypeVar("Result")
+
+_TIMEOUT = timedelta(days=7)
+"""Time that processes of torchrun wait for the slowest of them."""
+
+
+# ------------------------------------------------------------------------------------------------------------ torchrun
+
 
 @dataclass(frozen=True)
 class TorchrunEnv:
-    """A process of torchrun: its rank, and how many there are, on its machine and on all of them."""
+    """This process among those that torchrun has started."""
 
     rank: int
     local_rank: int
-    here: int
-    everywhere: int
+    local_world_size: int
+    world_size: int
 
     @property
-    def machines(self) -> int:
-        """How many machines there are, with as many processes each."""
-        return self.everywhere // self.here
+    def num_machines(self) -> int:
+        """Machines, with as many processes each."""
+        return self.world_size // self.local_world_size
 
 
-def torchrun_env(asked: int) -> TorchrunEnv | None:
-    """What torchrun has started; None without it. Raises UserError where ``asked`` for another number than it started.
+def torchrun_env(devices: int) -> TorchrunEnv | None:
+    """Return torchrun's environment, None without torchrun.
 
-    To ask for one process is not to ask for any number.
+    Args:
+        devices: Processes that the user wants on this machine; 1 is no wish.
+
+    Raises:
+        UserError: If torchrun has started another number of processes.
     """
     if not (dist.is_available() and dist.is_torchelastic_launched()):
         return None
-    names = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE")
-    found = TorchrunEnv(*(int(os.environ[name]) for name in names))
-    if asked not in (1, found.here):
+    env = TorchrunEnv(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE")))
+    if devices not in (1, env.local_world_size):
         raise UserError(
-            f"torchrun has started {found.here} processes on this machine, not {asked}: leave --devices out"
+            f"torchrun started {env.local_world_size} processes on this machine, but --devices is {devices}: "
+            "omit --devices"
         )
-    return found
+    return env
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Connect the processes of torchrun inside the block."""
+    dist.init_process_group("gloo", timeout=_TIMEOUT)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def gather_results(own: dict[int, Result]) -> dict[int, Result]:
+    """Return the results of all processes of torchrun in the first process, its own in any other."""
+    parts: list[dict[int, Result]] | None = [{}] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(own, parts)
+    return own if parts is None else {scene: result for part in parts for scene, result in part.items()}
+
+
+# -------------------------------------------------------------------------------------------------------------- scenes
+
+
+def longest_first(num_frames: Mapping[int, int]) -> list[int]:
+    """Return scenes by decreasing number of frames, so that no process is left with a long one at the end."""
+    return sorted(num_frames, key=lambda scene: num_frames[scene], reverse=True)
+
+
+def partition_scenes(num_frames: Mapping[int, int], processes: int) -> list[list[int]]:
+    """Assign whole scenes to processes, longest first, each to the process with the fewest frames so far."""
+    parts: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for scene in longest_first(num_frames):
+        process = loads.index(min(loads))
+        parts[process].append(scene)
+        loads[process] += num_frames[scene]
+    return parts
+
+
+def device_per_process(device: str, processes: int) -> list[str]:
+    """Return the device of each process: a GPU each for ``cuda``, else the same for all.
+
+    Raises:
+        UserError: If there are fewer GPUs than processes.
+    """
+    if device != "cuda" or processes == 1:
+        return [device] * processes
+    if processes > torch.cuda.device_count():
+        raise UserError(f"--devices {processes} needs {processes} GPUs; this machine has {torch.cuda.device_count()}")
+    return [f"cuda:{number}" for number in range(processes)]
+
+
+def run_in_pool(
+    make: Callable[[str], Callable[[int], Result]], devices: Sequence[str], scenes: Sequence[int]
+) -> Iterator[tuple[int, Result]]:
+    """Run a function on scenes in one process per device; yield each scene with its result as it is done.
+
+    The processes share the threads. An exception of a process is raised here, and scenes that have not begun are
+    dropped.
+
+    Args:
+        make: Makes the function, in each process and for its device.
+        devices: A device for each process.
+        scenes: The scenes, in the order in which they begin.
+    """
+    context = get_context("spawn")
+    free_devices: Queue[str] = context.Queue()
+    for device in devices:
+        free_devices.put(device)
+    threads = max(1, torch.get_num_threads() // len(devices))
+    with ProcessPoolExecutor(len(devices), context, _Worker.start, (make, free_devices, threads)) as pool:
+        futures = {pool.submit(_Worker.run, scene): scene for scene in scenes}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """State of a process of the pool. The function is made with the first scene, whose errors its errors are."""
+
+    make: Callable[[str], Callable[[int], Any]]
+    device: str
+    function: Callable[[int], Any] | None = None
+
+    @classmethod
+    def start(cls, make: Callable[[str], Callable[[int], Any]], free_devices: Queue[str], threads: int) -> None:
+        torch.set_num_threads(threads)
+        cls.make, cls.device = staticmethod(make), free_devices.get()
+
+    @classmethod
+    def run(cls, scene: int) -> Any:
+        if cls.function is None:
+            cls.function = staticmethod(cls.make(cls.device))
+        return cls.function(scene)

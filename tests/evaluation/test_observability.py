@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from tests.evaluation.sights import RANGE, frame
 
 from remembev.data import Frame
-from remembev.data.census import WELL_SEEN
-from remembev.evaluation.observability import HIDDEN_SECONDS, Observability, track_observability
+from remembev.evaluation.observability import HIDDEN_SECONDS, WELL_SEEN, Observability, track_observability
 
 
 def sights(frames: list[Frame]) -> list[list[Observability]]:
     return [
-        [Observability(value) for value in sighted.sight.tolist()] for sighted in track_observability(frames, RANGE)
+        [Observability(value) for value in sighted.level.tolist()] for sighted in track_observability(frames, RANGE)
     ]
 
 
@@ -91,5 +90,5 @@ def test_objects_of_other_classes_are_left_out_with_all_that_is_known_of_them() 
     sighted.frame.labels[:] = sighted.frame.labels.new_tensor([3, 1, 0])
     some = sighted.of_classes([1, 3])
     assert some.frame.track_ids.tolist() == [0, 1]
-    assert some.sight.tolist() == [Observability.SEEN, Observability.FAINT]
+    assert some.level.tolist() == [Observability.SEEN, Observability.FAINT]
     assert len(some.since_seen) == len(some.frame.boxes) == 2

@@ -126,8 +126,8 @@ def test_the_occupancy_of_a_memory_is_scored_in_the_same_pass(
     maps, frames = [], []
     for scene in index.split_scenes("val"):
         detector.reset()
-        for _ in stream_scene(detector, index, scene):
-            maps.append(detector.occupancy)
+        for _, detections in stream_scene(detector, index, scene):
+            maps.append(detections.occupancy)
         annotated = (index.load_annotations(number, small_cfg.CLASS_NAMES) for number in index.scene_frames(scene))
         frames += track_observability(annotated, small_cfg.DATA_CONFIG.POINT_CLOUD_RANGE)
     expected = score_occupancy(frames, maps, small_cfg.memory_grid)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from remembev import Detections, StreamingDetector, build_model, load_config
 from remembev.models import TemporalPointPillar
+from remembev.streaming import StreamDetections
 
 _ANCHORS = (
     "{anchor_rotations: [0, 1.57], anchor_bottom_heights: [-0.9], matched_threshold: 0.5, unmatched_threshold: 0.4"
@@ -69,7 +70,7 @@ def forty_frames() -> Iterator[Given]:
         yield Given(points, pose(i), start + 0.25 * i + late, scene)
 
 
-def run(detector: StreamingDetector) -> list[Detections]:
+def run(detector: StreamingDetector) -> list[StreamDetections]:
     """What is found on each of the forty frames."""
     return [detector.step(one.points, one.pose, one.timestamp, one.scene_token) for one in forty_frames()]
 

@@ -33,8 +33,8 @@ def test_a_step_gives_boxes_scores_labels_and_velocities(detector: StreamingDete
     assert found.velocities.shape == (len(found), 2)
     assert found.labels.max() < len(detector.cfg.CLASS_NAMES)
     grid = detector.cfg.feature_grid
-    assert detector.gate is not None
-    assert detector.gate.shape == (grid.height, grid.width)
+    assert found.gate is not None
+    assert found.gate.shape == (grid.height, grid.width)
 
 
 def test_memory_of_earlier_frames_changes_what_is_found(detector: StreamingDetector) -> None:
@@ -106,10 +106,10 @@ def test_boxes_are_given_in_the_global_frame_on_request(detector: StreamingDetec
     ("change", "message"),
     [
         ({"points": torch.zeros(4, 3)}, r"points: expected \[N, 4\] or \[N, 5\], got \[4, 3\]"),
-        ({"points": torch.full((4, 4), math.nan)}, "points: 4 of 4 hold NaN"),
+        ({"points": torch.full((4, 4), math.nan)}, "points: 4 of 4 contain NaN"),
         ({"pose": torch.eye(3)}, r"pose: expected global_from_lidar \[4, 4\]"),
-        ({"pose": 2 * torch.eye(4)}, "no rotation"),
-        ({"pose": torch.diag(torch.tensor([1.0, 1.0, -1.0, 1.0]))}, "no rotation"),
+        ({"pose": 2 * torch.eye(4)}, "not a rotation"),
+        ({"pose": torch.diag(torch.tensor([1.0, 1.0, -1.0, 1.0]))}, "not a rotation"),
         ({"pose": pose(2).T}, "its last row is"),
         ({"timestamp": math.nan}, "finite"),
         ({"timestamp": 0.5}, "not after its last frame's"),

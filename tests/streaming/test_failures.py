@@ -75,12 +75,11 @@ def test_a_step_that_fails_anywhere_leaves_everything_as_it_was(
     detector = StreamingDetector(model)
     run(detector, "b", 1, offset=50)
     run(detector, "a", 5)
-    before, shown = state_of(detector), (detector.gate, detector.occupancy)
+    before = state_of(detector)
     for stage in [*STAGES, *OTHERS]:
         with failing(running(detector), stage), pytest.raises(torch.OutOfMemoryError):
             detector.step(cloud(5), pose(5), 2.5, scene, frame="global")
         assert_same_state(state_of(detector), before)
-        assert (detector.gate, detector.occupancy) == shown
     for found, expected in zip(run(detector, "a", 2, first=5), undisturbed[5:], strict=True):
         assert_same(found, expected)
 

@@ -89,7 +89,7 @@ def test_a_break_starts_that_scene_anew_with_a_warning_that_says_why(
     assert_same_state({"other": state_of(detector)["other"]}, {"other": other})
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == f"scene a starts anew: {message}"
+    assert record.getMessage() == f"scene a was reset: {message}"
 
 
 @pytest.mark.parametrize(("frame", "message"), BREAKS)
@@ -103,7 +103,7 @@ def test_where_a_break_is_an_error_the_frame_is_refused_and_the_stream_goes_on(
     before = state_of(detector)
     with pytest.raises(StreamError) as raised:
         detector.step(cloud(2), **frame, scene_token="a")
-    assert str(raised.value) == f"scene a breaks off: {message}; reset(scene_token) starts it anew"
+    assert str(raised.value) == f"scene a breaks off: {message}; call reset(scene_token) to restart it"
     assert_same_state(state_of(detector), before)
     assert_same(detector.step(cloud(2), pose(2), 1.0, "a"), expected)
 

@@ -69,7 +69,7 @@ def test_a_scene_that_is_not_remembered_is_not_saved_and_the_file_there_stays(tm
     run(detector, "a", 1)
     detector.save_state(tmp_path / "a.safetensors", "a")
     written = (tmp_path / "a.safetensors").read_bytes()
-    with pytest.raises(StreamError, match="no scene 'b' is remembered; there are: a"):
+    with pytest.raises(StreamError, match="no state for scene 'b'; known scenes: a"):
         detector.save_state(tmp_path / "a.safetensors", "b")
     assert (tmp_path / "a.safetensors").read_bytes() == written
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
@@ -89,7 +89,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "not a saved state, or not all of it"),
     "text": (lambda path: path.write_text("a state" * 99), "not a saved state, or not all of it"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a saved state, or not all of it"),
-    "a checkpoint": (lambda path: save_checkpoint(path, listening_model()), "holds no state of a stream"),
+    "a checkpoint": (lambda path: save_checkpoint(path, listening_model()), "not a saved stream state"),
     "a tensor of another shape": (
         lambda path: rewritten(path, "memory.frames", torch.zeros(2)),
         r"memory\.frames is \[2\] float32 in the file, \[1\] int64 here",

@@ -54,36 +54,39 @@ def index(
     console.print(f"[bold]{data}[/]: {opened.num_scenes} scenes, splits {', '.join(opened.splits)}")
 
 
-@app.command()
-def census(
+@app.command(name="dataset-stats")
+def dataset_stats(
     data: Annotated[Path, typer.Argument(help="Root of a data set in the nuScenes format.", show_default=False)],
     splits: Annotated[str, typer.Option(help="Splits to count, with commas between them.")] = "val",
     version: Annotated[str, typer.Option(help="Version, the name of the folder with the tables.")] = "v1.0-trainval",
     within: Annotated[float, typer.Option(help="Metres from the sensor, in x and in y.")] = 40.0,
-    as_json: Annotated[bool, typer.Option("--json", help="By class, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print counts by class as JSON.")] = False,
 ) -> None:
-    """Count what a data set offers to a memory: objects without a point, by when they were last well seen."""
+    """Count what a memory can keep: hidden objects, by when they were last well seen."""
     from remembev.data import NuScenesIndex
-    from remembev.data.census import WELL_SEEN, WINDOWS, take_census
+    from remembev.evaluation.dataset_stats import VISIBILITY_LEVELS
+    from remembev.evaluation.dataset_stats import dataset_stats as count_objects
+    from remembev.evaluation.observability import WELL_SEEN
+    from remembev.evaluation.permanence import WINDOWS_S
 
-    opened = NuScenesIndex.open(data, version)
-    counted = {split: take_census(opened, split, within=within) for split in _names(splits)}
+    index = NuScenesIndex.open(data, version)
+    counts = {split: count_objects(index, split, within_metres=within) for split in _names(splits)}
     if as_json:
-        print(json.dumps({split: found.to_json() for split, found in counted.items()}, indent=1))
+        print(json.dumps({split: stats.to_json() for split, stats in counts.items()}, indent=1))
         return
-    table = Table(title=f"objects a key frame within {within:g} m; well seen: {WELL_SEEN} points or more")
+    table = Table(title=f"objects per key frame within {within:g} m; well seen: at least {WELL_SEEN} points")
     table.add_column("")
-    for split in counted:
+    for split in counts:
         table.add_column(split, justify="right")
+    table.add_row("frames", *(str(stats.frames) for stats in counts.values()))
     names = ["objects", "well seen", "fewer points", "no point"]
-    names += [f"… well seen {window:g} s ago" for window in WINDOWS]
-    names += [f"visibility {level}" for level in range(1, 5)]
+    names += [f"… hidden, well seen in the last {window:g} s" for window in WINDOWS_S]
+    names += [f"visibility {level}" for level in VISIBILITY_LEVELS]
     columns = []
-    for found in counted.values():
-        totals = [count.sum() for count in (found.objects, found.in_sight, found.faint, found.hidden)]
-        totals += [*found.remembered.sum(0), *found.visibility.sum(0)]
-        columns.append([f"{total / max(found.frames, 1):.1f}" for total in totals])
-    table.add_row("frames", *(str(found.frames) for found in counted.values()))
+    for stats in counts.values():
+        totals = [counted.sum() for counted in (stats.objects, stats.well_seen, stats.faint, stats.no_points)]
+        totals += [*stats.hidden.sum(0), *stats.visibility.sum(0)]
+        columns.append([f"{int(total) / max(stats.frames, 1):.1f}" for total in totals])
     for name, *values in zip(names, *columns, strict=True):
         table.add_row(name, *values)
     console.print(table)

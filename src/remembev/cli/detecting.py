@@ -20,8 +20,7 @@ from remembev.files import atomic_write
 
 if TYPE_CHECKING:
     from remembev.data import Frame
-    from remembev.models import Detections
-    from remembev.streaming import StreamingDetector
+    from remembev.streaming import StreamDetections, StreamingDetector
 
 _DEMO_WEIGHTS = "small_sweeps_read"
 _DEMO_MOVIE = Path("remembev-demo.gif")
@@ -164,7 +163,7 @@ class _Source:
 
     name: str
     token: str
-    steps: Iterator[tuple[Frame, Detections]]
+    steps: Iterator[tuple[Frame, StreamDetections]]
 
 
 def _scene_of(
@@ -185,7 +184,7 @@ def _scene_of(
 
 def _demo(detector: StreamingDetector) -> _Source:
     """The demo's street, simulated as it is driven along."""
-    from remembev.live import demo_scene, simulated_frames
+    from remembev.streaming.sources.simulated import demo_scene, simulated_frames
 
     with console.status("building a street"):
         street = demo_scene()

@@ -24,7 +24,7 @@ def publish(
     ] = None,
 ) -> None:
     """Write weights to hand on, score them as they are written, and say all that in a model card."""
-    from remembev.publishing import publish as publish_weights
+    from remembev.evaluation.publish import publish as publish_weights
 
     card = publish_weights(checkpoint, data, out, command=command, dtype=dtype, split=split)
     console.print(f"weights: [bold]{out}[/], {out.stat().st_size / 1e6:.1f} MB; model card: [bold]{card}[/]")

@@ -1,4 +1,4 @@
-"""Detecting on scenes as streams, in one track or both; what is found is plain values, easy to hand over."""
+"""Detecting on scenes as streams, in one track or both; results are plain values that can cross processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from remembev.models import Detections
 from remembev.streaming import Detector, frame_record, stream_recent, stream_scene
 
 TRACKS = ("unbounded", "half_second")
-"""A memory that lasts through a scene, and one of the last half second, as the detection challenge allows it."""
+"""A memory over the whole scene, and one over the last half second, which the detection challenge allows."""
 HALF_SECOND = 0.5
 
 Records = Sequence[Mapping[str, Any]]
@@ -26,7 +26,7 @@ Records = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class SceneDetections:
-    """What was detected on a scene.
+    """Detections on a scene.
 
     Attributes:
         records: By track.
@@ -43,20 +43,20 @@ DetectScene = Callable[[int], SceneDetections]
 
 @dataclass(frozen=True)
 class SceneDetector:
-    """Streams one scene after the other through a detector, once for each of ``tracks``."""
+    """Streams scenes through a detector, once for each of ``tracks``."""
 
-    detector: Detector
+    detector: Detector[Detections]
     index: NuScenesIndex
     tracks: Sequence[str]
     use_memory: bool
 
     @property
     def remembers(self) -> bool:
-        """Whether the tracks differ: single frames are the same in all of them."""
+        """True if the tracks differ: single frames are the same in all of them."""
         return self.use_memory and self.detector.cfg.MODEL.MEMORY.FUSION != "none"
 
     def __call__(self, scene: int) -> SceneDetections:
-        """Return what is detected on a scene."""
+        """Return the detections on a scene."""
         if not self.remembers:
             single = stream_scene(self.detector, self.index, scene, use_memory=self.use_memory)
             records, occupancy = self._collect(scene, single)
@@ -78,7 +78,7 @@ class SceneDetector:
         records, maps = [], []
         for frame, detections in steps:
             records.append({"scene": scene_name, **frame_record(frame, detections, names)})
-            occupancy = getattr(self.detector, "occupancy", None)  # of the latest step
+            occupancy = getattr(detections, "occupancy", None)
             if occupancy is not None:
                 maps.append(occupancy.numpy(force=True))
         return records, np.stack(maps) if maps else None
@@ -87,5 +87,5 @@ class SceneDetector:
 def open_scene_detector(
     checkpoint: Path, index: NuScenesIndex, tracks: Sequence[str], use_memory: bool, dtype: torch.dtype, device: str
 ) -> SceneDetector:
-    """A checkpoint or an exported file on a device, to detect on scenes with."""
+    """Open a checkpoint or an exported file on a device to detect on scenes."""
     return SceneDetector(open_detector(checkpoint, device, dtype), index, tracks, use_memory)

@@ -1,6 +1,6 @@
-"""What the sensor has seen of every object, now and before: the ground that all measures of memory stand on.
+"""What the sensor has seen of each object, now and before: the basis of all measures of a memory.
 
-It follows from the annotations alone, so that it is the same for every detector, on simulated and on real data.
+It follows from the annotations alone, so that it is the same for every detector.
 """
 
 from __future__ import annotations
@@ -14,82 +14,84 @@ import torch
 from torch import Tensor
 
 from remembev.data import SLACK_SECONDS, Frame
-from remembev.data.census import WELL_SEEN
 from remembev.data.frame import centred_within
 
+WELL_SEEN = 5
+"""Points from which on an object counts as well seen."""
 HIDDEN_SECONDS = 4.0
-"""An object without a point counts as hidden for so long after a frame in which it was well seen."""
+"""Seconds after it was last well seen for which an object without a point counts as hidden."""
 
 
 class Observability(IntEnum):
-    """What the sensor has seen of an object; of several objects in a cell the highest counts."""
+    """What the sensor has seen of an object; where objects share a cell the highest level counts."""
 
     FREE = 0
     """No object."""
     OUTSIDE = 1
-    """Centred outside the model's range."""
+    """Centre outside the model's range."""
     UNSEEN = 2
     """No point in this or an earlier frame of the scene."""
     LOST = 3
-    """No point now; seen too little or too long ago to be hidden."""
+    """No point now; not well seen within the last ``HIDDEN_SECONDS``."""
     HIDDEN = 4
     """No point now; well seen within the last ``HIDDEN_SECONDS``."""
     FAINT = 5
     """Fewer points than ``WELL_SEEN``."""
     SEEN = 6
-    """Points enough."""
+    """``WELL_SEEN`` points or more."""
 
 
 @dataclass(frozen=True)
 class FrameObservability:
-    """The objects of one frame, M of them, and what the sensor has seen of each."""
+    """The M objects of one frame, and what the sensor has seen of each."""
 
-    frame: Frame
-    """Its annotations."""
-    sight: Tensor  # [M] int64, values of Observability
-    since_seen: Tensor  # [M] float64, seconds since it was well seen, 0 if it is now, infinite if it never was
+    frame: Frame  # annotations, without points
+    level: Tensor  # [M] int64, values of Observability
+    since_seen: Tensor  # [M] float64, seconds since the object was well seen; 0 if it is now, inf if it never was
 
     @property
     def to_be_kept(self) -> Tensor:
-        """Objects [M] that a memory of ``HIDDEN_SECONDS`` can hold: in range, and well seen now or so long ago."""
-        return (self.sight > Observability.OUTSIDE) & within(self.since_seen, HIDDEN_SECONDS)
+        """[M] bool, True for objects that a memory of ``HIDDEN_SECONDS`` can keep: in range and well seen since."""
+        return (self.level > Observability.OUTSIDE) & within(self.since_seen, HIDDEN_SECONDS)
 
     def of_classes(self, labels: Collection[int]) -> FrameObservability:
-        """The same with the objects of some classes alone."""
+        """Return the objects of some classes only."""
         kept = torch.isin(self.frame.labels, torch.tensor(sorted(labels), dtype=torch.int64))
-        return FrameObservability(self.frame.of_objects(kept), self.sight[kept], self.since_seen[kept])
+        return FrameObservability(self.frame.of_objects(kept), self.level[kept], self.since_seen[kept])
 
 
 def within(seconds: Tensor, window: float) -> Tensor:
-    """Which times lie in a window of so many seconds: key frames 0.5000002 s apart are half a second apart."""
+    """Return True for times within a window in seconds; key frames 0.5000002 s apart count as half a second apart."""
     return seconds <= window + SLACK_SECONDS
 
 
 def track_observability(frames: Iterable[Frame], point_cloud_range: Sequence[float]) -> list[FrameObservability]:
-    """What the sensor has seen of the objects of a scene's frames, which come in order of time.
+    """Return what the sensor has seen of the objects of a scene, frame by frame.
 
-    Nothing outside the model's range (x_min, y_min, z_min, x_max, y_max, z_max) is something that it could have seen.
+    Args:
+        frames: The scene's frames in order of time.
+        point_cloud_range: x_min, y_min, z_min, x_max, y_max, z_max; an object outside counts as not seen.
     """
     seen_at: dict[int, float] = {}
     met: set[int] = set()
-    sighted = []
+    observed = []
     for frame in frames:
-        sight, since = [], []
+        levels, since = [], []
         inside = centred_within(frame.boxes, point_cloud_range).tolist()
         for track, points, is_inside in zip(frame.track_ids.tolist(), frame.num_points.tolist(), inside, strict=True):
             if is_inside and points >= WELL_SEEN:
                 seen_at[track] = frame.timestamp
             since.append(0.0 if points >= WELL_SEEN else frame.timestamp - seen_at.get(track, -math.inf))
-            sight.append(_sight(points, since[-1], track in met) if is_inside else Observability.OUTSIDE)
+            levels.append(_level(points, since[-1], track in met) if is_inside else Observability.OUTSIDE)
             if is_inside and points > 0:
                 met.add(track)
         times = torch.tensor(since, dtype=torch.float64)
-        sighted.append(FrameObservability(replace(frame, points=frame.points[:0]), torch.tensor(sight).long(), times))
-    return sighted
+        observed.append(FrameObservability(replace(frame, points=frame.points[:0]), torch.tensor(levels).long(), times))
+    return observed
 
 
-def _sight(points: int, since_seen: float, met: bool) -> Observability:
-    """The sight of an object in range that was well seen so many seconds ago, and has or hasn't had a point before."""
+def _level(points: int, since_seen: float, met: bool) -> Observability:
+    """Return the level of an object in range; ``met`` if it had a point in an earlier frame."""
     if points:
         return Observability.SEEN if points >= WELL_SEEN else Observability.FAINT
     if since_seen <= HIDDEN_SECONDS + SLACK_SECONDS:

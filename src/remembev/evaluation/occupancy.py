@@ -55,7 +55,7 @@ def score_occupancy(
 
 def observability_cells(sighted: FrameObservability, grid: BEVGrid) -> Tensor:
     """The ``Observability`` of every cell of a grid, int64 [H, W]."""
-    covered = rasterise_boxes(sighted.frame.boxes, grid) * sighted.sight[:, None, None]
+    covered = rasterise_boxes(sighted.frame.boxes, grid) * sighted.level[:, None, None]
     return torch.cat((covered, covered.new_zeros(1, grid.height, grid.width))).amax(dim=0)
 
 

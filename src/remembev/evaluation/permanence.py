@@ -75,7 +75,7 @@ class Flicker:
 
 def measure_permanence(matched: Sequence[MatchedFrame]) -> Permanence:
     """Over the frames of a split."""
-    hidden = _joined([one.observability.sight == Observability.HIDDEN for one in matched], torch.bool)
+    hidden = _joined([one.observability.level == Observability.HIDDEN for one in matched], torch.bool)
     since = _joined([one.observability.since_seen for one in matched])[hidden]
     found_at = _joined([one.found_at for one in matched])[hidden]
     scores = [score_at(matched, false_boxes) for false_boxes in FALSE_BOXES]
@@ -115,7 +115,7 @@ def measure_velocity(
     times = Counter(track for one in matched for track in one.observability.frame.track_ids.tolist())
     errors: dict[str, list[float]] = {name: [] for name in class_names}
     for one in matched:
-        asked = (one.found_at > score) & torch.isin(one.observability.sight, torch.tensor(sights))
+        asked = (one.found_at > score) & torch.isin(one.observability.level, torch.tensor(sights))
         columns = (one.observability.frame.labels, one.observability.frame.track_ids, one.velocity_error)
         for label, track, error in zip(*(column[asked].tolist() for column in columns), strict=True):
             if times[track] > 1:

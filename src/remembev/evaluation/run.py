@@ -1,6 +1,6 @@
-"""Running a detector over a split as a stream, and measuring what it says.
+"""Streaming a detector over a split, and measuring its detections.
 
-Detecting is streaming: the same steps, in the same order, that a user of the stream takes.
+Detecting is streaming: the same steps, in the same order, as in a stream on a robot.
 """
 
 from __future__ import annotations
@@ -18,15 +18,23 @@ from rich.progress import Progress
 
 from remembev.config import Config
 from remembev.data import NuScenesIndex
-from remembev.distributed import torchrun_env
+from remembev.distributed import (
+    device_per_process,
+    gather_results,
+    longest_first,
+    partition_scenes,
+    process_group,
+    run_in_pool,
+    torchrun_env,
+)
 from remembev.errors import DataError
 from remembev.evaluation.detecting import TRACKS, DetectScene, SceneDetections, SceneDetector, open_scene_detector
 from remembev.evaluation.official import OfficialTruth
 from remembev.evaluation.result import Evaluation, measure
-from remembev.evaluation.sharing import detect_in_pool, gather, joined, longest_first, partition_scenes, share_devices
 from remembev.evaluation.submission import as_submission, write_submission
 from remembev.export import open_detector
 from remembev.files import atomic_write
+from remembev.models import Detections
 from remembev.streaming import Detector
 
 SUBMISSION_FILE = "submission.json"
@@ -35,7 +43,7 @@ METRICS_FILE = "metrics.json"
 
 
 def evaluate(
-    detector: Detector,
+    detector: Detector[Detections],
     index: NuScenesIndex,
     version: str,
     split: str,
@@ -47,19 +55,28 @@ def evaluate(
     limit_scenes: int | None = None,
     progress: bool = True,
 ) -> Evaluation:
-    """Detect on a split (or its first scenes), measure, and write ``submission.json``, ``detections.jsonl`` and
-    ``metrics.json`` to ``out``.
+    """Evaluate a detector on a split.
 
-    use_memory  or else the memory is emptied before every frame
-    tracks      of ``TRACKS``; all measures are of the first, the others have an official score
-    remembered  hand in remembered boxes too: boxes without a point of the current sweep inside
+    Writes ``submission.json``, ``detections.jsonl`` and ``metrics.json``.
 
-    Raises DataError for a split that the data set doesn't have or that is empty.
+    Args:
+        detector: The detector.
+        index: The data set.
+        version: Its version.
+        split: The split.
+        out: Folder to write to.
+        use_memory: If False, the memory is emptied before every frame.
+        tracks: Of ``TRACKS``; all measures are of the first one, the others get an official score.
+        remembered: Submit boxes without a point of the current sweep inside too.
+        limit_scenes: Evaluate the first scenes only.
+        progress: Show a progress bar.
+
+    Raises:
+        DataError: If the data set has no such split, or it is empty.
     """
     work = _Work(index, version, split, out, use_memory, tracks, remembered, limit_scenes)
     detect = SceneDetector(detector, index, tracks, use_memory)
-    found = _detect(lambda _: detect, [""], index, work.scenes, progress=progress)
-    return work.finish(found, detector.cfg)
+    return work.finish(_detect(lambda _: detect, [""], work.num_frames, progress=progress), detector.cfg)
 
 
 def evaluate_checkpoint(
@@ -78,35 +95,51 @@ def evaluate_checkpoint(
     limit_scenes: int | None = None,
     progress: bool = True,
 ) -> Evaluation | None:
-    """``evaluate`` for a checkpoint or an exported file; version and split are those of its configuration unless given.
+    """Evaluate a checkpoint or an exported file; see ``evaluate``.
 
-    dtype    of backbone and head, float32 or bfloat16
-    devices  processes that share the scenes, each with a GPU of its own where ``device`` is ``cuda``; under torchrun
-             the processes are torchrun's, and all but the first return None
+    Args:
+        checkpoint: The checkpoint, shipped weights or exported file.
+        data_root: Root of the data set.
+        out: Folder to write to.
+        version: Version of the data set; default: the configuration's.
+        split: The split; default: the configuration's test split.
+        use_memory: If False, the memory is emptied before every frame.
+        tracks: Of ``TRACKS``.
+        remembered: Submit remembered boxes too.
+        device: Device to run on.
+        dtype: Of backbone and head, float32 or bfloat16.
+        devices: Processes that share the scenes, each with its own GPU if ``device`` is ``cuda``; under torchrun the
+            processes are torchrun's.
+        limit_scenes: Evaluate the first scenes only.
+        progress: Show a progress bar.
 
-    Raises CheckpointError or DataError for what can't be used.
+    Returns:
+        The evaluation; None in all processes of torchrun but the first.
+
+    Raises:
+        CheckpointError: If the checkpoint can't be used.
+        DataError: If the data set can't be used.
     """
     cfg = open_detector(checkpoint).cfg
     version, split = version or cfg.DATA_CONFIG.VERSION, split or cfg.DATA_CONFIG.DATA_SPLIT.test
     index = NuScenesIndex.open(data_root, version)
     work = _Work(index, version, split, out, use_memory, tracks, remembered, limit_scenes)
     make = partial(open_scene_detector, checkpoint, index, tracks, use_memory, dtype)
-    among = torchrun_env(devices)
-    if among is None:
-        found = _detect(make, share_devices(device, devices), index, work.scenes, progress=progress)
-    else:
-        own = partition_scenes(work.scenes, index, among.everywhere)[among.rank]
-        own_device = f"cuda:{among.local_rank}" if device == "cuda" else device
-        with joined():
-            found = gather(_detect(make, [own_device], index, own, progress=progress and among.rank == 0))
-        if among.rank > 0:
-            return None
-    return work.finish(found, cfg)
+    env = torchrun_env(devices)
+    if env is None:
+        results = _detect(make, device_per_process(device, devices), work.num_frames, progress=progress)
+        return work.finish(results, cfg)
+    own_scenes = partition_scenes(work.num_frames, env.world_size)[env.rank]
+    own = {scene: work.num_frames[scene] for scene in own_scenes}
+    own_device = f"cuda:{env.local_rank}" if device == "cuda" else device
+    with process_group():
+        results = gather_results(_detect(make, [own_device], own, progress=progress and env.rank == 0))
+    return work.finish(results, cfg) if env.rank == 0 else None
 
 
 @dataclass
 class _Work:
-    """What is to be evaluated, and what remains to be done when detecting is."""
+    """An evaluation: its scenes, and the measuring after detection."""
 
     index: NuScenesIndex
     version: str
@@ -122,24 +155,25 @@ class _Work:
         self.scenes = self.index.split_scenes(self.split)[: self.limit_scenes]
         if not self.scenes:
             raise DataError(f"{self.index.root} ({self.version}): the split {self.split!r} has no scene")
+        self.num_frames = {scene: len(self.index.scene_frames(scene)) for scene in self.scenes}
 
-    def finish(self, found: Mapping[int, SceneDetections], cfg: Config) -> Evaluation:
-        """Write what was found, measure it, and write the measures."""
+    def finish(self, results: Mapping[int, SceneDetections], cfg: Config) -> Evaluation:
+        """Write the detections, measure them, and write the measures."""
         seconds = time.perf_counter() - self.started
-        by_track = {track: [found[scene].records[track] for scene in self.scenes] for track in self.tracks}
+        by_track = {track: [results[scene].records[track] for scene in self.scenes] for track in self.tracks}
         first, *others = self.tracks
-        results = as_submission(by_track[first], remembered=self.remembered)
-        write_submission(self.out / SUBMISSION_FILE, results)
+        submission = as_submission(by_track[first], remembered=self.remembered)
+        write_submission(self.out / SUBMISSION_FILE, submission)
         with atomic_write(self.out / DETECTIONS_FILE) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for scene in by_track[first] for record in scene)
 
         names = [self.index.scene_name(scene) for scene in self.scenes]
         truth = OfficialTruth(self.index.root, self.version, names)
-        matches = truth.match(results, self.out / SUBMISSION_FILE)
+        matches = truth.match(submission, self.out / SUBMISSION_FILE)
         scores = {first: matches.score()}
         for track in others:
             of_track = as_submission(by_track[track], remembered=self.remembered)
-            same = of_track == results  # a detector without a memory
+            same = of_track == submission  # a detector without a memory
             scores[track] = scores[first] if same else truth.match(of_track, f"track {track}").score()
         annotated = [
             [self.index.load_annotations(number) for number in self.index.scene_frames(scene)] for scene in self.scenes
@@ -147,13 +181,13 @@ class _Work:
         evaluation = Evaluation(
             with_memory=self.use_memory,
             split=self.split,
-            frames=len(results),
+            frames=len(submission),
             seconds=seconds,
             remembered=self.remembered,
             tracks=scores,
             measures=measure(
                 by_track[first],
-                [found[scene].occupancy for scene in self.scenes],
+                [results[scene].occupancy for scene in self.scenes],
                 annotated,
                 matches,
                 cfg,
@@ -165,35 +199,35 @@ class _Work:
         return evaluation
 
     def _sets(self) -> dict[str, list[int]]:
-        """Places of the scenes that are a split of their own too, by its name: ``val_doors`` where it is ``val``."""
+        """Return the positions of the scenes of each set, such as ``val_doors`` of the split ``val``, by its name."""
         names = [name for name in self.index.splits if name.startswith(f"{self.split}_")]
         sets = {name: set(self.index.split_scenes(name)) for name in names}
-        found = {
-            name: [place for place, scene in enumerate(self.scenes) if scene in scenes] for name, scenes in sets.items()
+        positions = {
+            name: [position for position, scene in enumerate(self.scenes) if scene in scenes]
+            for name, scenes in sets.items()
         }
-        return {name: places for name, places in found.items() if places}
+        return {name: of_set for name, of_set in positions.items() if of_set}
 
 
 def _detect(
     make: Callable[[str], DetectScene],
     devices: Sequence[str],
-    index: NuScenesIndex,
-    scenes: Sequence[int],
+    num_frames: Mapping[int, int],
     *,
     progress: bool,
 ) -> dict[int, SceneDetections]:
-    """What is found on each scene, here or, with several devices, in a process for each."""
+    """Detect on each scene: in this process, or with several devices in one process per device."""
     if len(devices) > 1:
-        done = detect_in_pool(make, devices, longest_first(scenes, index))
+        done = run_in_pool(make, devices, longest_first(num_frames))
     else:
         detect = make(devices[0])
-        done = ((scene, detect(scene)) for scene in scenes)
-    found = {}
+        done = ((scene, detect(scene)) for scene in num_frames)
+    results = {}
     with Progress(
         *Progress.get_default_columns(), console=Console(stderr=True), transient=True, disable=not progress
     ) as bar:
-        task = bar.add_task("Detecting", total=sum(len(index.scene_frames(scene)) for scene in scenes))
-        for scene, of_scene in done:
-            found[scene] = of_scene
-            bar.advance(task, len(index.scene_frames(scene)))
-    return found
+        task = bar.add_task("Detecting", total=sum(num_frames.values()))
+        for scene, detections in done:
+            results[scene] = detections
+            bar.advance(task, num_frames[scene])
+    return results

@@ -1,12 +1,13 @@
-"""Streaming: one frame in, boxes out, a memory for every scene.
+"""Streaming: one frame in, boxes out, with a memory for every scene.
 
-``detector.py`` steps, ``engine.py`` is what it steps with, ``policy.py`` says which frame follows which, ``state.py``
-what is kept of a scene, ``saved.py`` keeps it on disk; ``scene.py`` streams a data set.
+``detector.py`` is the step; ``engine.py`` runs the model; ``policy.py`` decides which frame may follow which;
+``state.py`` and ``saved.py`` keep a scene's state; ``sources/`` brings frames; ``records.py`` writes boxes.
 """
 
-from remembev.streaming.detector import StreamingDetector
+from remembev.streaming.detector import StreamDetections, StreamingDetector
 from remembev.streaming.engine import DTYPES, Engine, ModelEngine, StepOutput
-from remembev.streaming.scene import Detector, continue_scene, frame_record, read_record, stream_recent, stream_scene
+from remembev.streaming.records import frame_record, read_record
+from remembev.streaming.sources.dataset import Detector, continue_scene, stream_recent, stream_scene
 from remembev.streaming.state import Moment, StreamState
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ModelEngine",
     "Moment",
     "StepOutput",
+    "StreamDetections",
     "StreamState",
     "StreamingDetector",
     "continue_scene",

@@ -1,10 +1,9 @@
-"""``StreamingDetector``: keeps what a stream needs from frame to frame, so that the caller only brings frames."""
+"""``StreamingDetector``: detection on a stream of frames, with a memory for every scene."""
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from typing_extensions import Self
 
 from remembev.config import Config, StreamingConfig
 from remembev.data.points import shuffled
 from remembev.errors import StreamError
 from remembev.geometry import relative_pose, transform_boxes
+from remembev.memory.scenes import SceneStates
 from remembev.models import Detections, TemporalPointPillar
 from remembev.models.checkpoint import load_checkpoint
 from remembev.streaming.engine import Engine, ModelEngine, StepOutput
@@ -25,17 +26,24 @@ from remembev.streaming.policy import find_break, refuse_late
 from remembev.streaming.saved import load_state, save_state
 from remembev.streaming.state import Moment, StreamState
 
-_RIGID = 1e-3
-"""How far a pose's rotation may be from orthonormal."""
+_ORTHONORMAL_TOLERANCE = 1e-3
 
 logger = logging.getLogger(__name__)
 
 
-class StreamingDetector:
-    """Detects on a stream of frames, of one scene or of several in turn; each scene has a memory of its own.
+@dataclass(frozen=True)
+class StreamDetections(Detections):
+    """K boxes of one frame of a stream, and the maps that the memory made for it.
 
-    gate and occupancy hold the latest step's gate [H, W] and occupancy [H_m, W_m], both in [0, 1], for looking at.
+    The maps are None without an XMem memory and for a frame without points.
     """
+
+    gate: Tensor | None = None  # [H, W] in [0, 1], on the CPU
+    occupancy: Tensor | None = None  # [H_m, W_m] in [0, 1], on the CPU
+
+
+class StreamingDetector:
+    """Detects on a stream of frames, of one scene or of several in turn; each scene has its own memory."""
 
     def __init__(
         self,
@@ -44,15 +52,16 @@ class StreamingDetector:
         *,
         streaming: StreamingConfig | None = None,
     ) -> None:
-        """A detector with that model on ``device``, or with what runs one, which has a device of its own.
+        """Create a detector.
 
-        ``streaming`` says when a stream breaks off, if not as the model's configuration does.
+        Args:
+            model: The model, or an engine that runs one.
+            device: Device for a model; an engine has its own.
+            streaming: When a stream breaks off; default: the model's configuration.
         """
         self.engine: Engine = ModelEngine(model, device) if isinstance(model, TemporalPointPillar) else model
         self.streaming = streaming or self.cfg.STREAMING
-        self.gate: Tensor | None = None
-        self.occupancy: Tensor | None = None
-        self._scenes: OrderedDict[str, StreamState] = OrderedDict()
+        self._scenes: SceneStates[str, StreamState] = SceneStates(self.cfg.MODEL.MEMORY.MAX_SCENES)
 
     @classmethod
     def from_checkpoint(
@@ -62,33 +71,41 @@ class StreamingDetector:
         *,
         dtype: torch.dtype = torch.float32,
         streaming: StreamingConfig | None = None,
-    ) -> StreamingDetector:
-        """A detector with the weights and the configuration of a checkpoint, or of the shipped weights of that name.
+    ) -> Self:
+        """Create a detector from a checkpoint or the name of shipped weights.
 
-        dtype  of the convolutions of backbone and head: float32, or bfloat16, which is about twice as fast
+        Args:
+            path: The checkpoint, or a name such as ``small``.
+            device: Device to run on.
+            dtype: Of the convolutions of backbone and head: float32, or bfloat16.
+            streaming: When a stream breaks off; default: the checkpoint's configuration.
+
+        Raises:
+            CheckpointError: If there is no such checkpoint, or it can't be used.
         """
         return cls(ModelEngine(load_checkpoint(path), device, dtype), streaming=streaming)
 
     @property
     def cfg(self) -> Config:
-        """The model's configuration."""
+        """Configuration of the model."""
         return self.engine.cfg
 
     @property
     def device(self) -> torch.device:
-        """Where the model works."""
+        """Device of the model."""
         return self.engine.device
 
     @property
     def scenes(self) -> list[str]:
-        """Tokens of the scenes that are remembered, the one used longest ago first."""
+        """Tokens of the scenes in memory, the least recently used first."""
         return list(self._scenes)
 
     def state(self, scene_token: str) -> StreamState:
-        """Where the stream of a scene stands. Raises StreamError for a scene that is not remembered."""
-        if scene_token not in self._scenes:
-            raise StreamError(f"no scene {scene_token!r} is remembered; there are: {', '.join(self._scenes) or 'none'}")
-        return self._scenes[scene_token]
+        """Return the state of a scene. Raises StreamError if the scene is not in memory."""
+        state = self._scenes.get(scene_token)
+        if state is None:
+            raise StreamError(f"no state for scene {scene_token!r}; known scenes: {', '.join(self._scenes) or 'none'}")
+        return state
 
     @torch.inference_mode()
     def step(
@@ -99,37 +116,44 @@ class StreamingDetector:
         scene_token: str,
         *,
         frame: Literal["lidar", "global"] = "lidar",
-    ) -> Detections:
+    ) -> StreamDetections:
         """Detect on the next frame of a scene.
 
-        points       [N, 4 or 5]: x, y, z in the LiDAR frame (m), intensity, and age in s (0 where it is left out)
-        pose         global_from_lidar [4, 4], float64
-        timestamp    seconds; later than the scene's frame before
-        scene_token  any name; a new one starts with an empty memory
-        frame        the frame that boxes and velocities are given in; in the global one they are float64
-        returns      boxes [K, 9], scores [K], labels [K] on the CPU; velocities [K, 2] are the boxes' last two columns;
-                     observed [K] says whether the current sweep has a point inside, or the box is remembered
+        A frame without a point in range gives no boxes and leaves the memory unchanged. A frame that can't follow the
+        previous one (``STREAMING`` in the configuration) restarts the scene with a warning, or is an error. If a step
+        raises, the states of all scenes stay as they were: the stream continues as if the frame had not come.
 
-        A frame without a point in range gives no boxes and leaves the memory as it is. A frame that can't go on from
-        the one before (``STREAMING`` in the configuration) starts the scene anew, with a warning, or is an error.
-        Raises StreamError for a frame that can't be used. Whatever a step raises, it leaves the state of every scene
-        as it was: the stream goes on as if the frame had not come.
+        Args:
+            points: [N, 4 or 5]: x, y, z in the LiDAR frame (m), intensity, and age in s (default 0).
+            pose: global_from_lidar [4, 4], float64.
+            timestamp: Seconds; later than the scene's previous frame.
+            scene_token: Any name; a new one starts with an empty memory.
+            frame: Frame of the returned boxes and velocities; global ones are float64.
+
+        Returns:
+            Boxes [K, 9], scores [K] and labels [K] on the CPU, best first; ``observed`` [K] is True if the current
+            sweep has a point inside, False if the box is remembered.
+
+        Raises:
+            StreamError: If the frame can't be used.
         """
-        cloud, now = self._in_range(_cloud(points)), _moment(pose, timestamp)
-        before = self._scenes.get(scene_token)
-        broken = None if before is None else self._broken(scene_token, before, now)
-        if before is None or broken is not None:
-            before = StreamState.start(self.engine.initial_state(), now)
-        after, seen = self._detect(cloud, now, before)
-        detections = Detections.empty() if seen is None else _with_observed(seen.detections, cloud)
+        # Validate.
+        cloud, now = self._crop(_cloud(points)), _moment(pose, timestamp)
+        previous = self._scenes.get(scene_token)
+        break_reason = None if previous is None else self._break_reason(scene_token, previous, now)
+        if previous is None or break_reason is not None:
+            previous = StreamState.start(self.engine.initial_state(), now)
+
+        # Compute; nothing is changed.
+        state, output = self._detect(cloud, now, previous)
+        detections = _empty() if output is None else _with_observed(output, cloud)
         if frame == "global":
-            detections = _in_global(detections, now.pose[0])
-        # Nothing has been changed so far, and nothing fails from here on.
-        self._keep(scene_token, after)
-        if seen is not None:
-            self.occupancy, self.gate = seen.occupancy, seen.gate
-        if broken is not None:
-            logger.warning("scene %s starts anew: %s", scene_token, broken)
+            detections = _to_global(detections, now.pose[0])
+
+        # Commit; nothing below can fail.
+        self._scenes.put(scene_token, state)
+        if break_reason is not None:
+            logger.warning("scene %s was reset: %s", scene_token, break_reason)
         return detections
 
     def reset(self, scene_token: str | None = None) -> None:
@@ -137,23 +161,26 @@ class StreamingDetector:
         if scene_token is None:
             self._scenes.clear()
         else:
-            self._scenes.pop(scene_token, None)
+            self._scenes.forget(scene_token)
 
     def restore(self, scene_token: str, state: StreamState) -> None:
-        """Go on with a scene from a ``state`` of this model, in place of what is remembered of it."""
-        self._keep(scene_token, state)
+        """Continue a scene from a state of this model, replacing the scene's current state."""
+        self._scenes.put(scene_token, state)
 
     def save_state(self, path: str | Path, scene_token: str) -> None:
-        """Write the state of a scene, from which ``load_state`` goes on bit for bit; a file there is replaced whole.
+        """Write the state of a scene, from which ``load_state`` continues bit for bit; replaces a file atomically.
 
-        Raises StreamError for a scene that is not remembered.
+        Raises:
+            StreamError: If the scene is not in memory.
         """
         save_state(Path(path), self.state(scene_token), scene_token, self.engine)
 
     def load_state(self, path: str | Path) -> str:
-        """Go on with the scene of a saved state, in place of what is remembered of it; its token.
+        """Continue the scene of a saved state, replacing the scene's current state; return its token.
 
-        Raises StreamError, and changes nothing, if the file is no state or one of another configuration or weights.
+        Raises:
+            StreamError: If the file is not a saved state, or was made with another configuration or other weights.
+                Nothing is changed then.
         """
         nowhere = Moment(torch.eye(4, dtype=torch.float64)[None], torch.zeros(1, dtype=torch.float64))
         like = StreamState.start(self.engine.initial_state(), nowhere)
@@ -161,64 +188,68 @@ class StreamingDetector:
         self.restore(scene_token, state)
         return scene_token
 
-    def _in_range(self, cloud: Tensor) -> Tensor:
+    def _crop(self, cloud: Tensor) -> Tensor:
         limits = cloud.new_tensor(self.cfg.DATA_CONFIG.POINT_CLOUD_RANGE)
         inside = cloud[((cloud[:, :3] >= limits[:3]) & (cloud[:, :3] < limits[3:])).all(dim=1)]
         return shuffled(inside, fixed=True) if self.cfg.DATA_CONFIG.DATA_PROCESSOR.SHUFFLE_POINTS.test else inside
 
-    def _broken(self, scene_token: str, before: StreamState, now: Moment) -> str | None:
-        """Why the scene has to start anew, if it has to. Raises StreamError for a frame that is not to be taken."""
-        refuse_late(scene_token, before, now)
-        broken = find_break(before, now, self.streaming)
-        if broken is not None and self.streaming.ON_BREAK == "error":
-            raise StreamError(f"scene {scene_token} breaks off: {broken}; reset(scene_token) starts it anew")
-        return broken
+    def _break_reason(self, scene_token: str, previous: StreamState, now: Moment) -> str | None:
+        """Return why the scene has to restart, if it has to. Raises StreamError for a frame to be refused."""
+        refuse_late(scene_token, previous, now)
+        reason = find_break(previous, now, self.streaming)
+        if reason is not None and self.streaming.ON_BREAK == "error":
+            raise StreamError(f"scene {scene_token} breaks off: {reason}; call reset(scene_token) to restart it")
+        return reason
 
-    def _detect(self, cloud: Tensor, now: Moment, before: StreamState) -> tuple[StreamState, StepOutput | None]:
-        """The state after a frame, and what is on it, None without a point; changes nothing."""
+    def _detect(self, cloud: Tensor, now: Moment, previous: StreamState) -> tuple[StreamState, StepOutput | None]:
+        """Return the state after a frame and the engine's output, None without a point."""
         if len(cloud) == 0:
-            return replace(before, latest=now), None
-        motion = relative_pose(before.remembered.pose, now.pose).float()
-        seen = self.engine.step(cloud, motion, now.timestamp, before.memory)
-        return StreamState(memory=seen.memory, frames=before.frames + 1, remembered=now, latest=now), seen
-
-    def _keep(self, scene_token: str, state: StreamState) -> None:
-        """Remember where a scene stands; over the limit, the one used longest ago is forgotten."""
-        self._scenes[scene_token] = state
-        self._scenes.move_to_end(scene_token)
-        while len(self._scenes) > self.cfg.MODEL.MEMORY.MAX_SCENES:
-            self._scenes.popitem(last=False)
+            return replace(previous, latest=now), None
+        motion = relative_pose(previous.remembered.pose, now.pose).float()
+        output = self.engine.step(cloud, motion, now.timestamp, previous.memory)
+        return StreamState(memory=output.memory, frames=previous.frames + 1, remembered=now, latest=now), output
 
 
 def _cloud(points: ArrayLike | Tensor) -> Tensor:
-    """Points [N, 5] float32 of a frame that can be used."""
+    """Return points as [N, 5] float32. Raises StreamError if they can't be used."""
     cloud = torch.as_tensor(points, dtype=torch.float32)
     if cloud.ndim != 2 or cloud.shape[1] not in (4, 5):
         raise StreamError(f"points: expected [N, 4] or [N, 5], got {list(cloud.shape)}")
     if not cloud.isfinite().all():
-        raise StreamError(f"points: {int((~cloud.isfinite()).any(dim=1).sum())} of {len(cloud)} hold NaN or infinity")
+        raise StreamError(
+            f"points: {int((~cloud.isfinite()).any(dim=1).sum())} of {len(cloud)} contain NaN or infinity"
+        )
     return cloud if cloud.shape[1] == 5 else torch.cat((cloud, torch.zeros_like(cloud[:, :1])), dim=1)
 
 
 def _moment(pose: ArrayLike | Tensor, timestamp: float) -> Moment:
-    """Place and time of a frame that can be used, a copy: a robot may write its next pose into the same array."""
+    """Return place and time of a frame. Raises StreamError if they can't be used."""
+    # A copy: a robot may write its next pose into the same array.
     global_from_lidar = torch.as_tensor(pose, dtype=torch.float64).to("cpu", copy=True)
     if global_from_lidar.shape != (4, 4):
         raise StreamError(f"pose: expected global_from_lidar [4, 4], got {list(global_from_lidar.shape)}")
     if not (np.isfinite(timestamp) and global_from_lidar.isfinite().all()):
         raise StreamError("pose and timestamp have to be finite")
     rotation, last_row = global_from_lidar[:3, :3], global_from_lidar[3]
-    unit = torch.eye(4, dtype=torch.float64)
-    if not torch.allclose(rotation @ rotation.T, unit[:3, :3], atol=_RIGID) or torch.linalg.det(rotation) < 0:
-        raise StreamError("pose: its upper left 3 × 3 is no rotation")
-    if not torch.allclose(last_row, unit[3], atol=_RIGID):
+    identity = torch.eye(4, dtype=torch.float64)
+    is_orthonormal = torch.allclose(rotation @ rotation.T, identity[:3, :3], atol=_ORTHONORMAL_TOLERANCE)
+    if not is_orthonormal or torch.linalg.det(rotation) < 0:
+        raise StreamError("pose: its upper left 3 × 3 is not a rotation")
+    if not torch.allclose(last_row, identity[3], atol=_ORTHONORMAL_TOLERANCE):
         raise StreamError(f"pose: its last row is {last_row.tolist()}, not [0, 0, 0, 1]")
     return Moment(global_from_lidar[None], torch.tensor([timestamp], dtype=torch.float64))
 
 
-def _in_global(detections: Detections, global_from_lidar: Tensor) -> Detections:
+def _empty() -> StreamDetections:
+    none = Detections.empty()
+    return StreamDetections(none.boxes, none.scores, none.labels, torch.zeros(0, dtype=torch.bool))
+
+
+def _to_global(detections: StreamDetections, global_from_lidar: Tensor) -> StreamDetections:
     return replace(detections, boxes=transform_boxes(global_from_lidar, detections.boxes.double()))
 
 
-def _with_observed(detections: Detections, cloud: Tensor) -> Detections:
-    return replace(detections, observed=boxes_with_points(detections.boxes, cloud.cpu()))
+def _with_observed(output: StepOutput, cloud: Tensor) -> StreamDetections:
+    boxes, scores, labels = output.detections.boxes, output.detections.scores, output.detections.labels
+    observed = boxes_with_points(boxes, cloud.cpu())
+    return StreamDetections(boxes, scores, labels, observed, output.gate, output.occupancy)

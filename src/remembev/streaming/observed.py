@@ -1,4 +1,4 @@
-"""Whether a box is observed or remembered: whether the current sweep has a point inside."""
+"""Observed and remembered boxes: an observed box has a point of the current sweep inside."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from remembev.data.points import near_rectangles, outlines
 from remembev.geometry import points_in_boxes
 
 MARGIN = 0.4
-"""Metres by which a box is widened on each side. Centres that a detector finds are off by some decimetres, as wide as a
-cone is, and LiDAR returns come from an object's skin; with more, what stands in front observes what is hidden."""
+"""Metres by which a box is widened on each side: detected centres are off by some decimetres, and LiDAR returns come
+from an object's surface. With a larger margin, points on an occluder would count for the hidden object."""
 GROUND = 0.1
-"""Metres above a box's bottom below which points don't count: they are the road's, wherever the box stands."""
+"""Metres above a box's bottom below which points are ignored as the road's."""
 
 
 def boxes_with_points(boxes: Tensor, points: Tensor) -> Tensor:
-    """Which boxes [K, ≥7] a point [N, 5] of the current sweep (age 0) observes: bool [K], on the CPU.
+    """Return True for each of the boxes [K, ≥7] with a point [N, 5] of the current sweep (age 0) inside: bool [K].
 
-    A thin sample of the points settles most boxes that hold any; all points are looked at for the boxes left over.
+    Every 16th point settles most boxes; all points are only tested against the remaining ones.
     """
-    tested = _tested(boxes)
-    held = torch.zeros(len(boxes), dtype=torch.bool)
+    widened = _widened(boxes)
+    has_point = torch.zeros(len(boxes), dtype=torch.bool)
     for step in (16, 1):
-        left = torch.nonzero(~held)[:, 0]
-        held[left] = _contain_any(tested[left], points[::step])
-    return held
+        left = torch.nonzero(~has_point)[:, 0]
+        has_point[left] = _contain_any(widened[left], points[::step])
+    return has_point
 
 
-def _tested(boxes: Tensor) -> Tensor:
-    """The boxes wider by the margin, and without what is next to the ground."""
+def _widened(boxes: Tensor) -> Tensor:
+    """Widen boxes by the margin, and raise their bottom above the ground."""
     centre = torch.stack((boxes[:, 0], boxes[:, 1], boxes[:, 2] + GROUND / 2), dim=1)
     size = torch.stack((boxes[:, 3] + 2 * MARGIN, boxes[:, 4] + 2 * MARGIN, boxes[:, 5] - GROUND), dim=1)
     return torch.cat((centre, size, boxes[:, 6:7]), dim=1)
 
 
 def _contain_any(boxes: Tensor, points: Tensor) -> Tensor:
-    """Which boxes [K, 7] hold one of the points [N, 5] that are of age 0; only those near a box are looked at."""
+    """Return True for boxes [K, 7] with a point [N, 5] of age 0 inside; only points near a box are tested."""
     if not len(boxes) or not len(points):
         return torch.zeros(len(boxes), dtype=torch.bool)
     x, y, _, _, age = points.unbind(dim=1)

@@ -1,4 +1,4 @@
-"""Which frame follows which: what is refused, and where a stream breaks off."""
+"""Which frames a stream refuses, and where it breaks off."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from remembev.errors import StreamError
 from remembev.streaming.state import Moment, StreamState
 
 _SLACK_METRES, _SLACK_RADIANS = 0.5, 0.05
-"""Localisation moves a pose by so much without a motion; in a short time that would look like a high speed. Both are
-less than a cell of the memory, the turn at 40 m."""
+"""Jitter of a localisation, which over a short time would look like a high speed. Both are less than a cell of the
+memory, the turn at 40 m."""
 
 
 def refuse_late(scene_token: str, before: StreamState, now: Moment) -> None:
-    """Raise StreamError for a frame that is not later than the scene's latest: late, doubled or out of order."""
+    """Raise StreamError for a frame that is not later than the scene's latest: late, repeated or out of order."""
     time, latest = float(now.timestamp), float(before.latest.timestamp)
     if time <= latest:
         raise StreamError(
             f"timestamp {time:.6f} s of scene {scene_token} is not after its last frame's, {latest:.6f} s; "
-            "reset(scene_token) starts the scene anew"
+            "call reset(scene_token) to restart the scene"
         )
 
 
 def find_break(before: StreamState, now: Moment, cfg: StreamingConfig) -> str | None:
-    """What keeps a frame from going on where its scene stands, None if nothing does.
+    """Return why a frame can't continue its scene, None if it can.
 
-    The gap counts from the latest frame that reached the memory, the motion from the latest frame of any kind. A scene
-    in whose memory there is nothing yet has nothing to go on from, and never breaks.
+    The gap counts from the latest frame with points, the motion from the latest frame. A scene with an empty memory
+    never breaks off.
     """
     if int(before.frames) == 0:
         return None
@@ -44,7 +44,7 @@ def find_break(before: StreamState, now: Moment, cfg: StreamingConfig) -> str | 
 
 
 def _motion(first: Moment, second: Moment) -> tuple[float, float]:
-    """Metres and radians between two poses."""
+    """Return metres and radians between two poses."""
     change = second.pose[0, :3] - first.pose[0, :3]
     chord = float(change[:, :3].norm()) / (2 * sqrt(2))
     return float(change[:, 3].norm()), 2 * asin(min(1.0, chord))

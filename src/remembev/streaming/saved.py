@@ -1,4 +1,4 @@
-"""A scene's state on disk: one safetensors file, and in its header what it was made with."""
+"""A scene's state on disk: one safetensors file, with the configuration it was made with in its header."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from remembev.streaming.state import StreamState
 
 _SCENE, _MADE_WITH = "remembev_scene", "remembev_made_with"
 _NOT_IN_A_STATE = {"MAX_SCENES", "TEACHER_FORCING", "GATE_BIAS", "OCC_LOSS"}
-"""Keys of MEMORY that only training, or how many scenes are kept, depends on."""
+"""Keys of MEMORY that a state doesn't depend on: only training or the number of scenes does."""
 
 
 def save_state(path: Path, state: StreamState, scene_token: str, engine: Engine) -> None:
-    """Write a scene's state; a file that is there is replaced whole."""
+    """Write a scene's state; replaces a file atomically."""
     tensors = {
         name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.named().items()
     }
@@ -31,13 +31,14 @@ def save_state(path: Path, state: StreamState, scene_token: str, engine: Engine)
 
 
 def load_state(path: Path, like: StreamState, engine: Engine) -> tuple[str, StreamState]:
-    """Scene token and state in a file, on the devices of ``like``, a state of the same model.
+    """Return the scene token and state in a file, on the devices of ``like``, a state of the same model.
 
-    Raises StreamError naming the file, and what in it was made with another configuration or other weights.
+    Raises:
+        StreamError: Naming the file, and the keys and tensors that differ from the model's.
     """
     tensors, metadata = read_tensors(path, "saved state", StreamError)
     if _MADE_WITH not in metadata:
-        raise StreamError(f"{path}: holds no state of a stream")
+        raise StreamError(f"{path}: not a saved stream state")
     problems = _differences(json.loads(metadata[_MADE_WITH]), _made_with(engine)) or _misfits(tensors, like.named())
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
@@ -47,7 +48,7 @@ def load_state(path: Path, like: StreamState, engine: Engine) -> tuple[str, Stre
 
 
 def _made_with(engine: Engine) -> dict[str, Any]:
-    """What a state means nothing without: keys of the configuration by full name, and a digest of the weights."""
+    """Return what a state depends on: keys of the configuration by full name, and a digest of the weights."""
     data = engine.cfg.DATA_CONFIG
     memory = engine.cfg.MODEL.MEMORY.model_dump(mode="json", exclude=_NOT_IN_A_STATE)
     return {

@@ -176,8 +176,8 @@ def build_trainer(
     and an epoch that turned out shorter would go without.
     """
     plan = cfg.OPTIMIZATION
-    among = torchrun_env(devices)
-    devices, nodes = (devices, 1) if among is None else (among.here, among.machines)
+    env = torchrun_env(devices)
+    devices, nodes = (devices, 1) if env is None else (env.local_world_size, env.num_machines)
     # Events that a run which was killed has written after its checkpoint are hidden from the step on where it goes on.
     tensorboard = TensorBoardLogger(run.out, name="tensorboard", version="", purge_step=begun.step if begun else 0)
     log_every = min(_LOG_EVERY, plan.BATCHES_PER_EPOCH or _LOG_EVERY)

@@ -24,7 +24,7 @@ from remembev.errors import DataError
 from remembev.geometry import BEVGrid
 from remembev.memory import TracedRead, trace_reads
 from remembev.models import Detections
-from remembev.streaming import StreamingDetector, stream_scene
+from remembev.streaming import StreamDetections, StreamingDetector, stream_scene
 from remembev.viewing.tracking import Track, Tracker
 
 
@@ -102,7 +102,7 @@ class ViewBuilder:
         self.tracker = Tracker(detector.cfg.CLASS_NAMES)
         self._start: float | None = None
 
-    def view(self, frame: Frame, detections: Detections, reads: Sequence[TracedRead] = ()) -> FrameView:
+    def view(self, frame: Frame, detections: StreamDetections, reads: Sequence[TracedRead] = ()) -> FrameView:
         """Return the view of a frame, right after the detector's step on it and with what the step read."""
         self._start = frame.timestamp if self._start is None else self._start
         self.tracker.step(detections[detections.scores >= self.min_score], frame.global_from_lidar, frame.timestamp)
@@ -116,8 +116,8 @@ class ViewBuilder:
             gt_labels=frame.labels,
             gt_num_points=frame.num_points,
             detections=detections,
-            gate=self.detector.gate,
-            occupancy=self.detector.occupancy,
+            gate=detections.gate,
+            occupancy=detections.occupancy,
             global_from_lidar=frame.global_from_lidar,
             tracks=[track for track in self.tracker.tracks if track.seconds == frame.timestamp],
             memory=self._memory(reads),
@@ -174,6 +174,7 @@ def view_keyframe(detector: StreamingDetector, folder: Path) -> FrameView:
         raise DataError(f"{folder} holds no readable key frame: {error}") from error
     points = torch.from_numpy(cloud[:, :4].copy())
     detector.reset(token)
+    detections = detector.step(points, pose, timestamp, token)
     return FrameView(
         grid=cfg.feature_grid,
         class_names=cfg.CLASS_NAMES,
@@ -181,8 +182,8 @@ def view_keyframe(detector: StreamingDetector, folder: Path) -> FrameView:
         gt_boxes=boxes,
         gt_labels=torch.tensor([cfg.CLASS_NAMES.index(box["name"]) for box in annotated]),
         gt_num_points=num_points,
-        detections=detector.step(points, pose, timestamp, token),
-        gate=detector.gate,
+        detections=detections,
+        gate=detections.gate,
     )
 
 

@@ -11,8 +11,8 @@ from tests.conftest import SMALL
 from remembev.cli.app import app
 from remembev.config import load_config
 from remembev.errors import UserError
+from remembev.evaluation.publish import model_card, publish
 from remembev.models import TemporalPointPillar, build_model, load_checkpoint, save_checkpoint
-from remembev.publishing import model_card, publish
 
 METRICS = {
     "split": "val",

@@ -1,4 +1,4 @@
-"""A simulated street as a stream: its key frames as a data set would hold them, made one by one, without a folder."""
+"""A simulated street as a stream: its key frames as a data set would hold them, simulated on the way."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ CLASS_OF = {
     "human.pedestrian.construction_worker": "pedestrian",
     "movable_object.trafficcone": "traffic_cone",
 }
-"""Detection class of each category that is simulated, as the devkit has it."""
+"""Detection class of each simulated category, as in the devkit."""
 
 
 def demo_scene() -> SceneSimulation:
-    """The street that ``remembev stream --demo`` drives along: of its set, one in which much is hidden for a while."""
+    """Return the street of ``remembev stream --demo``: one of the set ``overtaking`` in which much is occluded."""
     return SceneSimulation(seed=1003, index=0, seconds=20.0, azimuths=1085, scene_set="overtaking")
 
 
 def simulated_frames(
     simulation: SceneSimulation, class_names: Sequence[str], num_sweeps: int = 0, *, token: str = "simulated"
 ) -> Iterator[Frame]:
-    """The key frames of a simulated scene in order, each with up to ``num_sweeps`` sweeps before it.
+    """Yield the key frames of a simulated scene, each with up to ``num_sweeps`` earlier sweeps.
 
-    They are those that ``NuScenesIndex.load_frame`` gives of the scene once it is written, but for two things that take
-    a look ahead: objects come in with the first point on them, and velocities are those since the last key frame.
-    Times are seconds from the scene's start.
+    They equal what ``NuScenesIndex.load_frame`` gives of the written scene, except where that looks ahead: here objects
+    appear with their first point, and velocities are those since the previous key frame. Times are seconds from the
+    start of the scene.
     """
     labels = torch.tensor([_label(actor.category, class_names) for actor in simulation.actors])
     turns: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=num_sweeps + 1)
@@ -81,7 +81,7 @@ def _label(category: str, class_names: Sequence[str]) -> int:
 
 
 def _with_velocities(turn: scene.Sweep, before: scene.Sweep | None) -> Tensor:
-    """Global boxes [A, 9] float64 of a key frame, standing still in a scene's first one."""
+    """Return global boxes [A, 9] float64 of a key frame; velocities are 0 in the first one."""
     assert turn.objects is not None
     boxes = turn.objects.boxes
     velocities = np.zeros((len(boxes), 2))
@@ -91,7 +91,7 @@ def _with_velocities(turn: scene.Sweep, before: scene.Sweep | None) -> Tensor:
 
 
 def _stacked(turns: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
-    """Points [N, 5] of the latest turn and of those before it, in its coordinates, with their ages."""
+    """Return points [N, 5] of the latest turn and of earlier ones, in its coordinates, with their ages."""
     _, here, now = turns[0]
     clouds = [
         moved_cloud(points.clone(), relative_pose(here, pose), now - time, without_ego=number > 0)

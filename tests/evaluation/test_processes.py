@@ -1,4 +1,4 @@
-"""Scenes shared out to processes give, byte for byte, what one process gives."""
+"""Evaluation in several processes writes, byte for byte, what one process writes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.conftest import SMALL, awaken, free_port, join_torchrun
 
 from remembev.config import load_config
-from remembev.errors import DataError, UserError
+from remembev.errors import DataError
 from remembev.evaluation import TRACKS, evaluate_checkpoint
-from remembev.evaluation.sharing import longest_first, partition_scenes, share_devices
 from remembev.models import build_model, save_checkpoint
 
 pytest.importorskip("nuscenes")
@@ -108,22 +104,3 @@ def test_evaluation_needs_no_lightning(checkpoint: Path, sim_root: Path, tmp_pat
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "metrics.json").is_file()
-
-
-@given(st.lists(st.integers(1, 400), max_size=30), st.integers(1, 8))
-def test_scenes_are_dealt_out_whole_each_once_and_balanced_by_frames(frames: list[int], processes: int) -> None:
-    index, scenes = SimpleNamespace(scene_frames=lambda scene: range(frames[scene])), list(range(len(frames)))
-    dealt = partition_scenes(scenes, index, processes)
-    assert sorted(scene for share in dealt for scene in share) == scenes
-    loads = [sum(frames[scene] for scene in share) for share in dealt]
-    assert max(loads) - min(loads) <= max(frames, default=0)
-    assert [frames[scene] for scene in longest_first(scenes, index)] == sorted(frames, reverse=True)
-
-
-def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert share_devices("cuda", 3) == ["cuda:0", "cuda:1", "cuda:2"]
-    assert share_devices("cuda:2", 1) == ["cuda:2"]
-    assert share_devices("cpu", 4) == ["cpu"] * 4
-    with pytest.raises(UserError, match="4 processes need a GPU each: this machine has 3"):
-        share_devices("cuda", 4)

@@ -8,10 +8,10 @@ from nuscenes.eval.detection.utils import category_to_detection_name
 
 from remembev.data import Frame, NuScenesIndex
 from remembev.data.tables import DETECTION_NAMES
-from remembev.live import CLASS_OF, simulated_frames
 from remembev.simulate import SimulationSettings, simulate_dataset
 from remembev.simulate.objects import KINDS
 from remembev.simulate.scene import SceneSimulation
+from remembev.streaming.sources.simulated import CLASS_OF, simulated_frames
 
 SETTINGS = SimulationSettings(scenes=1, seed=5, seconds=1.5, azimuths=180, sweeps=True, val_share=0.0)
 SWEEPS = 3
