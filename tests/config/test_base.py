@@ -1,4 +1,4 @@
-"""Configurations over others: what a file does not say is in its base, whose name is looked for where it says."""
+"""Base files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from remembev.config import config_from_yaml, config_to_yaml, load_config, shipped_configs
-from remembev.config.base import over_bases
+from remembev.config.base import merge_bases
 from remembev.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_base_is_a_shipped_name_or_a_path_from_the_files_own_folder(tmp_path: Path) -> None:
+def test_a_base_is_a_shipped_name_or_a_path_from_the_file(tmp_path: Path) -> None:
     written(tmp_path / "bases" / "fast.yaml", "_BASE_CONFIG_: tiny\nOPTIMIZATION: {LR: 0.5}\n")
     path = written(tmp_path / "own" / "mine.yaml", "_BASE_CONFIG_: ../bases/fast.yaml\nOPTIMIZATION: {NUM_EPOCHS: 3}\n")
     assert load_config(path) == load_config("tiny", ["OPTIMIZATION.LR=0.5", "OPTIMIZATION.NUM_EPOCHS=3"])
@@ -44,20 +44,18 @@ trees = st.recursive(
 
 
 def paths(tree: dict[str, Any]) -> dict[tuple[str, ...], Any]:
-    """Values of a tree by their keys from the top, sections left out."""
-    found: dict[tuple[str, ...], Any] = {}
+    """Values of a tree by their keys from the top."""
+    values: dict[tuple[str, ...], Any] = {}
     for key, value in tree.items():
         below = paths(value) if isinstance(value, dict) else {(): value}
-        found |= {(key, *rest): last for rest, last in below.items()}
-    return found
+        values |= {(key, *rest): last for rest, last in below.items()}
+    return values
 
 
 @given(st.dictionaries(st.sampled_from("abc"), trees), st.dictionaries(st.sampled_from("abc"), trees))
-def test_every_own_value_is_kept_and_every_value_of_the_base_that_nothing_goes_over(
-    own: dict[str, Any], base: dict[str, Any]
-) -> None:
+def test_own_values_override_the_bases_and_no_others_change(own: dict[str, Any], base: dict[str, Any]) -> None:
     try:
-        merged = over_bases({**own, "_BASE_CONFIG_": "base"}, Path("own.yaml"), lambda name, path: base)
+        merged = merge_bases({**own, "_BASE_CONFIG_": "base"}, Path("own.yaml"), lambda name, path: base)
     except ConfigError:  # a section over a value
         reject()
     mine, theirs = paths(own), paths(base)
@@ -65,27 +63,27 @@ def test_every_own_value_is_kept_and_every_value_of_the_base_that_nothing_goes_o
     assert paths(merged) == kept | mine
 
 
-def test_a_base_that_is_not_there_is_named_with_the_file_that_wants_it(tmp_path: Path) -> None:
+def test_a_missing_base_is_named_with_the_file_that_needs_it(tmp_path: Path) -> None:
     path = written(tmp_path / "mine.yaml", "_BASE_CONFIG_: absent\n")
-    with pytest.raises(ConfigError, match=r"mine\.yaml: its _BASE_CONFIG_ absent .*nuscenes, .*tiny"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml: _BASE_CONFIG_ absent is neither a file in .*nuscenes, .*tiny"):
         load_config(path)
 
 
-def test_bases_that_come_back_to_a_file_are_named_in_order(tmp_path: Path) -> None:
+def test_circular_bases_are_named_in_order(tmp_path: Path) -> None:
     first = written(tmp_path / "first.yaml", "_BASE_CONFIG_: second.yaml\n")
     written(tmp_path / "second.yaml", "_BASE_CONFIG_: ./first.yaml\n")
-    with pytest.raises(ConfigError, match=r"first\.yaml → .*second\.yaml → .*first\.yaml"):
+    with pytest.raises(ConfigError, match=r"circular _BASE_CONFIG_: .*first\.yaml → .*second\.yaml → .*first\.yaml"):
         load_config(first)
 
 
-def test_a_section_over_a_value_is_named(tmp_path: Path) -> None:
+def test_a_section_that_overrides_a_value_is_named(tmp_path: Path) -> None:
     path = written(tmp_path / "mine.yaml", "_BASE_CONFIG_: tiny\nCLASS_NAMES: {car: 1}\n")
-    with pytest.raises(ConfigError, match=r"mine\.yaml: CLASS_NAMES is a section here, and a list in its base"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml: CLASS_NAMES is a section here but a list in its base"):
         load_config(path)
 
 
 @pytest.mark.parametrize("name", shipped_configs())
-def test_what_is_written_of_a_configuration_stands_without_its_base(name: str) -> None:
+def test_a_written_configuration_needs_no_base(name: str) -> None:
     text = config_to_yaml(load_config(name))
     assert "_BASE_CONFIG_" not in text
     assert config_from_yaml(text, name=name) == load_config(name)

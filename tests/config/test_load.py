@@ -1,4 +1,4 @@
-"""Reading configurations: the shipped ones are valid, mistakes are named."""
+"""Loading configurations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from remembev.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", shipped_configs())
-def test_a_shipped_configuration_is_read_by_name_and_by_path(name: str) -> None:
+def test_a_shipped_configuration_is_loaded_by_name_and_by_path(name: str) -> None:
     path = Path(__file__).resolve().parents[2] / "configs" / f"{name}.yaml"
     assert load_config(name) == load_config(path)
 
@@ -38,24 +38,28 @@ def test_the_full_configuration_is_the_published_detector() -> None:
         ("MODEL.MEMORY.TOP_K=many", "MODEL.MEMORY.TOP_K"),
         ("MODEL.MEMORY.TOP_K=0", "MODEL.MEMORY.TOP_K"),
         ("DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE=[0.3, 0.4, 8.0]", "whole number"),
-        ("DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE=[0.4, 0.4, 4.0]", "as high as POINT_CLOUD_RANGE"),
+        (
+            "DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE=[0.4, 0.4, 4.0]",
+            "VOXEL_SIZE's z has to equal the height of POINT_CLOUD_RANGE",
+        ),
         ("MODEL.MEMORY.STRIDE=7", "MEMORY.STRIDE"),
-        ("CLASS_NAMES=[car]", "each class needs one head"),
+        ("CLASS_NAMES=[car]", "each class has to be in exactly one head"),
         ("OPTIMIZATION.LR", "KEY.PATH=value"),
+        ("CLASS_NAMES=[car", "CLASS_NAMES=[car: the value is not valid YAML"),
     ],
 )
-def test_a_mistake_is_named_with_its_key_and_the_configuration(override: str, message: str) -> None:
+def test_a_mistake_is_named_with_its_key(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load_config("tiny", [override])
     assert message in str(raised.value)
 
 
-def test_a_file_that_is_not_there_is_named_with_the_shipped_ones() -> None:
+def test_a_missing_file_is_named_with_the_shipped_configurations() -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml.*nuscenes, .*tiny"):
         load_config("nowhere.yaml")
 
 
-def test_what_is_not_yaml_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("CLASS_NAMES: [car")
     with pytest.raises(ConfigError, match=r"broken\.yaml: not valid YAML"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from remembev.config import Config, config_from_yaml, config_to_yaml
+from remembev.config import Config
 from remembev.errors import CheckpointError
 from remembev.models import build_model, load_checkpoint, load_pretrained, save_checkpoint
 from remembev.models.checkpoint import load_weights
@@ -77,13 +77,9 @@ def test_weights_missing_and_left_over_are_named(small_cfg: Config) -> None:
         load_weights(model, weights, name="other")
 
 
-def changed(cfg: Config, override: str) -> Config:
-    return config_from_yaml(config_to_yaml(cfg), name="changed", overrides=[override])
-
-
 def test_pretrained_weights_replace_shared_ones_only(small_cfg: Config, tmp_path: Path) -> None:
     path = tmp_path / "single.safetensors"
-    single, model = build_model(changed(small_cfg, "MODEL.MEMORY.FUSION=none")), build_model(small_cfg)
+    single, model = build_model(small_cfg.with_changes({"MODEL.MEMORY.FUSION": "none"})), build_model(small_cfg)
     save_checkpoint(path, single)
     fresh = {name: weight.clone() for name, weight in model.state_dict().items()}
     load_pretrained(model, path)
@@ -97,7 +93,7 @@ def test_pretrained_weights_of_another_shape_or_without_common_names_are_errors(
     small_cfg: Config, tmp_path: Path
 ) -> None:
     path = tmp_path / "other.safetensors"
-    save_checkpoint(path, build_model(changed(small_cfg, "MODEL.VFE.NUM_FILTERS=[4]")))
+    save_checkpoint(path, build_model(small_cfg.with_changes({"MODEL.VFE.NUM_FILTERS": [4]})))
     with pytest.raises(CheckpointError, match=r"other\.safetensors: does not fit the model: .*vfe"):
         load_pretrained(build_model(small_cfg), path)
     with pytest.raises(CheckpointError, match=r"other\.safetensors: has no weight of the model's"):

@@ -1,7 +1,7 @@
-"""The configuration: typed, validated, in OpenPCDet's keys, read from YAML files.
+"""Typed, validated configurations in OpenPCDet's keys, read from YAML files.
 
-``schema.py`` says what a configuration may hold, ``load.py`` reads it, ``base.py`` puts a file over its bases,
-``variants.py`` changes it by name. ``nuscenes``, ``benchmark``, ``small`` and ``tiny`` are shipped.
+``schema.py`` defines the keys, ``load.py`` reads files, ``base.py`` merges a file with its bases, ``variants.py`` has
+named changes. ``nuscenes``, ``benchmark``, ``small`` and ``tiny`` are shipped.
 """
 
 from remembev.config.load import config_from_yaml, config_to_yaml, load_config, shipped_configs

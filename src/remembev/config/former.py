@@ -1,4 +1,4 @@
-"""Keys that have been renamed: old configurations go on being read."""
+"""Former names of keys, which are still read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FORMER_KEYS = {
     "OPTIMIZATION.CHUNK": "OPTIMIZATION.TBPTT_FRAMES",
     "OPTIMIZATION.CHECKPOINT": "OPTIMIZATION.ACTIVATION_CHECKPOINTING",
 }
-"""Former names of keys, and their present names."""
+"""Present names of keys by their former ones."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +26,16 @@ def current_key(key: str) -> str:
     return key
 
 
-def rename_former_keys(tree: dict[str, Any], name: str, *, note: bool = True) -> dict[str, Any]:
+def rename_former_keys(tree: dict[str, Any], name: str, *, warn: bool) -> dict[str, Any]:
     """Return the keys of a configuration under their present names.
 
     Args:
-        tree: Keys as they stand in a file.
+        tree: Keys as they are in a file.
         name: The file, for messages.
-        note: Warn of renamed keys; not wanted for configurations that were stored by the program itself.
+        warn: Log a warning for each renamed key.
 
     Raises:
-        ConfigError: If a key is given under both of its names.
+        ConfigError: If a key is given under both names.
     """
     for former, current in FORMER_KEYS.items():
         section, old = former.split(".")
@@ -44,8 +44,8 @@ def rename_former_keys(tree: dict[str, Any], name: str, *, note: bool = True) ->
         if not isinstance(keys, dict) or old not in keys:
             continue
         if new in keys:
-            raise ConfigError(f"{name}: {former} is the former name of {current}: give one of them")
-        if note:
+            raise ConfigError(f"{name}: both {former} (old name) and {current} are set; keep {current}")
+        if warn:
             logger.warning("%s: %s is now %s", name, former, current)
         tree = {**tree, section: {new if key == old else key: value for key, value in keys.items()}}
     return tree

@@ -1,4 +1,4 @@
-"""Reading a configuration: a YAML file or a shipped name in, a validated ``Config`` out, with errors that help."""
+"""Reading configurations from YAML files, shipped ones by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from remembev.config.base import BASE, over_bases, parse_mapping, read_mapping
+from remembev.config.base import BASE, merge_bases, parse_mapping, read_mapping
 from remembev.config.former import current_key, rename_former_keys
 from remembev.config.schema import Config
 from remembev.config.validation import set_key, validated
@@ -19,65 +19,76 @@ _SHIPPED = Path(__file__).parent
 
 
 def shipped_configs() -> list[str]:
-    """Names of the configurations in the package: ``load_config`` takes them in place of a path."""
+    """Return the names of the shipped configurations, which ``load_config`` takes in place of a path."""
     return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration at a path, or the shipped one of that name, with ``KEY.PATH=value`` overrides applied.
+    """Load a configuration.
 
-    A file may name another one as its ``_BASE_CONFIG_``, a shipped name or a path from its own folder, and then holds
-    what differs: sections are merged key by key, lists are replaced.
+    A file may name another one as its ``_BASE_CONFIG_``, a shipped one or a path from its own folder, and override its
+    keys: sections are merged key by key, lists are replaced.
 
-    Raises ConfigError naming the file and the key.
+    Args:
+        source: Path of a YAML file, or a shipped name such as ``small``.
+        overrides: New values as ``SECTION.KEY=value``, with the value in YAML.
+
+    Raises:
+        ConfigError: Naming the file and the key.
     """
     path = _find(Path(), source)
     if path is None:
         raise ConfigError(f"{source}: no such file, and no shipped configuration{_hint(str(source))}")
-    return _validated(_read(path, ()), str(source), overrides)
+    return validate_config(_read(path, ()), str(source), overrides)
 
 
-def config_from_yaml(text: str, *, name: str, overrides: Sequence[str] = ()) -> Config:
-    """The whole configuration written in ``text``; ``name`` stands in its errors."""
-    return _validated(rename_former_keys(parse_mapping(text, name), name, note=False), name, overrides)
+def config_from_yaml(text: str, *, name: str) -> Config:
+    """Parse a complete configuration, such as a stored one. Errors begin with ``name``."""
+    return validate_config(rename_former_keys(parse_mapping(text, name), name, warn=False), name)
 
 
 def config_to_yaml(config: Config) -> str:
-    """The configuration as YAML: ``config_from_yaml`` reads it back equal."""
+    """Return a configuration as YAML that ``config_from_yaml`` reads back equal."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+def validate_config(tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> Config:
+    """Apply overrides to a tree of keys and validate it. Errors begin with ``name``."""
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ConfigError(f"{override}: an override is KEY.PATH=value")
+        try:
+            set_key(tree, current_key(key), yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{override}: the value is not valid YAML: {error}") from error
+    return validated(Config, tree, name)
+
+
 def _hint(name: str) -> str:
-    """What a name that is no configuration could have meant."""
+    """Return what an unknown name could have meant."""
     return f" ({former_variant(name) or ', '.join(shipped_configs())})"
 
 
 def _find(folder: Path, source: str | Path) -> Path | None:
-    """The file at a path from ``folder``, or the shipped one of that name."""
+    """Return the file at a path from ``folder``, or the shipped one of that name; None if there is neither."""
     if (folder / source).is_file():
         return folder / source
     return _SHIPPED / f"{source}.yaml" if str(source) in shipped_configs() else None
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """The keys of a file over those of its bases; ``above`` are the files whose base it is, nearest last."""
-    chain = (*above, path.resolve())
-    if path.resolve() in above:
-        raise ConfigError(f"{above[0]}: its {BASE} comes back to a file: {' → '.join(str(file) for file in chain)}")
+def _read(path: Path, derived: tuple[Path, ...]) -> dict[str, Any]:
+    """Read the keys of a file and its bases; ``derived`` are the files that it is a base of, nearest last."""
+    chain = (*derived, path.resolve())
+    if path.resolve() in derived:
+        raise ConfigError(f"{derived[0]}: circular {BASE}: {' → '.join(str(file) for file in chain)}")
 
     def read_base(name: str, path: Path) -> dict[str, Any]:
         base = _find(path.parent, name)
         if base is None:
-            raise ConfigError(f"{path}: its {BASE} {name} is no file from {path.parent}, nor shipped{_hint(name)}")
+            raise ConfigError(
+                f"{path}: {BASE} {name} is neither a file in {path.parent} nor a shipped configuration{_hint(name)}"
+            )
         return _read(base, chain)
 
-    return over_bases(rename_former_keys(read_mapping(path), str(path)), path, read_base)
-
-
-def _validated(tree: dict[str, Any], name: str, overrides: Sequence[str]) -> Config:
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise ConfigError(f"{override}: an override is KEY.PATH=value")
-        set_key(tree, current_key(key), yaml.safe_load(value))
-    return validated(Config, tree, name)
+    return merge_bases(rename_former_keys(read_mapping(path), str(path), warn=True), path, read_base)

@@ -1,7 +1,7 @@
-"""OpenPCDet's configuration files: read as they are, checked key by key, and said in RememBEV's keys.
+"""OpenPCDet's configuration files: read unchanged, checked key by key, translated to RememBEV's keys.
 
-The sections below are OpenPCDet's. A ``Literal`` is a key with one value that is reproduced here, ``Unread`` one that
-changes nothing, and why; whatever else a file holds is an error that names it.
+The sections below are OpenPCDet's. A ``Literal`` is a key of which only one value is supported; ``Any`` with a reason
+is a key that is ignored, and why. Any other key is an error that names it.
 """
 
 from __future__ import annotations
@@ -10,69 +10,76 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from remembev.config.base import BASE, over_bases, read_mapping
-from remembev.config.load import config_from_yaml, load_config
+from remembev.config.base import BASE, merge_bases, read_mapping
+from remembev.config.load import load_config, validate_config
 from remembev.config.schema import Config, Interval, Section, ShuffleConfig
 from remembev.config.validation import explain
 from remembev.errors import ConfigError
 
 
 def load_openpcdet_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration that an OpenPCDet file describes, with ``KEY.PATH=value`` overrides in RememBEV's keys.
+    """Load the configuration in an OpenPCDet file.
 
-    What OpenPCDet has no key for (clips, memory, streaming) is as in the shipped ``nuscenes``, with a gate that starts
-    open and is shut gently. Raises ConfigError naming every key that is unknown or has a value that is not reproduced.
+    Keys that OpenPCDet doesn't have (clips, memory, streaming) are those of the shipped ``nuscenes``.
+
+    Args:
+        path: OpenPCDet's YAML file, where its base files are found.
+        overrides: New values as ``SECTION.KEY=value``, in RememBEV's keys.
+
+    Raises:
+        ConfigError: Naming every key that is unknown or has an unsupported value.
     """
     tree = read_openpcdet_yaml(Path(path))
     try:
-        theirs = _File.model_validate(tree)
+        file = _File.model_validate(tree)
     except ValidationError as error:
         lines = explain(error, _File, unknown="not supported")
         raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from error
-    return config_from_yaml(yaml.safe_dump(_translated(theirs), sort_keys=False), name=str(path), overrides=overrides)
+    return validate_config(_translate(file), str(path), overrides)
 
 
 def read_openpcdet_yaml(path: Path) -> dict[str, Any]:
-    """The keys of an OpenPCDet file with those of its base files under them, by OpenPCDet's own rule.
+    """Read the keys of an OpenPCDet file and its base files, merged by OpenPCDet's rules.
 
-    A section's base is its own file's keys, taken as they are; sections are merged key by key, lists are replaced.
+    Sections are merged key by key, lists are replaced; a base has no base of its own.
     """
-    return over_bases(read_mapping(path), path, _read_base)
+    return merge_bases(read_mapping(path), path, _read_base)
 
 
 def _read_base(name: str, path: Path) -> dict[str, Any]:
     base_path = _find_base(name, path)
     base = read_mapping(base_path)
     if BASE in base:
-        raise ConfigError(f"{base_path}: a base with a {BASE} of its own, which OpenPCDet does not follow")
+        raise ConfigError(f"{path}: its base {base_path} has a {BASE} of its own, which OpenPCDet does not resolve")
     return base
 
 
 def _find_base(name: str, path: Path) -> Path:
-    """Where a base file is: OpenPCDet names it from its folder ``tools``, which the configuration may lie in."""
+    """Find a base file. Its name is relative to OpenPCDet's folder ``tools``, which the configuration may lie in."""
     folders = [*path.resolve().parents, Path.cwd()]
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
     searched = ", ".join(str(folder) for folder in folders)
-    raise ConfigError(f"{path}: its {BASE} {name} is in none of {searched}: run this in OpenPCDet's folder tools")
+    raise ConfigError(f"{path}: {BASE} {name} not found in {searched}; run from OpenPCDet's tools/ folder")
 
 
-# --------------------------------------------------------------------------------------------- what OpenPCDet's file is
+# ---------------------------------------------------------------------------------------------------- OpenPCDet's keys
 
-OnlyEvaluation = Annotated[Any, "read by OpenPCDet's evaluation only; scores are the nuScenes devkit's here"]
-OwnFiles = Annotated[Any, "names files that OpenPCDet makes of the data set; the index and the tracks take their place"]
-OtherOptimizers = Annotated[Any, "read by optimizers other than adam_onecycle only"]
-NoDirections = Annotated[Any, "read with USE_DIRECTION_CLASSIFIER only"]
-NoSampling = Annotated[Any, "read with a POS_FRACTION from 0 on only"]
-NoEffect = Annotated[Any, "read by nothing that a multi-head model's numbers come from"]
+OnlyEvaluation = Annotated[Any, "only read by OpenPCDet's evaluation; the nuScenes devkit scores here"]
+OwnFiles = Annotated[
+    Any, "files that OpenPCDet derives from the data set; replaced by the index and the track database"
+]
+OtherOptimizers = Annotated[Any, "not read by adam_onecycle"]
+NoDirections = Annotated[Any, "only read with USE_DIRECTION_CLASSIFIER"]
+NoSampling = Annotated[Any, "only read with POS_FRACTION ≥ 0"]
+NoEffect = Annotated[Any, "has no effect on a multi-head model"]
 
 
 def _steps(*order: str) -> BeforeValidator:
-    """A list of steps with a NAME each as a section of them, where the known ones are there once and in that order."""
+    """Key a list of steps by their NAMEs, where known ones occur once each and in this order."""
 
     def by_name(steps: object) -> object:
         if not isinstance(steps, list) or not all(isinstance(step, dict) and "NAME" in step for step in steps):
@@ -80,21 +87,21 @@ def _steps(*order: str) -> BeforeValidator:
         names = [step["NAME"] for step in steps]
         known = [order.index(name) for name in names if name in order]
         if len(set(names)) != len(names) or known != sorted(known):
-            raise ValueError(f"the steps {names} are reproduced once each and in the order {list(order)} only")
+            raise ValueError(f"steps {names}: supported once each, in the order {list(order)}")
         return {step["NAME"]: {key: value for key, value in step.items() if key != "NAME"} for step in steps}
 
     return BeforeValidator(by_name)
 
 
 def _by_class(entries: object) -> object:
-    """OpenPCDet's list of ``class:count`` as a dictionary."""
+    """Return OpenPCDet's list of ``class:count`` as a dictionary."""
     if not isinstance(entries, list) or not all(isinstance(entry, str) and entry.count(":") == 1 for entry in entries):
         raise ValueError("expected a list such as ['car:2', 'bus:4']")
     return dict(entry.split(":") for entry in entries)
 
 
 def _symmetric(value: object) -> object:
-    """OpenPCDet's short form of an interval around 0."""
+    """Expand OpenPCDet's short form of an interval around 0."""
     return [-value, value] if isinstance(value, int | float) else value
 
 
@@ -108,7 +115,7 @@ class _PerMode(Section):
     @model_validator(mode="after")
     def _one_number(self) -> _PerMode:
         if self.train != self.test:
-            raise ValueError(f"{self.train} in training and {self.test} in testing: a model here has one number")
+            raise ValueError(f"{self.train} in training but {self.test} in testing; only one value is supported")
         return self
 
 
@@ -154,7 +161,7 @@ class _Augmentor(Section):
     @model_validator(mode="before")
     @classmethod
     def _without_disabled(cls, tree: Any) -> Any:
-        """OpenPCDet does not look at disabled steps; its first files gave the list alone."""
+        """Drop disabled steps, which OpenPCDet ignores; its first files have the list alone."""
         tree = {"AUG_CONFIG_LIST": tree} if isinstance(tree, list) else tree
         if not isinstance(tree, dict) or not isinstance(tree.get("AUG_CONFIG_LIST"), list):
             return tree
@@ -358,7 +365,7 @@ class _File(Section):
 
     @model_validator(mode="after")
     def _classes_in_one_order(self) -> _File:
-        """OpenPCDet goes by the classes' places, not by their names."""
+        """OpenPCDet identifies classes by their order, not by their names."""
         head = self.MODEL.DENSE_HEAD
         orders = {
             "RPN_HEAD_CFGS": tuple(name for entry in head.RPN_HEAD_CFGS for name in entry.HEAD_CLS_NAME),
@@ -367,7 +374,7 @@ class _File(Section):
         for key, names in orders.items():
             if names != self.CLASS_NAMES:
                 raise ValueError(
-                    f"MODEL.DENSE_HEAD.{key} has the classes {', '.join(names)}: not CLASS_NAMES in their order"
+                    f"MODEL.DENSE_HEAD.{key} has the classes {', '.join(names)}; expected CLASS_NAMES in their order"
                 )
         return self
 
@@ -382,11 +389,11 @@ class _File(Section):
         return self
 
 
-# ------------------------------------------------------------------------------------------------------ in our own keys
+# ------------------------------------------------------------------------------------------------------- translation
 
 
-def _translated(file: _File) -> dict[str, Any]:
-    """The same in RememBEV's keys, over the shipped configuration."""
+def _translate(file: _File) -> dict[str, Any]:
+    """Return a file's configuration in RememBEV's keys, on top of the shipped one."""
     shipped = load_config("nuscenes")
     tree = shipped.model_dump(mode="json")
     tree["CLASS_NAMES"] = list(file.CLASS_NAMES)
@@ -395,10 +402,10 @@ def _translated(file: _File) -> dict[str, Any]:
     unseen = {key: targets[key] for key in ("SEEN_WITHIN", "UNSEEN_WEIGHT")}
     tree["MODEL"].update(_model(file))
     tree["MODEL"]["DENSE_HEAD"]["TARGET_ASSIGNER_CONFIG"].update(unseen)
-    theirs = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
+    schedule = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
+    pretrain = {"EPOCHS": file.OPTIMIZATION.NUM_EPOCHS, "LR": file.OPTIMIZATION.LR}
     clips = max(1, round(file.OPTIMIZATION.BATCH_SIZE_PER_GPU / shipped.DATA_CONFIG.SEQ_LEN))
-    start = {"EPOCHS": theirs["NUM_EPOCHS"], "LR": theirs["LR"]}
-    tree["OPTIMIZATION"].update(theirs, PRETRAIN=start, BATCH_SIZE_PER_GPU=clips)
+    tree["OPTIMIZATION"].update(schedule, PRETRAIN=pretrain, BATCH_SIZE_PER_GPU=clips)
     return tree
 
 

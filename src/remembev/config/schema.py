@@ -1,7 +1,7 @@
-"""What a configuration may hold: one class a section, with OpenPCDet's key names where OpenPCDet has the concept.
+"""Schema of the configuration: one class per section, with OpenPCDet's key names where it has the concept.
 
-Every key is checked, unknown keys are errors, and what must fit together (classes and heads, range and voxels) is
-checked here, once, so that the model and the data set need not.
+Unknown keys are errors. Keys that have to fit together (classes and heads, range and voxels) are checked here, so that
+the model and the data set need not. The docstrings below the keys are the generated reference.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Interval = tuple[float, float]
 
 
 class Section(BaseModel):
-    """A section of the configuration: no unknown keys, never changed once read."""
+    """A section of the configuration: immutable, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,78 +41,86 @@ class Section(BaseModel):
 
 
 class SplitConfig(Section):
-    """Which split of the data set training and testing use: an official one, or one of the root's ``splits.json``."""
+    """Splits of the data set: official ones, or those of ``splits.json`` in the version's folder."""
 
     train: str = "train"
+    """Split for training."""
     test: str = "val"
+    """Split for validation and evaluation."""
 
 
 class GTSamplingConfig(Section):
-    """Ground-truth sampling (SECOND §3.4): objects of the training split, pasted into a clip with their tracks."""
+    """Ground-truth sampling (SECOND §3.4) of whole tracks: paste objects of the training split into a clip."""
 
     SAMPLE_GROUPS: dict[str, Count]
-    """How many objects of each class a clip is given, such as ``{car: 2, bus: 4}``; a few less if there is no room."""
+    """Objects to paste per class, such as ``{car: 2, bus: 4}``; fewer if there is no room."""
     MIN_POINTS: dict[str, Count] = {}
-    """Points, those of the sweeps included, that an object of a class needs in some frame to be pasted; 1 if not said
+    """Points, sweeps included, that an object needs in some frame to be pasted, per class; 1 for classes left out
     (OpenPCDet's ``filter_by_min_points``)."""
     LIMIT_WHOLE_SCENE: bool = True
-    """``SAMPLE_GROUPS`` counts the objects that a clip has already: only what is missing is pasted."""
+    """Count the clip's own objects too: paste only what they lack of ``SAMPLE_GROUPS``."""
     REMOVE_EXTRA_WIDTH: tuple[NonNegative, NonNegative, NonNegative] = (0.0, 0.0, 0.0)
-    """Metres added to a pasted box's l, w, h for clearing the points that were there."""
+    """Metres added to l, w, h of a pasted box when the clip's points inside it are removed."""
 
 
 class AugmentorConfig(Section):
-    """Augmentation of a training clip: one draw for all its frames."""
+    """Augmentation of training clips, the same for all frames of a clip."""
 
     GT_SAMPLING: GTSamplingConfig | None = None
-    """Objects pasted into the clip before anything else; ``null``: none."""
+    """Ground-truth sampling, before all other augmentation; ``null``: none."""
     FLIP: tuple[Literal["x", "y"], ...] = ()
-    """Axes to mirror along, each with probability ½: ``x`` maps y to −y, ``y`` maps x to −x (as in OpenPCDet)."""
+    """Axes to flip along, each with probability ½: ``x`` maps y to −y, ``y`` maps x to −x (as in OpenPCDet)."""
     ROTATION: Interval = (0.0, 0.0)
-    """Turn about the vertical axis, uniform in this interval, radians."""
+    """Range of the rotation about the vertical axis in radians, drawn uniformly."""
     SCALING: Interval = (1.0, 1.0)
-    """Factor on all lengths, uniform in this interval."""
+    """Range of the scale factor, drawn uniformly."""
 
 
 class ShuffleConfig(Section):
-    """Whether points are shuffled before they are voxelised, so that chance says which of too many a pillar keeps."""
+    """Shuffling of the points, so that a full pillar of ``PillarVFE`` keeps random ones."""
 
     train: bool = False
-    """Drawn anew each time."""
+    """Shuffle in training, differently each time."""
     test: bool = False
-    """In streams and evaluation: always in the same way."""
+    """Shuffle in validation, evaluation and streaming, always in the same order."""
 
 
 class ProcessorConfig(Section):
     """Voxelisation."""
 
     VOXEL_SIZE: tuple[Positive, Positive, Positive]
+    """Size of a pillar in x, y, z in metres. x and y divide ``POINT_CLOUD_RANGE``, z is its height."""
     MAX_POINTS_PER_VOXEL: Count = 20
+    """Points kept per pillar. ``DynPillarVFE`` keeps all."""
     MAX_NUMBER_OF_VOXELS: Count = 30000
+    """Pillars kept per frame. ``DynPillarVFE`` keeps all."""
     SHUFFLE_POINTS: ShuffleConfig = ShuffleConfig()
 
 
 class DataConfig(Section):
-    """The data set, its clips, and what is done to them before the model sees them."""
+    """The data set, its clips and their preprocessing."""
 
     DATASET: Literal["NuScenesSeqDataset"] = "NuScenesSeqDataset"
+    """Data set class."""
     DATA_PATH: str = "data/nuscenes"
+    """Root of the data set, which holds the folder ``VERSION``; ``--data`` replaces it."""
     VERSION: str = "v1.0-trainval"
+    """Folder of the tables, such as ``v1.0-trainval`` or ``v1.0-mini``."""
     DATA_SPLIT: SplitConfig = SplitConfig()
     POINT_CLOUD_RANGE: tuple[float, float, float, float, float, float]
+    """Crop in the LiDAR frame in metres: x_min, y_min, z_min, x_max, y_max, z_max."""
     SEQ_LEN: Count = 4
-    """Key frames in a clip."""
+    """Key frames per clip."""
     STRIDE: Count = 1
-    """Key frames from one frame of a clip to the next."""
+    """Step between frames of a clip, in key frames: 2 takes every other one."""
     NUM_SWEEPS: Annotated[int, Field(ge=0)] = 0
-    """Earlier sweeps added to each key frame; 0: none. OpenPCDet's MAX_SWEEPS counts the key frame: 10 is 9 here."""
+    """Earlier sweeps stacked onto each key frame. OpenPCDet's MAX_SWEEPS also counts the key frame: 10 is 9 here."""
     ALIGNMENT: Literal["implicit", "explicit"] = "implicit"
-    """``explicit``: the loader moves all frames into the clip's last. ``implicit``: the network moves its memory."""
+    """``explicit``: the loader moves all frames of a clip into its last. ``implicit``: the model moves its memory."""
     AGENT_SLOTS: Count = 1
-    """Slots of agent_masks: the first holds all objects without a slot of their own, each other one an object.
-    1: the scene is the one slot, and there are no agent masks."""
+    """Object slots of the memory. The first holds the scene, each other one a single object; 1: no agent masks."""
     BALANCED_RESAMPLING: bool = False
-    """Draw as many of an epoch's clips for each class, anew every epoch (CBGS: Zhu et al., 2019, §3.1)."""
+    """Resample clips every epoch so that each class gets the same share (CBGS: Zhu et al., 2019, §3.1)."""
     DATA_AUGMENTOR: AugmentorConfig = AugmentorConfig()
     DATA_PROCESSOR: ProcessorConfig
 
@@ -127,7 +135,7 @@ class DataConfig(Section):
                     f"{size:g} m: it has to be a whole number"
                 )
         if not isclose(high[2] - low[2], self.DATA_PROCESSOR.VOXEL_SIZE[2]):
-            raise ValueError("a pillar is as high as POINT_CLOUD_RANGE: make VOXEL_SIZE's z equal to it")
+            raise ValueError("VOXEL_SIZE's z has to equal the height of POINT_CLOUD_RANGE, which a pillar spans")
         return self
 
     @property
@@ -145,20 +153,30 @@ class VFEConfig(Section):
     """Pillar feature encoder: ``PillarVFE`` on hard voxels, ``DynPillarVFE`` on all points of every pillar."""
 
     NAME: Literal["PillarVFE", "DynPillarVFE"] = "PillarVFE"
+    """Encoder class."""
     WITH_DISTANCE: bool = False
+    """Add a point's distance from the sensor to its features."""
     USE_ABSLOTE_XYZ: bool = True
+    """Keep x, y, z among a point's features, beside the offsets from its pillar (OpenPCDet's spelling)."""
     NUM_FILTERS: tuple[Count, ...] = (64,)
+    """Output channels of each layer; the last is the number of pillar features."""
 
 
 class BackboneConfig(Section):
-    """2D BEV backbone: strided blocks, each up-sampled to one map and concatenated."""
+    """2D BEV backbone: strided blocks, upsampled to one resolution and concatenated. Lists have an entry per block."""
 
     NAME: Literal["BaseBEVBackbone"] = "BaseBEVBackbone"
+    """Backbone class."""
     LAYER_NUMS: tuple[int, ...]
+    """3 × 3 convolutions after the strided one."""
     LAYER_STRIDES: tuple[Count, ...]
+    """Stride of the first convolution."""
     NUM_FILTERS: tuple[Count, ...]
+    """Channels."""
     UPSAMPLE_STRIDES: tuple[Positive, ...]
+    """Upsampling factor of the output; below 1 it is downsampled. All outputs need the same resolution."""
     NUM_UPSAMPLE_FILTERS: tuple[Count, ...]
+    """Channels of the upsampled output; C_bev is their sum."""
 
     @model_validator(mode="after")
     def _blocks_agree(self) -> BackboneConfig:
@@ -170,10 +188,10 @@ class BackboneConfig(Section):
             self.NUM_UPSAMPLE_FILTERS,
         )
         if len({len(values) for values in lists}) != 1:
-            raise ValueError("LAYER_*, NUM_* and UPSAMPLE_STRIDES of BACKBONE_2D need one entry a block each")
+            raise ValueError("LAYER_*, NUM_* and UPSAMPLE_STRIDES of BACKBONE_2D need one entry per block")
         strides = {self._map_stride(block) for block in range(len(self.LAYER_NUMS))}
         if len(strides) != 1:
-            raise ValueError(f"the blocks of BACKBONE_2D end at different strides {sorted(strides)}")
+            raise ValueError(f"the blocks of BACKBONE_2D are upsampled to different strides {sorted(strides)}")
         return self
 
     def _map_stride(self, block: int) -> float:
@@ -184,7 +202,7 @@ class BackboneConfig(Section):
 
     @property
     def stride(self) -> int:
-        """Pillars from one cell of spatial_features_2d to the next."""
+        """Stride of spatial_features_2d in pillars."""
         return round(self._map_stride(0))
 
     @property
@@ -194,118 +212,125 @@ class BackboneConfig(Section):
 
 
 class OccupancyLossConfig(Section):
-    """Bootstrapped cross entropy and dice of the occupancy against scene_masks."""
+    """Occupancy loss: bootstrapped cross entropy plus dice against scene_masks."""
 
     WEIGHT: NonNegative = 1.0
+    """Weight of the occupancy loss in the total."""
     POSITIVE_WEIGHT: Positive = 1.0
-    """Weight of occupied cells in the cross entropy: over 1, a gate in doubt stays open."""
+    """Weight of occupied cells in the cross entropy; above 1 an uncertain gate stays open."""
     DILATE: Annotated[int, Field(ge=0)] = 0
-    """Cells by which objects are widened: a head looks at the cells around an object too."""
+    """Cells by which the masks are dilated, since the head also uses the cells around an object."""
     DICE: NonNegative = 1.0
-    """Weight of dice beside the cross entropy."""
+    """Weight of dice relative to the cross entropy."""
     BOOTSTRAP_TOP: Share = 0.15
-    """Share of the cells, the hardest ones, that count once the warm-up is over."""
+    """Share of the cells, the hardest, that count in the cross entropy after the warm-up."""
     BOOTSTRAP_WARMUP: Interval = (0.2, 0.7)
-    """Progress of the training, 0 to 1, from which and up to which the share falls from all cells to BOOTSTRAP_TOP."""
+    """Training progress (0 to 1) over which the share falls linearly from all cells to BOOTSTRAP_TOP."""
 
 
 class ForcingConfig(Section):
-    """Teacher forcing: the share of the training's frames whose true masks are written, falling (or not) on the way."""
+    """Teacher forcing: share of the training frames that are written with true masks instead of predicted ones."""
 
     START: Share = 0.5
+    """Share at the start of training."""
     END: Share = 0.5
+    """Share at the end of training."""
     DURING: Interval = (0.0, 1.0)
-    """Progress of the training, 0 to 1, from which and up to which the share goes from START to END, linearly."""
+    """Training progress (0 to 1) over which the share goes linearly from START to END."""
 
 
 class WorkingMemoryConfig(Section):
-    """The latest memory frames, whole: in memory frames, or in seconds (``4 s``) where MEM_EVERY is in seconds."""
+    """Working memory: all tokens of recent memory frames. Sizes in seconds need MEM_EVERY in seconds."""
 
     MIN_FRAMES: CountOrSeconds = 2
-    """Memory frames that stay when the others are consolidated (XMem's T_min)."""
+    """Memory frames kept by a consolidation (XMem's T_min), or their time span."""
     MAX_FRAMES: CountOrSeconds = 5
-    """Memory frames at which the oldest are consolidated (XMem's T_max); the read sees at most one less."""
+    """Memory frames at which a consolidation happens (XMem's T_max), or their time span; reads see at most one less."""
 
 
 class LongTermMemoryConfig(Section):
-    """Prototypes of what left the working memory."""
+    """Long-term memory: prototypes of frames that left the working memory."""
 
     MAX_TOKENS: Annotated[int, Field(ge=0)] = 1024
-    """Tokens that there is room for; over it the least used go. 0: no long-term memory, first in first out instead."""
+    """Capacity in tokens; the least used go first. 0: no long-term memory, the oldest frame is dropped."""
     PROTOTYPES: Count = 128
-    """Tokens that a consolidation keeps (XMem's P)."""
+    """Prototypes that a consolidation creates (XMem's P)."""
     CHOOSE: Literal["usage", "random"] = "usage"
-    """Which tokens become prototypes: the most used for their age, or any."""
+    """Choice of prototypes: by usage per read, or at random."""
 
 
 class ForegroundConfig(Section):
-    """Foreground-first writing: which cells of a frame are written, where the best go first."""
+    """Foreground-first writing: keep the most important cells of a memory frame."""
 
     TOKENS: CountOrSquareMetres | None = None
-    """Cells written of a frame, in tokens or in area (``900 m2``); ``null``: the whole grid."""
+    """Cells written per memory frame, as a number or an area (``900 m2``); ``null``: all."""
     BY: Literal["mask", "occupancy"] = "mask"
-    """What makes a cell matter: the mask that is written with it, or the occupancy that the model gives it."""
+    """Importance of a cell: the mask that is written with it, or the predicted occupancy."""
     MIN: Share = 0.0
-    """Cells that matter less than this are not written at all."""
+    """Cells of lower importance are never written."""
 
 
 class ReadConfig(Section):
-    """What the read knows of a token beside its key. ``null``: nothing, the original similarity to the last bit."""
+    """Terms added to XMem's similarity between a query and a token."""
 
     DISTANCE: Metres | None = None
-    """A token σ away from the query's cell loses ½ of similarity, 2σ away 2 (a Gaussian); σ is learnt from here on."""
+    """Initial σ of a learned Gaussian penalty on distance: −½ (d / σ)². ``null``: no penalty."""
     AGE: Seconds | None = None
-    """A token loses 1 of similarity for each time constant since it was written; the constant is learnt."""
+    """Initial τ of a learned penalty on age: −age / τ. ``null``: no penalty."""
 
 
 class AgentsConfig(Section):
-    """Agent slots at inference, made of the model's own boxes (``DATA_CONFIG.AGENT_SLOTS`` says how many)."""
+    """Assignment of detections to agent slots at inference; ``DATA_CONFIG.AGENT_SLOTS`` is their number."""
 
     MIN_SCORE: Share = 0.3
-    """A box takes a free slot from this score on."""
+    """Least score of a box that takes a free slot."""
     MATCH_WITHIN: Metres = Metres(2)
-    """A slot's box, moved on by its velocity, is found again in a box whose centre is this near."""
+    """Greatest distance between the centres of a detection and of a slot's box, moved on by its velocity."""
     MAX_MISSED: Annotated[int, Field(ge=0)] = 3
-    """Frames in a row that a slot may go without a box before it is free again."""
+    """Frames in a row without a match after which a slot is freed."""
 
 
 class MemoryConfig(Section):
-    """The memory in BEV: XMem's (Cheng & Schwing, ECCV 2022), or a ConvGRU to compare it with.
+    """The memory in BEV: XMem's (Cheng & Schwing, ECCV 2022), or a ConvGRU for comparison.
 
-    ``ConvGRUBEVModule`` reads STRIDE, FEATURE_DIM, HIDDEN_DIM, MAX_SCENES and FUSION only.
+    ``ConvGRUBEVModule`` only reads STRIDE, FEATURE_DIM, HIDDEN_DIM, MAX_SCENES and FUSION.
     """
 
     NAME: Literal["XMemBEVModule", "ConvGRUBEVModule"] = "XMemBEVModule"
+    """Memory class."""
     FUSION: Literal["gate", "gate_and_read", "none"] = "gate"
-    """What the memory may do to the features: ``gate`` them by its occupancy, also add what it reads
-    (``gate_and_read``), or ``none``: there is no memory, and the detector sees single frames. A ConvGRU adds what it
-    remembers whatever else is said, but for ``none``."""
+    """``gate``: multiply the features by the occupancy. ``gate_and_read``: also add the readout. ``none``: no memory,
+    single frames. A ConvGRU always adds its hidden state, unless ``none``."""
     STRIDE: CountOrMetres = 2
-    """Size of the memory's cells, in cells of spatial_features_2d or in metres (``1.6 m``): H_m = H / STRIDE."""
+    """Cell size of the memory, in cells of spatial_features_2d or in metres (``1.6 m``): H_m = H / STRIDE."""
     FEATURE_DIM: Count = 128
-    """Channels of the features that the memory works on."""
+    """Channels of the memory's input features."""
     KEY_DIM: Count = 64
+    """Channels of keys, C_k."""
     VALUE_DIM: Count = 128
+    """Channels of values, C_v."""
     HIDDEN_DIM: Count = 64
+    """Channels of the sensory memory, C_h."""
     TOP_K: Count = 30
+    """Most similar tokens that a query reads."""
     MEM_EVERY: CountOrSeconds = 1
-    """How often a frame is written into the working memory: one in so many, or one every so many seconds (``1 s``)."""
+    """Interval between memory frames, which are written to the working memory: in frames or seconds (``1 s``)."""
     DEEP_UPDATE_EVERY: CountOrSeconds | None = None
-    """How often the sensory memory is updated deeply, in frames or seconds; ``null``: when a frame is written."""
+    """Interval between deep updates of the sensory memory, in frames or seconds; ``null``: at memory frames."""
     WORKING: WorkingMemoryConfig = WorkingMemoryConfig()
     LONG_TERM: LongTermMemoryConfig = LongTermMemoryConfig()
     FOREGROUND: ForegroundConfig = ForegroundConfig()
     READ: ReadConfig = ReadConfig()
     FORGET_BEYOND: Metres | None = None
-    """Tokens farther from the car than this are forgotten."""
+    """Distance from the sensor beyond which tokens are forgotten; ``null``: never."""
     FORGET_AFTER: Seconds | None = None
-    """Tokens older than this are forgotten."""
+    """Age after which tokens are forgotten; ``null``: never."""
     MAX_SCENES: Count = 8
-    """Scenes whose memory is kept; the one used longest ago goes first."""
+    """Scenes whose memory is kept; the least recently used goes first."""
     AGENTS: AgentsConfig = AgentsConfig()
     TEACHER_FORCING: ForcingConfig = ForcingConfig()
     GATE_BIAS: float = 3.0
-    """Occupancy logit that an untrained model gives: its gate is open, so that it can't kill recall early."""
+    """Initial occupancy logit. Above 0 the untrained gate is open, so that it doesn't suppress recall."""
     OCC_LOSS: OccupancyLossConfig = OccupancyLossConfig()
 
     @model_validator(mode="after")
@@ -315,7 +340,8 @@ class MemoryConfig(Section):
                 raise ValueError(f"WORKING.{name} in seconds needs MEM_EVERY in seconds too")
         if not 1 <= self.min_frames < self.max_frames:
             raise ValueError(
-                f"WORKING keeps {self.min_frames} to {self.max_frames} memory frames: needed are 1 ≤ MIN < MAX"
+                f"WORKING keeps {self.min_frames} to {self.max_frames} memory frames; "
+                "expected 1 ≤ MIN_FRAMES < MAX_FRAMES"
             )
         if 0 < self.LONG_TERM.MAX_TOKENS < self.LONG_TERM.PROTOTYPES:
             raise ValueError(
@@ -335,7 +361,11 @@ class MemoryConfig(Section):
         return self._memory_frames(self.WORKING.MAX_FRAMES)
 
     def stride(self, feature_grid: BEVGrid) -> int:
-        """Cells of spatial_features_2d to a cell of the memory. Raises ValueError unless it is a whole number."""
+        """Return the stride of the memory in cells of spatial_features_2d.
+
+        Raises:
+            ValueError: If it isn't an integer.
+        """
         if isinstance(self.STRIDE, int):
             return self.STRIDE
         if not isclose(feature_grid.cell_x, feature_grid.cell_y, rel_tol=1e-6):
@@ -348,7 +378,7 @@ class MemoryConfig(Section):
         return round(cells)
 
     def tokens_per_frame(self, memory_grid: BEVGrid) -> int:
-        """Tokens that a memory frame has room for."""
+        """Return the capacity of a memory frame in tokens."""
         wanted, cells = self.FOREGROUND.TOKENS, memory_grid.height * memory_grid.width
         if wanted is None:
             return cells
@@ -361,106 +391,138 @@ class MemoryConfig(Section):
 
 
 class AnchorConfig(Section):
-    """Anchors of one class, and how ground truth is matched to them."""
+    """Anchors of one class, one per cell and combination of size, rotation and height."""
 
     class_name: str
+    """Class of CLASS_NAMES."""
     anchor_sizes: tuple[tuple[Positive, Positive, Positive], ...]
+    """Sizes (l, w, h) in metres."""
     anchor_rotations: tuple[float, ...] = (0.0, 1.57)
+    """Yaws in radians."""
     anchor_bottom_heights: tuple[float, ...]
+    """z of the bottom faces in metres."""
     align_center: bool = False
+    """Put anchors at the cells' centres; otherwise the outermost ones lie on the edges of the range (OpenPCDet)."""
     matched_threshold: Share
+    """BEV IoU with a box from which an anchor is positive."""
     unmatched_threshold: Share
+    """BEV IoU below which an anchor is background; between the two it is ignored."""
 
 
 class HeadConfig(Section):
-    """One head of ``AnchorHeadMulti``: the classes that share it."""
+    """One head of ``AnchorHeadMulti``."""
 
     HEAD_CLS_NAME: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Classes that share the head."""
 
 
 class SeparateRegConfig(Section):
-    """Separate branches of a head: middle convolutions, then one output a branch."""
+    """Branches of a head: one for the classes, one for each part of the box code."""
 
     NUM_MIDDLE_CONV: Annotated[int, Field(ge=0)] = 1
+    """3 × 3 convolutions of a branch before its output."""
     NUM_MIDDLE_FILTER: Count = 64
+    """Channels of those convolutions."""
     REG_LIST: tuple[str, ...] = ("reg:2", "height:1", "size:3", "angle:2", "velo:2")
+    """Branches of the box code with their channels; only this list is supported."""
 
     @model_validator(mode="after")
     def _ten_numbers_in_order(self) -> SeparateRegConfig:
         expected = ("reg:2", "height:1", "size:3", "angle:2", "velo:2")
         if self.REG_LIST != expected:
-            raise ValueError(f"REG_LIST has to be {list(expected)}: the box code of this head")
+            raise ValueError(f"REG_LIST has to be {list(expected)}, the box code of this head")
         return self
 
 
 class TargetAssignerConfig(Section):
-    """Matching of ground truth to anchors."""
+    """Assignment of ground truth to anchors."""
 
     NAME: Literal["AxisAlignedTargetAssigner"] = "AxisAlignedTargetAssigner"
+    """Assigner class."""
     MIN_POINTS_IN_GT: Annotated[int, Field(ge=0)] = 1
-    """Boxes with fewer LiDAR points are no targets of the detector."""
+    """LiDAR points that a box needs to be a target."""
     SEEN_WITHIN: Seconds | None = None
-    """Boxes that had a point this short a time ago are targets too, whatever they have now: what a detector that has a
-    history can know. The history is the clip so far and what the sweeps of its first frame reach; ``null``: none."""
+    """Boxes without those points are targets too if they had a point this recently, in an earlier frame of the clip or
+    within the sweeps of its first; ``null``: never."""
     UNSEEN_WEIGHT: Positive = 1.0
-    """Weight of those boxes in the losses: they are few beside the ones with points."""
+    """Loss weight of the boxes that are targets because of SEEN_WITHIN."""
 
 
 class LossWeights(Section):
     """Weights of the head's losses."""
 
     pos_cls_weight: NonNegative = 1.0
+    """Weight of positive anchors in the classification loss."""
     neg_cls_weight: NonNegative = 2.0
+    """Weight of background anchors in the classification loss."""
     cls_weight: NonNegative = 1.0
+    """Weight of the classification loss."""
     loc_weight: NonNegative = 0.25
+    """Weight of the box loss."""
     dir_weight: NonNegative = 0.2
+    """Weight of the direction loss."""
     code_weights: Annotated[tuple[NonNegative, ...], Field(min_length=10, max_length=10)] = (
         1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2,
     )  # fmt: skip
+    """Weights within the box loss: x, y, z, l, w, h, cosine, sine, vx, vy."""
 
 
 class LossConfig(Section):
-    """Losses of the head: sigmoid focal on classes, L1 on box codes."""
+    """Losses of the head: sigmoid focal loss on classes, L1 on box codes."""
 
     REG_LOSS_TYPE: Literal["WeightedL1Loss"] = "WeightedL1Loss"
+    """Box loss."""
     LOSS_WEIGHTS: LossWeights = LossWeights()
 
 
 class DenseHeadConfig(Section):
-    """``AnchorHeadMulti``: anchors, heads and their losses."""
+    """Detection head: heads for groups of classes on a shared convolution, with anchors."""
 
     NAME: Literal["AnchorHeadMulti"] = "AnchorHeadMulti"
+    """Head class."""
     SHARED_CONV_NUM_FILTER: Count = 64
+    """Channels of the convolution that all heads share."""
     RPN_HEAD_CFGS: tuple[HeadConfig, ...]
+    """The heads; each class is in exactly one."""
     SEPARATE_REG_CONFIG: SeparateRegConfig = SeparateRegConfig()
     USE_DIRECTION_CLASSIFIER: bool = False
+    """Classify headings into NUM_DIR_BINS sectors too."""
     DIR_OFFSET: float = 0.78539
+    """Heading in radians at which the first sector starts."""
     DIR_LIMIT_OFFSET: float = 0.0
+    """Shift of the range to which a heading is reduced, in sectors."""
     NUM_DIR_BINS: Annotated[int, Field(ge=2)] = 2
+    """Sectors of the direction classifier."""
     ANCHOR_GENERATOR_CONFIG: tuple[AnchorConfig, ...]
+    """Anchors, exactly one entry per class."""
     TARGET_ASSIGNER_CONFIG: TargetAssignerConfig = TargetAssignerConfig()
     LOSS_CONFIG: LossConfig = LossConfig()
 
 
 class NMSConfig(Section):
-    """Rotated non-maximum suppression, a class at a time."""
+    """Rotated non-maximum suppression, per class."""
 
     NMS_THRESH: Share = 0.2
+    """BEV IoU above which the lower-scoring box is suppressed."""
     NMS_PRE_MAXSIZE: Count = 1000
+    """Best boxes per class that enter NMS."""
     NMS_POST_MAXSIZE: Count = 83
+    """Boxes per class that NMS keeps at most."""
 
 
 class PostProcessingConfig(Section):
-    """From predictions to boxes."""
+    """Selection of the boxes that are returned."""
 
     SCORE_THRESH: Share = 0.1
+    """Least score of a box."""
     NMS_CONFIG: NMSConfig = NMSConfig()
 
 
 class ModelConfig(Section):
-    """The model, from points to boxes in the order in which data flows through it."""
+    """The model, in the order of the data flow from points to boxes."""
 
     NAME: Literal["TemporalPointPillar"] = "TemporalPointPillar"
+    """Model class."""
     VFE: VFEConfig = VFEConfig()
     BACKBONE_2D: BackboneConfig
     MEMORY: MemoryConfig = MemoryConfig()
@@ -472,72 +534,85 @@ class ModelConfig(Section):
 
 
 class PretrainConfig(Section):
-    """Training before the training: the detector without its memory, on single frames, each from another place."""
+    """Pretraining of the detector without its memory, on single frames. Other keys are those of the training."""
 
     EPOCHS: Count
+    """Epochs of pretraining."""
     LR: Positive
-    """Peak of its learning rate; what is not said here is that of the training."""
+    """Peak learning rate of pretraining."""
     BATCH_SIZE_PER_GPU: Count | None = None
-    """Single frames a step; ``null``: as many as a step of the training sees, ``SEQ_LEN × BATCH_SIZE_PER_GPU``."""
+    """Frames per step and GPU; ``null``: as many as a training step has, ``SEQ_LEN × BATCH_SIZE_PER_GPU``."""
     BATCHES_PER_EPOCH: Count | None = None
-    """``null``: as many as the training's."""
+    """Batches per epoch; ``null``: as in training."""
 
 
 class OptimizationConfig(Section):
-    """Training: AdamW with decoupled weight decay and one cycle of learning rate and momentum."""
+    """Training: AdamW with decoupled weight decay, one cycle of learning rate and momentum."""
 
     PRETRAIN: PretrainConfig | None = None
-    """What a training starts from, if it isn't told what: ``null`` is fresh weights."""
+    """Pretraining that comes first, unless weights are given (``--init``); ``null``: none."""
     NORM_EVAL: bool = False
-    """Batch normalisation keeps the running statistics of the weights that a training starts from: those of a few
-    frames of one scene, which a clip is, vary far more than those of as many single frames."""
+    """Freeze the running statistics of batch normalisation at those of the initial weights. The frames of a clip are
+    alike, so that their own statistics vary more than those of unrelated frames."""
     BATCH_SIZE_PER_GPU: Count = 1
+    """Clips per step and GPU."""
     NUM_EPOCHS: Count = 20
+    """Epochs of training."""
     BATCHES_PER_EPOCH: Count | None = None
-    """An epoch is this many batches, drawn anew each time; ``null``: every clip once."""
+    """Batches per epoch, drawn anew each epoch; ``null``: every clip once."""
     VAL_CLIPS: Count = 64
-    """Clips of the test split whose loss is worked out after every epoch, spread evenly over it."""
+    """Clips of the test split, spread evenly over it, for the validation loss after each epoch."""
     NUM_WORKERS: Annotated[int, Field(ge=0)] = 4
+    """Greatest number of loader processes per GPU; 0: load in the training process."""
     TBPTT_FRAMES: Count | None = None
-    """Frames of a clip that are back-propagated together, the memory carried on from one chunk to the next; ``null``:
-    the whole clip. What a frame writes learns from later frames of its chunk only: a chunk of 1 teaches no writing."""
+    """Frames of a chunk of truncated back-propagation through time; the memory's state crosses chunks, gradients don't.
+    ``null``: the whole clip. With 1, writing isn't trained, since it only affects later frames."""
     ACTIVATION_CHECKPOINTING: bool = False
-    """Keep only the memory's state of a frame, and run the frame a second time to back-propagate it."""
+    """Recompute each frame in the backward pass, from the memory's state before it: less memory, more time."""
     OPTIMIZER: Literal["adam_onecycle"] = "adam_onecycle"
+    """Optimiser and schedule."""
     LR: Positive = 1e-3
+    """Peak learning rate."""
     WEIGHT_DECAY: NonNegative = 0.01
+    """Weight decay of AdamW."""
     MOMS: Interval = (0.95, 0.85)
+    """Momentum (β₁ of AdamW) at both ends of the cycle, and at its peak."""
     PCT_START: Share = 0.4
+    """Share of the steps in which the learning rate rises."""
     DIV_FACTOR: Positive = 10.0
+    """Ratio of the peak learning rate to the initial one."""
     GRAD_NORM_CLIP: Positive = 10.0
+    """Greatest norm of the gradient."""
     EMA: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of a moving average of the weights, such as 0.999, which is validated and written; ``null``: none."""
+    """Decay of an exponential moving average of the weights, such as 0.999. The average is validated and saved;
+    ``null``: no average."""
     SAVE_EVERY: CountOrSeconds = Seconds(600)
-    """A checkpoint to resume from every so many steps of the optimiser, or seconds, beside that of every epoch."""
+    """Interval between checkpoints for ``--resume``, in steps or seconds; each epoch ends with one too."""
     PRECISION: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """``auto``: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU."""
+    """Numeric precision. ``auto``: bf16 on a GPU that supports it, fp16 on others, fp32 on a CPU."""
 
 
 # ----------------------------------------------------------------------------------------------------------- streaming
 
 
 class StreamingConfig(Section):
-    """When a frame of a stream goes on from the frame before; one that is not later than it is never taken."""
+    """Limits on the step between two frames of a stream. Frames that are not later than the last one are errors."""
 
     MAX_GAP: Seconds = Seconds(3)
-    """Frames may be missing: what is remembered is used for this long after the latest frame that had points."""
+    """Longest gap since the last frame with points."""
     MAX_SPEED: MetresPerSecond = MetresPerSecond(50)
-    """A pose that is farther off than this speed allows is another place, not a motion."""
+    """Greatest speed between two poses."""
     MAX_TURN_RATE: RadiansPerSecond = RadiansPerSecond(3)
-    """The same for turns, about any axis."""
+    """Greatest turn rate between two poses, about any axis."""
     ON_BREAK: Literal["reset", "error"] = "reset"
-    """What a longer gap or a jump is met with: ``reset`` of that scene's memory, with a warning, or an ``error``."""
+    """Action when a limit is exceeded: ``reset`` the scene's memory with a warning, or raise an ``error``."""
 
 
 class Config(Section):
-    """A whole configuration."""
+    """A configuration."""
 
     CLASS_NAMES: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Classes to detect, among nuScenes' ten; labels number them in this order."""
     DATA_CONFIG: DataConfig
     MODEL: ModelConfig
     OPTIMIZATION: OptimizationConfig = OptimizationConfig()
@@ -549,10 +624,14 @@ class Config(Section):
         head = self.MODEL.DENSE_HEAD
         in_heads = sorted(name for entry in head.RPN_HEAD_CFGS for name in entry.HEAD_CLS_NAME)
         if in_heads != classes:
-            raise ValueError(f"RPN_HEAD_CFGS holds {in_heads}, CLASS_NAMES {classes}: each class needs one head")
+            raise ValueError(
+                f"RPN_HEAD_CFGS has {in_heads}, CLASS_NAMES {classes}; each class has to be in exactly one head"
+            )
         with_anchors = sorted(entry.class_name for entry in head.ANCHOR_GENERATOR_CONFIG)
         if with_anchors != classes:
-            raise ValueError(f"ANCHOR_GENERATOR_CONFIG holds {with_anchors}, CLASS_NAMES {classes}: one entry each")
+            raise ValueError(
+                f"ANCHOR_GENERATOR_CONFIG has {with_anchors}, CLASS_NAMES {classes}; each class needs exactly one entry"
+            )
         return self
 
     @model_validator(mode="after")
@@ -568,12 +647,12 @@ class Config(Section):
         return self
 
     def with_changes(self, changes: Mapping[str, object]) -> Config:
-        """Return a copy with other values at dotted keys, such as ``{"OPTIMIZATION.LR": 0.01}``, validated anew.
+        """Return a copy with new values at dotted keys, such as ``{"OPTIMIZATION.LR": 0.01}``.
 
-        A section given as a mapping replaces the whole section.
+        A mapping replaces a whole section.
 
         Raises:
-            ConfigError: If a key doesn't exist or its value isn't valid, naming the key.
+            ConfigError: If a key is unknown or the result isn't valid, naming the key.
         """
         tree = self.model_dump()
         for key, value in changes.items():

@@ -1,7 +1,8 @@
-"""Sizes with units: written ``1.6 m`` in a configuration, numbers in the code."""
+"""Sizes with units: ``1.6 m`` in a configuration, a float in the code."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from re import fullmatch
 from typing import Annotated, Any, ClassVar
 
@@ -11,26 +12,36 @@ from typing_extensions import Self
 
 
 class Size(float):
-    """A positive number with a unit, which it is read from and written with."""
+    """A positive number with a unit.
+
+    A size that was parsed prints as it was written, since saved states are compared by that text.
+    """
 
     unit: ClassVar[str]
+    _text: str | None = None
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        """Return a size from its text. Raises ValueError for anything else, and for another unit."""
+        """Parse text such as ``1.6 m``.
+
+        Raises:
+            ValueError: If it is no such text, has another unit, or isn't positive.
+        """
         if isinstance(value, cls):
             return value
         if isinstance(value, str) and fullmatch(rf"\d+(\.\d+)? {cls.unit}", value):
             size = cls(value.split()[0])
+            size._text = value
             if size > 0:
                 return size
         raise ValueError(f"expected a size such as 1.5 {cls.unit}")
 
     def __str__(self) -> str:
-        return f"{float(self):.15g} {self.unit}"
+        number = format(Decimal(repr(float(self))), "f").removesuffix(".0")  # never with an exponent
+        return self._text or f"{number} {self.unit}"
 
     def __eq__(self, other: object) -> bool:
-        # A count is never a size: 1 frame is not 1 s.
+        # A count never equals a size: 1 frame is not 1 s.
         return not isinstance(other, int) and float.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
@@ -74,7 +85,7 @@ class RadiansPerSecond(Size):
 
 
 class _CountOr:
-    """Makes a field accept a whole number from 1 on, or a size."""
+    """Pydantic annotation of a field that takes an integer ≥ 1 or a size."""
 
     def __init__(self, size: type[Size]) -> None:
         self.size = size
@@ -85,7 +96,7 @@ class _CountOr:
         try:
             return self.size.parse(value)
         except ValueError as error:
-            raise ValueError(f"expected a whole number from 1 on, or a size such as 1.5 {self.size.unit}") from error
+            raise ValueError(f"expected an integer ≥ 1, or a size such as 1.5 {self.size.unit}") from error
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return _schema(self.parse)

@@ -1,4 +1,4 @@
-"""Validating a tree of keys as a section of the configuration, with errors that name the key and what was meant."""
+"""Validation with errors that name the key and suggest what was meant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AnySection = TypeVar("AnySection", bound=BaseModel)
 
 
 def validated(section: type[AnySection], tree: dict[str, Any], name: str) -> AnySection:
-    """Return ``tree`` as a ``section``. Raises ConfigError with a line for each problem; ``name`` begins every line."""
+    """Validate ``tree`` as a ``section``. Raises ConfigError with a line per problem, each beginning with ``name``."""
     try:
         return section.model_validate(tree)
     except ValidationError as error:
@@ -21,18 +21,20 @@ def validated(section: type[AnySection], tree: dict[str, Any], name: str) -> Any
 
 
 def set_key(tree: dict[str, Any], key: str, value: object) -> None:
-    """Set a dotted key in a tree, making the sections above it. Raises ConfigError where one of them is a value."""
+    """Set a dotted key in a tree, creating the sections above it. Raises ConfigError if one of those is a value."""
     *parents, last = key.split(".")
     node = tree
     for parent in parents:
-        node = node.setdefault(parent, {})
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
         if not isinstance(node, dict):
-            raise ConfigError(f"{key}: {parent} holds a value, not a section")
+            raise ConfigError(f"{key}: {parent} is a value, not a section")
     node[last] = value
 
 
 def explain(error: ValidationError, section: type[BaseModel], *, unknown: str = "no such key") -> list[str]:
-    """A line for each problem of a file read as ``section``, with its key; ``unknown`` is said of unknown keys."""
+    """Return a line for each problem of a file validated as ``section``; ``unknown`` describes unknown keys."""
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
@@ -62,7 +64,7 @@ def _known_keys(location: tuple[int | str, ...], section: type[BaseModel]) -> li
 
 
 def _section_of(annotation: Any) -> type[BaseModel]:
-    """The section class inside an annotation such as ``tuple[AnchorConfig, ...]``."""
+    """Return the section class in an annotation such as ``tuple[AnchorConfig, ...]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(_section_of(argument) for argument in get_args(annotation) if argument is not Ellipsis)

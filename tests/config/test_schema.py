@@ -1,12 +1,13 @@
-"""The memory's part of a configuration: sizes with units, what has to fit together, mistakes that are named."""
+"""The schema: keys that have to fit together, sizes of the memory, changes."""
 
 from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
 
-from remembev.config import load_config
-from remembev.config.schema import MemoryConfig
+from remembev.config import Config, load_config
+from remembev.config.schema import MemoryConfig, PretrainConfig
+from remembev.config.sizes import Metres
 from remembev.errors import ConfigError
 from remembev.geometry import BEVGrid
 
@@ -18,17 +19,17 @@ def config(**changes: object) -> MemoryConfig:
 
 
 @pytest.mark.parametrize(("stride", "cells"), [(4, 4), ("3.2 m", 4), ("0.8 m", 1), ("4 m", 5)])
-def test_the_size_of_a_cell_is_given_in_cells_or_metres(stride: int | str, cells: int) -> None:
+def test_the_stride_is_in_cells_or_metres(stride: int | str, cells: int) -> None:
     assert config(STRIDE=stride).stride(FEATURE_GRID) == cells
 
 
 @pytest.mark.parametrize("stride", ["1 m", "0.3 m"])
-def test_cells_that_are_no_multiple_of_the_features_are_an_error_with_both_sizes(stride: str) -> None:
+def test_a_stride_that_is_no_multiple_of_the_features_cells_names_both_sizes(stride: str) -> None:
     with pytest.raises(ValueError, match=f"{stride} .* 0.8 m, not a whole number"):
         config(STRIDE=stride).stride(FEATURE_GRID)
 
 
-def test_a_size_in_metres_needs_square_cells() -> None:
+def test_a_stride_in_metres_needs_square_cells() -> None:
     oblong = BEVGrid(-40.0, -40.0, 40.0, 40.0, height=100, width=50)
     assert config(STRIDE=2).stride(oblong) == 2
     with pytest.raises(ValueError, match=r"STRIDE .* 1\.6 × 0\.8 m"):
@@ -44,7 +45,7 @@ def test_a_size_in_metres_needs_square_cells() -> None:
         ({"MIN_FRAMES": "0.1 s", "MAX_FRAMES": "3.1 s"}, "1 s", (1, 3)),
     ],
 )
-def test_the_working_memory_is_given_in_frames_or_seconds(
+def test_the_working_memory_is_in_frames_or_seconds(
     working: dict[str, object], every: int | str, frames: tuple[int, int]
 ) -> None:
     cfg = config(WORKING=working, MEM_EVERY=every)
@@ -54,28 +55,26 @@ def test_the_working_memory_is_given_in_frames_or_seconds(
 @pytest.mark.parametrize(
     ("tokens", "expected"), [(None, 2500), (300, 300), (9999, 2500), ("640 m2", 250), ("0.1 m2", 1)]
 )
-def test_what_is_written_of_a_frame_is_given_in_tokens_or_square_metres(
-    tokens: int | str | None, expected: int
-) -> None:
+def test_the_tokens_of_a_frame_are_a_number_or_an_area(tokens: int | str | None, expected: int) -> None:
     assert config(FOREGROUND={"TOKENS": tokens}).tokens_per_frame(FEATURE_GRID.strided(2)) == expected
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"STRIDE": "2 feet"}, "a whole number from 1 on, or a size such as 1.5 m"),
-        ({"STRIDE": 0}, "a whole number from 1 on, or a size such as 1.5 m"),
-        ({"STRIDE": True}, "a whole number from 1 on"),
-        ({"STRIDE": 1.5}, "a whole number from 1 on"),
-        ({"STRIDE": "0 m"}, "a whole number from 1 on"),
-        ({"STRIDE": "-1 m"}, "a whole number from 1 on"),
+        ({"STRIDE": "2 feet"}, "an integer ≥ 1, or a size such as 1.5 m"),
+        ({"STRIDE": 0}, "an integer ≥ 1, or a size such as 1.5 m"),
+        ({"STRIDE": True}, "an integer ≥ 1"),
+        ({"STRIDE": 1.5}, "an integer ≥ 1"),
+        ({"STRIDE": "0 m"}, "an integer ≥ 1"),
+        ({"STRIDE": "-1 m"}, "an integer ≥ 1"),
         ({"MEM_EVERY": "2 m"}, "a size such as 1.5 s"),
         ({"FORGET_BEYOND": 50}, "expected a size such as 1.5 m"),
         ({"FORGET_AFTER": "50"}, "expected a size such as 1.5 s"),
         ({"READ": {"DISTANCE": "5"}}, "expected a size such as 1.5 m"),
         ({"FOREGROUND": {"TOKENS": "5 m"}}, "a size such as 1.5 m2"),
         ({"WORKING": {"MIN_FRAMES": "1 s"}}, r"WORKING.MIN_FRAMES in seconds needs MEM_EVERY in seconds"),
-        ({"WORKING": {"MIN_FRAMES": 5, "MAX_FRAMES": 5}}, "5 to 5 memory frames: needed are 1 ≤ MIN < MAX"),
+        ({"WORKING": {"MIN_FRAMES": 5, "MAX_FRAMES": 5}}, "5 to 5 memory frames; expected 1 ≤ MIN_FRAMES < MAX_FRAMES"),
         ({"LONG_TERM": {"MAX_TOKENS": 10, "PROTOTYPES": 11}}, "room for 10 tokens, fewer than the 11 PROTOTYPES"),
         ({"LONG_TERM": {"CHOOSE": "first"}}, "LONG_TERM.CHOOSE"),
         ({"FUSION": "add"}, "FUSION"),
@@ -88,17 +87,51 @@ def test_a_mistake_in_the_memory_is_named(changes: dict[str, object], message: s
         config(**changes)
 
 
-def test_no_long_term_memory_needs_no_prototypes_that_fit() -> None:
+def test_prototypes_need_not_fit_where_there_is_no_long_term_memory() -> None:
     assert config(LONG_TERM={"MAX_TOKENS": 0, "PROTOTYPES": 128}).LONG_TERM.MAX_TOKENS == 0
 
 
-def test_sizes_with_units_are_given_on_the_command_line_too() -> None:
+def test_overrides_take_sizes_with_units() -> None:
     overrides = ["MODEL.MEMORY.STRIDE=2.5 m", "MODEL.MEMORY.MEM_EVERY=1 s", "MODEL.MEMORY.WORKING.MAX_FRAMES=4 s"]
     cfg = load_config("tiny", overrides)
     assert cfg.MODEL.MEMORY.max_frames == 4
     assert (cfg.memory_grid.height, cfg.memory_grid.cell_x) == (32, 2.5)
 
 
-def test_a_memory_that_does_not_fit_the_features_is_named_with_the_configuration() -> None:
+def test_a_memory_that_does_not_fit_the_features_is_named() -> None:
     with pytest.raises(ConfigError, match=r"MEMORY\.STRIDE.*1 m are 0\.8 cells of 1\.25 m"):
         load_config("tiny", ["MODEL.MEMORY.STRIDE=1 m"])
+
+
+def changed(cfg: Config, **changes: object) -> Config:
+    return cfg.with_changes({key.replace("__", "."): value for key, value in changes.items()})
+
+
+def test_changes_return_a_new_configuration() -> None:
+    cfg = load_config("tiny")
+    other = changed(cfg, DATA_CONFIG__SEQ_LEN=7, MODEL__MEMORY__READ__DISTANCE="2 m")
+    assert (cfg.DATA_CONFIG.SEQ_LEN, other.DATA_CONFIG.SEQ_LEN) == (4, 7)
+    assert other.MODEL.MEMORY.READ.DISTANCE == Metres(2)
+    assert changed(other, DATA_CONFIG__SEQ_LEN=4, MODEL__MEMORY__READ__DISTANCE=None) == cfg
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("OPTIMIZATION.LRR", 1, r"OPTIMIZATION\.LRR: no such key; did you mean LR\?"),
+        ("OPTIMIZATION.LR", -1, r"OPTIMIZATION\.LR: "),
+        ("OPTIMIZATION.LR.PEAK", 1, r"LR is a value, not a section"),
+        ("MODEL.MEMORY.STRIDE", 3, r"MEMORY\.STRIDE do not fit the pillars"),
+    ],
+)
+def test_an_invalid_change_names_its_key(key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("tiny").with_changes({key: value})
+
+
+def test_a_key_of_a_section_that_is_null_creates_the_section() -> None:
+    cfg = load_config("tiny", ["OPTIMIZATION.PRETRAIN=null"])
+    changes = {"OPTIMIZATION.PRETRAIN.EPOCHS": 2, "OPTIMIZATION.PRETRAIN.LR": 0.1}
+    assert cfg.with_changes(changes).OPTIMIZATION.PRETRAIN == PretrainConfig(EPOCHS=2, LR=0.1)
+    with pytest.raises(ConfigError, match=r"OPTIMIZATION\.PRETRAIN\.LR: this key is missing"):
+        cfg.with_changes({"OPTIMIZATION.PRETRAIN.EPOCHS": 2})
