@@ -60,20 +60,20 @@ def test_published_weights_are_those_of_the_checkpoint_in_half_the_room_with_the
         assert torch.equal(weight, model.get_parameter(name).half().float()), name
     card = (tmp_path / "weights" / "compact.md").read_text()
     assert "mAP 0.0000" in card
-    assert "| trained by | `remembev train x` |" in card
+    assert "| trained with | `remembev train x` |" in card
     assert f"| test split | `{split}`: 2 scenes, 16 key frames |" in card
-    assert f"Official scores on the split `{split}`" in card
+    assert f"Official nuScenes scores on the split `{split}`" in card
     assert "seed 0" in card
     assert sorted(path.name for path in out.parent.iterdir()) == ["compact.md", "compact.safetensors"]
 
 
 def test_a_card_has_the_scores_and_what_is_remembered(model: TemporalPointPillar, sim_root: Path) -> None:
-    card = model_card("compact", model, sim_root, METRICS, command="x", kept="float32, 1.0 MB")
+    card = model_card("compact", model, sim_root, METRICS, command="x", storage="float32, 1.0 MB")
     assert "mAP 0.2500, NDS 0.5000" in card
     assert "| bus | 0.1250 |" in card
     assert "| 4 s | – | 0.375 | 34 |" in card
-    without = model_card("compact", model, sim_root, {**METRICS, "permanence": None}, command="x", kept="")
-    assert "no point now" not in without
+    without = model_card("compact", model, sim_root, {**METRICS, "permanence": None}, command="x", storage="")
+    assert "hidden objects" not in without
 
 
 def test_what_cannot_be_scored_leaves_what_was_published_before(model: TemporalPointPillar, tmp_path: Path) -> None:
@@ -83,5 +83,5 @@ def test_what_cannot_be_scored_leaves_what_was_published_before(model: TemporalP
     with pytest.raises(UserError):
         publish(trained, tmp_path / "nowhere", out, command="x")
     assert out.read_text() == "before"
-    with pytest.raises(UserError, match=r"ends in \.safetensors"):
+    with pytest.raises(UserError, match=r"has to end in \.safetensors"):
         publish(trained, tmp_path, tmp_path / "compact", command="x")

@@ -1,6 +1,6 @@
-"""Which box finds which object: the greedy one-to-one matching of the nuScenes devkit, on matrices.
+"""Greedy one-to-one matching of boxes with objects, as in the nuScenes devkit, on matrices.
 
-Found is an object whose class a box has, whose centre is less than ``NEAR`` away, and which no better box has found.
+A box matches an object of its class whose centre is less than ``MATCH_METRES`` away and that no better box matches.
 """
 
 from __future__ import annotations
@@ -17,57 +17,65 @@ from torch import Tensor
 from remembev.evaluation.observability import FrameObservability
 from remembev.models import Detections
 
-NEAR = 2.0
-"""Metres between the centres of a box and an object of its class below which the box is not false."""
+MATCH_METRES = 2.0
+"""Distance between the centres of a box and an object of its class below which the box is no false positive."""
 
 
 def match_greedily(distance: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
-    """The object [P] that each box finds, -1 for none, of distances [P, G] with the best box first.
+    """Match boxes with objects, the best box first.
 
-    Each takes the nearest one that no box before it has taken, the first of several, if it is nearer than ``limit``.
+    Each box takes the nearest object nearer than ``limit`` that no earlier box has taken, the first of several.
+
+    Args:
+        distance: [P, G] distances of boxes from objects; rows by decreasing score, inf for another class.
+        limit: Metres.
+
+    Returns:
+        The index of each box's object [P], -1 for none.
     """
-    found = np.full(len(distance), -1)
-    left = np.where(distance < limit, distance, np.inf)
-    for row in np.flatnonzero((left < np.inf).any(axis=1)):
-        column = left[row].argmin()
-        if left[row, column] < np.inf:
-            found[row] = column
-            left[:, column] = np.inf
-    return found
+    match = np.full(len(distance), -1)
+    free = np.where(distance < limit, distance, np.inf)
+    for row in np.flatnonzero((free < np.inf).any(axis=1)):
+        column = free[row].argmin()
+        if free[row, column] < np.inf:
+            match[row] = column
+            free[:, column] = np.inf
+    return match
 
 
 @dataclass(frozen=True)
 class MatchedFrame:
-    """The objects of a frame, M of them, with the score and the velocity of the box that finds each."""
+    """The M objects of a frame, each with the box that matches it, and the F false positives."""
 
     observability: FrameObservability
-    found_at: Tensor  # [M] float64 score, -inf where no box finds it
-    velocity_error: Tensor  # [M] m/s, NaN where no box finds it
-    false: Tensor  # [F] float64 scores of the false boxes: near no object of their class, in sight or out of it
+    scores: Tensor  # [M] float64, of the matching boxes; -inf for an object without one
+    velocity_errors: Tensor  # [M] m/s, of the matching boxes; NaN for an object without one
+    false_positives: Tensor  # [F] float64, scores of the boxes with no object of their class near, hidden or not
 
 
-def match_frame(observability: FrameObservability, found: Detections) -> MatchedFrame:
-    """Match the boxes of a frame with all its objects, those out of sight too; labels have to mean the same in both."""
-    found = found[found.scores.argsort(descending=True, stable=True)]
+def match_frame(observability: FrameObservability, detections: Detections) -> MatchedFrame:
+    """Match the boxes of a frame with all its objects, hidden ones included; labels of both mean the same classes."""
+    detections = detections[detections.scores.argsort(descending=True, stable=True)]
     truth = observability.frame
-    distance = torch.cdist(found.boxes[:, :2].double(), truth.boxes[:, :2].double())
-    distance[found.labels[:, None] != truth.labels] = math.inf
-    column = torch.from_numpy(match_greedily(distance.numpy(), NEAR))
-    box = torch.nonzero(column >= 0)[:, 0]
-    scores = found.scores.double()
-    found_at = torch.full((len(truth.labels),), -math.inf, dtype=torch.float64)
-    found_at[column[box]] = scores[box]
-    velocity_error = torch.full((len(truth.labels),), math.nan)
-    velocity_error[column[box]] = (found.velocities[box] - truth.boxes[column[box], 7:9]).norm(dim=1)
-    return MatchedFrame(observability, found_at, velocity_error, scores[~(distance < NEAR).any(dim=1)])
+    distance = torch.cdist(detections.boxes[:, :2].double(), truth.boxes[:, :2].double())
+    distance[detections.labels[:, None] != truth.labels] = math.inf
+    match = torch.from_numpy(match_greedily(distance.numpy(), MATCH_METRES))
+    box = torch.nonzero(match >= 0)[:, 0]
+    box_scores = detections.scores.double()
+    scores = torch.full((len(truth.labels),), -math.inf, dtype=torch.float64)
+    scores[match[box]] = box_scores[box]
+    velocity_errors = torch.full((len(truth.labels),), math.nan)
+    velocity_errors[match[box]] = (detections.velocities[box] - truth.boxes[match[box], 7:9]).norm(dim=1)
+    is_false = ~(distance < MATCH_METRES).any(dim=1)
+    return MatchedFrame(observability, scores, velocity_errors, box_scores[is_false])
 
 
-def score_at(matched: Sequence[MatchedFrame], false_boxes: float) -> float:
-    """The score above which there are at most so many false boxes a frame; -inf if that is so for all there are."""
-    scores = torch.cat([torch.zeros(0, dtype=torch.float64), *(one.false for one in matched)])
-    return score_allowing(scores, int(false_boxes * len(matched)))
+def threshold_at(matched: Sequence[MatchedFrame], false_boxes: float) -> float:
+    """Return the score above which there are at most ``false_boxes`` false positives a frame; -inf if all may count."""
+    scores = torch.cat([torch.zeros(0, dtype=torch.float64), *(frame.false_positives for frame in matched)])
+    return threshold_allowing(scores, int(false_boxes * len(matched)))
 
 
-def score_allowing(scores: Tensor, allowed: int) -> float:
-    """The score that at most ``allowed`` of ``scores`` [N] are above: the lowest there is, -inf if all may be."""
+def threshold_allowing(scores: Tensor, allowed: int) -> float:
+    """Return the lowest of ``scores`` [N] that at most ``allowed`` of them exceed; -inf if all may count."""
     return -math.inf if len(scores) <= allowed else float(scores.sort(descending=True).values[allowed])

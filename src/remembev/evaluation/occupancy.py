@@ -1,6 +1,6 @@
-"""How well the occupancy that the memory gives knows of objects in sight and out of sight.
+"""How well the memory's occupancy tells objects from free space, by what the sensor has seen of the objects.
 
-nuScenes scores no object without a point. Here every cell of a frame has the ``Observability`` of the object in it.
+The official score ignores objects without a point; here every cell has the ``Observability`` of the object in it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from remembev.geometry import BEVGrid, rasterise_boxes
 
 @dataclass(frozen=True)
 class OccupancyScore:
-    """How well occupancy tells cells of objects from free ones; NaN where there is nothing to tell by."""
+    """Scores of an occupancy; NaN without cells to compare.
+
+    Attributes:
+        auc_seen: ROC AUC of cells of well seen objects against free cells.
+        auc_hidden: ROC AUC of cells of hidden objects against free cells.
+        auc_unseen: ROC AUC of cells of objects that never had a point: a control, what can be guessed.
+        occupancy_ap: Average precision of cells of all objects in range against free cells.
+    """
 
     auc_seen: float
-    """ROC AUC, cells of seen objects against free ones."""
     auc_hidden: float
-    """The same for hidden objects."""
     auc_unseen: float
-    """The same for objects that no frame has shown yet: what can be known without having seen them."""
     occupancy_ap: float
-    """Average precision, cells of all objects against free ones."""
 
 
 def score_occupancy(
@@ -37,30 +40,34 @@ def score_occupancy(
 
     Args:
         frames: The objects of every frame.
-        occupancy: One [H_m, W_m] on ``grid`` a frame, or none at all.
+        occupancy: One [H_m, W_m] on ``grid`` per frame, or none at all.
         grid: The memory's grid.
     """
     if not occupancy:
         return None
-    cells = torch.cat([observability_cells(frame, grid).flatten() for frame in frames])
-    values = torch.cat([values.flatten() for values in occupancy])
-    free = values[cells == Observability.FREE]
+    pairs = [(values, observability_cells(frame, grid)) for frame, values in zip(frames, occupancy, strict=True)]
+
+    def at(level: Observability) -> Tensor:
+        return torch.cat([values[levels == level] for values, levels in pairs])
+
+    free = at(Observability.FREE)
+    objects = torch.cat([values[levels >= Observability.UNSEEN] for values, levels in pairs])
     return OccupancyScore(
-        auc_seen=roc_auc(values[cells == Observability.SEEN], free),
-        auc_hidden=roc_auc(values[cells == Observability.HIDDEN], free),
-        auc_unseen=roc_auc(values[cells == Observability.UNSEEN], free),
-        occupancy_ap=average_precision(values[cells >= Observability.UNSEEN], free),
+        auc_seen=roc_auc(at(Observability.SEEN), free),
+        auc_hidden=roc_auc(at(Observability.HIDDEN), free),
+        auc_unseen=roc_auc(at(Observability.UNSEEN), free),
+        occupancy_ap=average_precision(objects, free),
     )
 
 
-def observability_cells(sighted: FrameObservability, grid: BEVGrid) -> Tensor:
-    """The ``Observability`` of every cell of a grid, int64 [H, W]."""
-    covered = rasterise_boxes(sighted.frame.boxes, grid) * sighted.level[:, None, None]
-    return torch.cat((covered, covered.new_zeros(1, grid.height, grid.width))).amax(dim=0)
+def observability_cells(frame: FrameObservability, grid: BEVGrid) -> Tensor:
+    """Return the ``Observability`` of every cell of a grid, int8 [H, W]."""
+    levels = rasterise_boxes(frame.frame.boxes, grid) * frame.level[:, None, None]
+    return torch.cat((levels, levels.new_zeros(1, grid.height, grid.width))).amax(dim=0).to(torch.int8)
 
 
 def roc_auc(positive: Tensor, negative: Tensor) -> float:
-    """Probability that a positive [P] scores above a negative [N], equal ones counted half; NaN without a pair."""
+    """Return the probability that a positive [P] scores above a negative [N], ties half; NaN without a pair."""
     if not len(positive) or not len(negative):
         return math.nan
     ordered = negative.sort().values
@@ -70,9 +77,9 @@ def roc_auc(positive: Tensor, negative: Tensor) -> float:
 
 
 def average_precision(positive: Tensor, negative: Tensor) -> float:
-    """Area under the precision-recall curve as steps, equal scores entering together; NaN without a positive."""
+    """Return the area under the precision-recall curve in steps, ties together; NaN without a positive."""
     if not len(positive):
         return math.nan
     hits = len(positive) - torch.searchsorted(positive.sort().values, positive)
-    false = len(negative) - torch.searchsorted(negative.sort().values, positive)
-    return float((hits.double() / (hits + false)).mean())
+    false_positives = len(negative) - torch.searchsorted(negative.sort().values, positive)
+    return float((hits.double() / (hits + false_positives)).mean())

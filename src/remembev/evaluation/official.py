@@ -1,7 +1,7 @@
-"""The official nuScenes detection score, of all objects or of some: the devkit's own steps on a submission.
+"""The official nuScenes detection score, of all objects or of a subset.
 
-Loading, filtering, errors, ``calc_ap`` and ``calc_tp`` are the devkit's, unmodified; its ``accumulate`` is done
-once for all parts. The devkit is imported when something is scored.
+Loading, filtering, errors, ``calc_ap`` and ``calc_tp`` are the devkit's, unmodified; ``accumulation.py`` does what its
+``accumulate`` does once for all subsets. The devkit is imported when something is scored.
 """
 
 from __future__ import annotations
@@ -30,19 +30,22 @@ if TYPE_CHECKING:
 EVALUATION_CONFIG = "detection_cvpr_2019"
 
 _UNDEFINED = {"traffic_cone": ("attr_err", "vel_err", "orient_err"), "barrier": ("attr_err", "vel_err")}
-"""Errors that the official score does not ask of a class."""
+"""Errors that the official score leaves undefined, by class."""
 
 
 class OfficialTruth:
-    """The objects that the official score asks for: in range of their class, with a point, in no bicycle rack.
+    """The objects that the official score counts: in range of their class, with a point, in no bicycle rack.
 
-    objects  sample token of each, and its place among those annotations of the sample that are of a detection class
+    Attributes:
+        samples: Sample tokens of the scenes.
+        objects: Sample token of each object, and its index among the sample's annotations of detection classes.
     """
 
     def __init__(self, data_root: Path, version: str, scene_names: Sequence[str]) -> None:
-        """Load the devkit, which is what takes long.
+        """Load the scenes with the devkit, which takes long.
 
-        Raises DataError for a data set that isn't there, for scenes it doesn't know, and where nothing is annotated.
+        Raises:
+            DataError: If the data set or a scene is missing, or nothing is annotated.
         """
         from nuscenes.eval.common.config import config_factory
         from nuscenes.eval.common.loaders import get_samples_of_scenes, load_gt_of_sample_tokens
@@ -55,19 +58,19 @@ class OfficialTruth:
             self.samples: list[str] = get_samples_of_scenes(list(scene_names), self.nusc)
             if not any(self.nusc.get("sample", token)["anns"] for token in self.samples):
                 raise DataError(
-                    f"{data_root} ({version}) has no annotations for these scenes: nothing to score against"
+                    f"{data_root} ({version}) has no annotations for these scenes; cannot score"
                 )
             annotated = load_gt_of_sample_tokens(self.nusc, self.samples, DetectionBox)
             for token in self.samples:
-                for place, box in enumerate(annotated[token]):
-                    box.place = place
+                for position, box in enumerate(annotated[token]):
+                    box.position = position
             self.boxes = [box for boxes in self.in_range(annotated).values() for box in boxes]
         for number, box in enumerate(self.boxes):
             box.number = number
-        self.objects: list[tuple[str, int]] = [(box.sample_token, box.place) for box in self.boxes]
+        self.objects: list[tuple[str, int]] = [(box.sample_token, box.position) for box in self.boxes]
 
     def in_range(self, boxes: Any) -> dict[str, list[Any]]:
-        """The devkit's boxes of each sample without those that the official score leaves out."""
+        """Return the devkit's boxes of each sample without those that the official score ignores."""
         from nuscenes.eval.common.loaders import add_center_dist, filter_eval_boxes
 
         if boxes.all:  # the devkit takes the kind of boxes from the first one, and fails if there is none
@@ -75,10 +78,14 @@ class OfficialTruth:
         return {token: boxes[token] for token in self.samples}
 
     def match(self, results: Mapping[str, Any], name: object) -> OfficialMatches:
-        """The boxes of a submission, by sample token, matched with the objects.
+        """Match the boxes of a submission with the objects.
 
-        Raises DataError, with the ``name`` of the submission, if it isn't of just these samples or the devkit
-        can't read it.
+        Args:
+            results: Boxes by sample token.
+            name: Of the submission, for errors.
+
+        Raises:
+            DataError: If the submission is not of exactly these samples, or the devkit can't read it.
         """
         from nuscenes.eval.common.data_classes import EvalBoxes
         from nuscenes.eval.detection.data_classes import DetectionBox
@@ -96,42 +103,47 @@ class OfficialTruth:
         if missing or foreign:
             example = next(iter(missing or foreign))
             raise DataError(
-                f"{name} lacks {len(missing)} of the {len(self.samples)} samples to score and holds {len(foreign)} "
-                f"others, for instance {example}: a submission needs every sample of the split, with an empty list "
-                "where nothing is"
+                f"{name} lacks {len(missing)} of the {len(self.samples)} samples to score and has {len(foreign)} "
+                f"others, for example {example}: a submission needs every sample of the split, with an empty list "
+                "for a sample without boxes"
             )
         limit = self.cfg.max_boxes_per_sample
         crowded = [token for token, boxes in results.items() if len(boxes) > limit]
         if crowded:
-            raise DataError(f"{name}: more than {limit} boxes per sample, for instance in {crowded[0]}")
+            raise DataError(f"{name}: more than {limit} boxes per sample, for example in {crowded[0]}")
 
 
 class OfficialMatches:
-    """The boxes of a submission, and which object the official rules let each of them find at each distance.
+    """The boxes of a submission, matched with the objects by the official rules at each distance threshold.
 
-    A score of some objects ignores the boxes that find others. The rest is matched as it would be without them: in the
-    greedy matching of all, a box that finds nothing has no free object near, and one that finds an object of the
-    subset has none nearer, so that neither misses the objects and boxes that are gone.
+    The score of a subset of the objects ignores the boxes that match other objects. The rest matches as it would
+    without them: a box that matches nothing has no free object near, and one that matches an object of the subset has
+    no free object nearer, so that the ignored boxes and objects change neither.
     """
 
     def __init__(self, truth: OfficialTruth, boxes: Mapping[str, Sequence[Any]]) -> None:
+        """Match ``boxes``, the devkit's by sample token."""
         self.truth = truth
         self.cfg = truth.cfg
         self._objects: dict[str, list[Any]] = {name: [] for name in self.cfg.class_names}
         for box in truth.boxes:
             self._objects[box.detection_name].append(box)
-        of_class: dict[str, list[Any]] = {name: [] for name in self.cfg.class_names}
-        for of_sample in boxes.values():
-            for box in of_sample:
-                of_class[box.detection_name].append(box)
+        by_class: dict[str, list[Any]] = {name: [] for name in self.cfg.class_names}
+        for sample_boxes in boxes.values():
+            for box in sample_boxes:
+                by_class[box.detection_name].append(box)
         self._matched = {
-            name: match_class(of_class[name], self._objects[name], self.cfg.dist_ths) for name in self.cfg.class_names
+            name: match_class(by_class[name], self._objects[name], self.cfg.dist_ths) for name in self.cfg.class_names
         }
 
     def score(self, counted: NDArray[np.bool_] | None = None, samples: Collection[str] | None = None) -> DetectionScore:
-        """The score of all objects, or of those ``counted`` [n] on some ``samples``.
+        """Return the score of all objects or of a subset.
 
-        Of a part the means are over the classes that it holds, and of others there is no score; NaN if it is empty.
+        The score of a subset has the classes that occur in it; its means are NaN if it is empty.
+
+        Args:
+            counted: [n] bool, the objects that count; default: all.
+            samples: Tokens of the samples that count; default: all.
         """
         from nuscenes.eval.detection.algo import calc_ap, calc_tp
         from nuscenes.eval.detection.data_classes import DetectionMetrics
@@ -152,24 +164,24 @@ class OfficialMatches:
         return _as_score(metrics)
 
     def curves(self) -> dict[str, Curve]:
-        """Precision over recall of each class at the distance of the true-positive errors (2 m), as the devkit's."""
-        found = {}
+        """Return the devkit's precision over recall of each class at the true-positive distance (2 m)."""
+        curves = {}
         for name in self.cfg.class_names:
             data = self._curves(name, self.cfg.dist_th_tp, None, None)
-            found[name] = Curve(data.recall.tolist(), data.precision.tolist(), data.confidence.tolist())
-        return found
+            curves[name] = Curve(data.recall.tolist(), data.precision.tolist(), data.confidence.tolist())
+        return curves
 
-    def found_at(self) -> NDArray[np.float64]:
-        """The score [n] of the box that finds each object at that distance, -inf where none does."""
-        found = np.full(len(self.truth.boxes), -np.inf)
-        for of_class in self._matched.values():
-            matched = of_class[self.cfg.dist_th_tp]
-            hits = matched.found >= 0
-            found[matched.found[hits]] = matched.scores[hits]
-        return found
+    def matched_scores(self) -> NDArray[np.float64]:
+        """Return the score [n] of the box that matches each object at that distance, -inf without one."""
+        scores = np.full(len(self.truth.boxes), -np.inf)
+        for by_distance in self._matched.values():
+            matched = by_distance[self.cfg.dist_th_tp]
+            hits = matched.match >= 0
+            scores[matched.match[hits]] = matched.scores[hits]
+        return scores
 
     def _count(self, name: str, counted: NDArray[np.bool_] | None, samples: Collection[str] | None) -> int:
-        """How many objects of a class count."""
+        """Return the number of objects of a class that count."""
         return sum(
             (counted is None or bool(counted[box.number])) and (samples is None or box.sample_token in samples)
             for box in self._objects[name]
@@ -178,21 +190,22 @@ class OfficialMatches:
     def _curves(
         self, name: str, distance: float, counted: NDArray[np.bool_] | None, samples: Collection[str] | None
     ) -> DetectionMetricData:
-        """The devkit's curves of a class over the objects that count, without the boxes that find others."""
+        """Return the devkit's curves of a class over the objects that count."""
         matched = self._matched[name][distance]
         kept = np.ones(len(matched.boxes), dtype=np.bool_)
         if counted is not None:
-            kept &= (matched.found < 0) | counted[matched.found]
+            kept &= (matched.match < 0) | counted[matched.match]
         if samples is not None:
             kept &= np.array([box.sample_token in samples for box in matched.boxes], dtype=np.bool_)
         return matched.curves(kept, self._count(name, counted, samples))
 
 
 def score_submission(submission: Path, data_root: Path, version: str, scene_names: Sequence[str]) -> DetectionScore:
-    """Score a submission on the samples of ``scene_names``, which it has to hold exactly.
+    """Score a submission on the samples of some scenes.
 
-    Raises DataError for a submission that can't be read or holds other samples, for a data set that isn't there, for
-    scenes it doesn't know, and where there are no annotations to score against.
+    Raises:
+        DataError: If the submission can't be read or is not of exactly these samples, the data set or a scene is
+            missing, or nothing is annotated.
     """
     results = _read_results(submission)
     return OfficialTruth(data_root, version, scene_names).match(results, submission).score()
@@ -202,11 +215,11 @@ def _read_results(submission: Path) -> dict[str, Any]:
     try:
         results = json.loads(submission.read_text())["results"]
     except FileNotFoundError as error:
-        raise DataError(f"there is no submission {submission}") from error
+        raise DataError(f"{submission}: no such file") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{submission} is no nuScenes submission: it needs JSON with a key 'results'") from error
+        raise DataError(f"{submission}: not a nuScenes submission: expected JSON with a key 'results'") from error
     if not isinstance(results, dict):
-        raise DataError(f"{submission}: 'results' has to map sample tokens to lists of boxes")
+        raise DataError(f"{submission}: 'results': expected lists of boxes by sample token")
     return results
 
 
@@ -228,14 +241,14 @@ def _check_scenes(nusc: NuScenes, scene_names: Sequence[str]) -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """The devkit prints."""
+    """Discard what the devkit prints."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield
 
 
 def _as_score(metrics: Any) -> DetectionScore:
     names = list(metrics.cfg.class_names)
-    with warnings.catch_warnings():  # means of nothing are NaN, as they should be
+    with warnings.catch_warnings():  # the mean of nothing is NaN
         warnings.simplefilter("ignore", RuntimeWarning)
         errors = {key: float(metrics.tp_errors[error]) for key, error in ERRORS.items()}
         mean_ap, nds = float(metrics.mean_ap), float(metrics.nd_score)

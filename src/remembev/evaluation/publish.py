@@ -1,4 +1,4 @@
-"""``remembev publish``: a checkpoint to hand on, and a model card that says what these very weights score."""
+"""``remembev publish``: a checkpoint to share, and a model card with the scores of exactly these weights."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from remembev.training import describe_training
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _SIMULATION = "simulation.json"
 _SIMULATED = """\
-They were trained and scored on simulated streets: simple shapes, one LiDAR, no weather. They say how the model compares
-with others on such data, and nothing about real roads. No vehicle should be driven by them."""
+Trained and scored on simulated streets: simple shapes, one LiDAR, no weather. The scores compare models on such data and
+say nothing about real roads. Do not drive a vehicle with these weights."""
 _RECORDED = """\
-They were trained and scored on the data named above, and know its sensor, places and times of day only. Mind its
-licence. No vehicle should be driven by them."""
+Trained and scored on the data set above, with its sensor, places and times of day only. The licence of the data set
+applies. Do not drive a vehicle with these weights."""
 _CARD = """# {name}
 
-PointPillars with a memory in bird's-eye view. The whole configuration is in the file's header.
+PointPillars with a memory in bird's-eye view. The file's header contains the configuration.
 
 {facts}
 
 ## Scores of these weights
 
-Official scores on the split `{split}`, {frames} key frames, with memory: mAP {mean_ap:.4f}, NDS {nds:.4f}.
+Official nuScenes scores on the split `{split}` ({frames} key frames), with the memory kept over each scene: mAP {mean_ap:.4f}, NDS {nds:.4f}.
 
 {class_ap}
 {permanence}
@@ -59,17 +59,27 @@ def publish(
     split: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write a checkpoint's weights to ``out`` and their model card beside it, ``.md``. Where the card is.
+    """Write a checkpoint's weights to ``out``, score them as written, and write their model card beside them.
 
-    data     root of the data set that the weights are scored on, as they are written
-    command  that trained them, for the card
-    dtype    that they are kept in
-    split    that they are scored on; the configuration's test split if not given
+    On an error, files that were there before stay.
 
-    Raises UserError unless ``out`` is a ``.safetensors``; what goes wrong leaves what was there before.
+    Args:
+        checkpoint: The checkpoint.
+        data: Root of the data set to score on.
+        out: File to write (.safetensors); the card has the suffix ``.md``.
+        command: Command that trained the weights, for the card.
+        dtype: Data type of the written weights.
+        split: Split to score on; default: the configuration's test split.
+        progress: Show a progress bar.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        UserError: If ``out`` has another suffix, or the checkpoint or the data set can't be used.
     """
     if out.suffix != ".safetensors":
-        raise UserError(f"{out}: a checkpoint's name ends in .safetensors")
+        raise UserError(f"{out}: a checkpoint has to end in .safetensors")
     card = out.with_suffix(".md")
     model = load_checkpoint(checkpoint)
     with atomic_write(out) as temporary:
@@ -78,21 +88,30 @@ def publish(
             evaluate_checkpoint(temporary, data, Path(folder), split=split, progress=progress)
             metrics = json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8"))
         megabytes = temporary.stat().st_size / 1e6
-        text = model_card(out.stem, model, data, metrics, command=command, kept=f"{dtype}, {megabytes:.1f} MB")
+        text = model_card(out.stem, model, data, metrics, command=command, storage=f"{dtype}, {megabytes:.1f} MB")
         with atomic_write(card) as temporary_card:
             temporary_card.write_text(text, encoding="utf-8")
     return card
 
 
 def model_card(
-    name: str, model: TemporalPointPillar, data: Path, metrics: Mapping[str, Any], *, command: str, kept: str
+    name: str, model: TemporalPointPillar, data: Path, metrics: Mapping[str, Any], *, command: str, storage: str
 ) -> str:
-    """A model card in Markdown, from a model, its data set's root and its ``metrics.json``; ``kept`` says how it is."""
+    """Return a model card in Markdown.
+
+    Args:
+        name: Heading of the card.
+        model: The model.
+        data: Root of the data set it was scored on.
+        metrics: Its ``metrics.json``.
+        command: Command that trained it.
+        storage: Data type and size of the file.
+    """
     settings = data / _SIMULATION
     simulation = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
     facts = {
-        **_model_facts(model, kept),
-        "trained by": f"`{command}`",
+        **_model_facts(model, storage),
+        "trained with": f"`{command}`",
         **_data_facts(data, model.cfg, metrics["split"], simulation),
     }
     return _CARD.format(
@@ -108,15 +127,16 @@ def model_card(
     )
 
 
-def _model_facts(model: TemporalPointPillar, kept: str) -> dict[str, str]:
-    memory, parts = model.cfg.MODEL.MEMORY, model.cfg.DATA_CONFIG
-    parameters, remembering = (sum(weight.numel() for weight in part.parameters()) for part in (model, model.memory))
-    corners = " ".join(f"{value:g}" for value in parts.POINT_CLOUD_RANGE)
-    pillar = parts.DATA_PROCESSOR.VOXEL_SIZE[0]
+def _model_facts(model: TemporalPointPillar, storage: str) -> dict[str, str]:
+    memory, data = model.cfg.MODEL.MEMORY, model.cfg.DATA_CONFIG
+    total, in_memory = (sum(weight.numel() for weight in part.parameters()) for part in (model, model.memory))
+    corners = " ".join(f"{value:g}" for value in data.POINT_CLOUD_RANGE)
+    turns = f"{data.NUM_SWEEPS + 1} LiDAR turns" if data.NUM_SWEEPS else "1 LiDAR turn"
+    pillar = data.DATA_PROCESSOR.VOXEL_SIZE[0]
     return {
-        "weights": f"{parameters:,} parameters, {remembering:,} of them the memory's; {kept}",
+        "weights": f"{total:,} parameters, {in_memory:,} of them in the memory; {storage}",
         "memory": f"{memory.NAME}, `FUSION: {memory.FUSION}`",
-        "input": f"{parts.NUM_SWEEPS + 1} LiDAR turns a frame, range {corners} m, pillars of {pillar:g} m",
+        "input": f"{turns} per frame, range {corners} m, pillars of {pillar:g} m",
         "schedule": describe_training(model.cfg),
     }
 
@@ -132,17 +152,18 @@ def _data_facts(data: Path, cfg: Config, scored: str, simulation: Mapping[str, A
     return facts
 
 
-def _permanence(found: Mapping[str, Any] | None) -> str:
-    """Recall of objects without a point now, by how long ago they had one, at numbers of false boxes a frame."""
-    if found is None:
+def _permanence(permanence: Mapping[str, Any] | None) -> str:
+    """Return a table of the recall of hidden objects."""
+    if permanence is None:
         return ""
-    headings = ("last seen within", *(f"{count:g} false boxes a frame" for count in found["false_boxes"]), "objects")
-    rows = zip(found["windows_s"], found["recall"], found["objects"], strict=True)
-    cells = ((f"{window:g} s", *map(_share, recall), str(objects)) for window, recall, objects in rows)
-    return f"\nRecall of objects that have no point now:\n\n{_table(headings, cells)}\n"
+    counts = [f"{count:g}" for count in permanence["false_boxes"]]
+    rows = zip(permanence["windows_s"], permanence["recall"], permanence["objects"], strict=True)
+    cells = ((f"{window:g} s", *map(_format_recall, recall), str(objects)) for window, recall, objects in rows)
+    table = _table(("well seen within", *counts, "objects"), cells)
+    return f"\nRecall of hidden objects (no point now) at {', '.join(counts)} false boxes per frame:\n\n{table}\n"
 
 
-def _share(value: float | None) -> str:
+def _format_recall(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 

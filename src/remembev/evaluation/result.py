@@ -1,4 +1,4 @@
-"""``Evaluation``: everything that is measured of a detector on a split."""
+"""``Evaluation``: all measures of a detector on a split."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 from remembev.config import Config
 from remembev.data import Frame
 from remembev.data.tables import DETECTION_NAMES
-from remembev.evaluation.breakdowns import AtAge, Part, SinceSeen, by_age, by_last_seen, by_visibility, of_samples
+from remembev.evaluation.breakdowns import (
+    AgeScore,
+    LastSeenScore,
+    SubsetScore,
+    by_age,
+    by_last_seen,
+    by_visibility,
+    score_samples,
+)
 from remembev.evaluation.detecting import TRACKS, Records
-from remembev.evaluation.matching import match_frame, score_at
+from remembev.evaluation.matching import match_frame, threshold_at
 from remembev.evaluation.observability import Observability, track_observability
 from remembev.evaluation.occupancy import OccupancyScore, score_occupancy
 from remembev.evaluation.official import OfficialMatches
@@ -27,67 +35,81 @@ from remembev.evaluation.permanence import (
     measure_permanence,
     measure_velocity,
 )
-from remembev.evaluation.scoring import Curve, DetectionScore, without_nan
+from remembev.evaluation.scoring import Curve, DetectionScore, nan_to_none
 from remembev.streaming import read_record
 
-TOLD_APART = {"seen": [Observability.SEEN], "faint": [Observability.FAINT], "hidden": [Observability.HIDDEN]}
-"""What the sensor sees of objects whose velocities are told apart."""
+VELOCITY_LEVELS = {"seen": [Observability.SEEN], "faint": [Observability.FAINT], "hidden": [Observability.HIDDEN]}
+"""Levels of observability whose velocity errors are measured separately."""
 
 
 @dataclass(frozen=True)
-class SetOfScenes:
-    """What is measured of some of the scenes by themselves."""
+class SceneSetScore:
+    """Measures of a set of scenes, such as ``doors``, by itself."""
 
-    part: Part
+    subset: SubsetScore
     permanence: Permanence
 
     def to_json(self) -> dict[str, Any]:
-        """The part on the uppermost level."""
-        return {**self.part.to_json(), "permanence": self.permanence.to_json()}
+        """Return plain values, the score on the top level."""
+        return {**self.subset.to_json(), "permanence": self.permanence.to_json()}
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of one track beside its official score; ``docs/evaluation.md`` has the formulas."""
+    """Measures of one track beside its official score; the guide on evaluation has the formulas.
+
+    Attributes:
+        precision_recall: Curve of each class at 2 m.
+        visibility: Score of each visibility level.
+        last_seen: Score by the time since objects were last well seen.
+        permanence: Recall of hidden objects.
+        flicker: How steadily objects are detected.
+        velocity_error: m/s by class; NaN for a class without a matched object.
+        velocity_error_by_level: The same by level of observability, then by class.
+        age: Score by the age of the stream.
+        sets: Measures of each set of scenes, by the name of its split.
+        occupancy: Score of the memory's occupancy; None for a detector without one.
+    """
 
     precision_recall: Mapping[str, Curve]
-    """Of each class at 2 m."""
-    visibility: Mapping[str, Part]
-    last_seen: Sequence[SinceSeen]
+    visibility: Mapping[str, SubsetScore]
+    last_seen: Sequence[LastSeenScore]
     permanence: Permanence
     flicker: Flicker
     velocity_error: Mapping[str, float]
-    """m/s by class; NaN where none of its objects is found."""
-    velocity_error_by_sight: Mapping[str, Mapping[str, float]]
-    age: Sequence[AtAge]
-    sets: Mapping[str, SetOfScenes]
-    """By name of the split that holds a set's scenes."""
+    velocity_error_by_level: Mapping[str, Mapping[str, float]]
+    age: Sequence[AgeScore]
+    sets: Mapping[str, SceneSetScore]
     occupancy: OccupancyScore | None
-    """Of the memory's occupancy; None for a detector without one."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, null for NaN."""
+        """Return plain values, None for NaN."""
         return {
             "precision_recall": {name: curve._asdict() for name, curve in self.precision_recall.items()},
-            "visibility": {level: part.to_json() for level, part in self.visibility.items()},
+            "visibility": {level: subset.to_json() for level, subset in self.visibility.items()},
             "last_seen": [row.to_json() for row in self.last_seen],
             "permanence": self.permanence.to_json(),
             "flicker": self.flicker.to_json(),
-            "velocity_error": without_nan(dict(self.velocity_error)),
-            "velocity_error_by_sight": without_nan(dict(self.velocity_error_by_sight)),
+            "velocity_error": nan_to_none(dict(self.velocity_error)),
+            "velocity_error_by_sight": nan_to_none(dict(self.velocity_error_by_level)),
             "age": [row.to_json() for row in self.age],
-            "sets": {name: one.to_json() for name, one in self.sets.items()},
-            "occupancy": None if self.occupancy is None else without_nan(asdict(self.occupancy)),
+            "sets": {name: measures.to_json() for name, measures in self.sets.items()},
+            "occupancy": None if self.occupancy is None else nan_to_none(asdict(self.occupancy)),
         }
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything about a detector on a split, and how it came about.
+    """All measures of a detector on a split.
 
-    seconds     time that detecting took, reading included, measuring not
-    remembered  whether the submission holds remembered boxes
-    tracks      official score of each track that was run; the measures are of the first
+    Attributes:
+        with_memory: False if the memory was emptied before every frame.
+        split: Name of the split.
+        frames: Number of key frames.
+        seconds: Time for detection, reading included.
+        remembered: True if remembered boxes were submitted.
+        tracks: Official score of each track; the measures are of the first one.
+        measures: Everything beside the official score.
     """
 
     with_memory: bool
@@ -100,16 +122,16 @@ class Evaluation:
 
     @property
     def track(self) -> str:
-        """The track that the measures are of."""
+        """Name of the track that the measures are of."""
         return next(iter(self.tracks))
 
     @property
     def score(self) -> DetectionScore:
-        """Its official score."""
+        """Official score of that track."""
         return self.tracks[self.track]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain values for ``metrics.json``, the official score on the uppermost level."""
+        """Return plain values for ``metrics.json``, the official score on the top level."""
         return {
             "with_memory": self.with_memory,
             "split": self.split,
@@ -131,26 +153,27 @@ def measure(
     cfg: Config,
     sets: Mapping[str, Sequence[int]],
 ) -> Measures:
-    """Everything beside the official score.
+    """Measure everything beside the official score.
 
-    scenes     what was detected on each, remembered boxes included
-    occupancy  of each scene [F, H_m, W_m], all None for a detector without one
-    annotated  their frames with the objects of all detection classes
-    matches    the submission and what it finds
-    cfg        the detector's configuration
-    sets       places of the scenes that are measured by themselves too, by name
+    Args:
+        scenes: Detections on each scene, remembered boxes included.
+        occupancy: Of each scene [F, H_m, W_m]; None for a detector without one.
+        annotated: Frames of each scene with the objects of all detection classes.
+        matches: The submission.
+        cfg: The detector's configuration.
+        sets: Indices of the scenes of each set that is also measured by itself, by name.
     """
-    sighted = [track_observability(frames, cfg.DATA_CONFIG.POINT_CLOUD_RANGE) for frames in annotated]
+    observability = [track_observability(frames, cfg.DATA_CONFIG.POINT_CLOUD_RANGE) for frames in annotated]
     labels = [DETECTION_NAMES.index(name) for name in cfg.CLASS_NAMES]
     by_scene = [
         [
-            match_frame(one.of_classes(labels), read_record(record, DETECTION_NAMES))
-            for one, record in zip(frames, records, strict=True)
+            match_frame(frame.of_classes(labels), read_record(record, DETECTION_NAMES))
+            for frame, record in zip(frames, records, strict=True)
         ]
-        for frames, records in zip(sighted, scenes, strict=True)
+        for frames, records in zip(observability, scenes, strict=True)
     ]
-    matched = [one for scene in by_scene for one in scene]
-    by_token = {one.frame.sample_token: one for frames in sighted for one in frames}
+    matched = [frame for frames in by_scene for frame in frames]
+    by_token = {frame.frame.sample_token: frame for frames in observability for frame in frames}
     tokens = [[frame.sample_token for frame in frames] for frames in annotated]
     return Measures(
         precision_recall=matches.curves(),
@@ -159,19 +182,19 @@ def measure(
         permanence=measure_permanence(matched),
         flicker=measure_flicker(by_scene),
         velocity_error=measure_velocity(matched, DETECTION_NAMES, list(Observability)),
-        velocity_error_by_sight={
-            name: measure_velocity(matched, DETECTION_NAMES, sights) for name, sights in TOLD_APART.items()
+        velocity_error_by_level={
+            name: measure_velocity(matched, DETECTION_NAMES, levels) for name, levels in VELOCITY_LEVELS.items()
         },
-        age=by_age(matches, tokens, score_at(matched, ALLOWED)),
+        age=by_age(matches, tokens, threshold_at(matched, ALLOWED)),
         sets={
-            name: SetOfScenes(
-                of_samples(matches, {token for place in places for token in tokens[place]}),
-                measure_permanence([one for place in places for one in by_scene[place]]),
+            name: SceneSetScore(
+                score_samples(matches, {token for scene in members for token in tokens[scene]}),
+                measure_permanence([frame for scene in members for frame in by_scene[scene]]),
             )
-            for name, places in sets.items()
+            for name, members in sets.items()
         },
         occupancy=score_occupancy(
-            [one.of_classes(labels) for frames in sighted for one in frames],
+            [frame.observability for frame in matched],
             [torch.from_numpy(grid) for maps in occupancy if maps is not None for grid in maps],
             cfg.memory_grid,
         ),

@@ -1,6 +1,6 @@
-"""From detections to a nuScenes detection submission: global boxes in the devkit's order, attributes, a JSON file.
+"""Detections to a nuScenes detection submission: global boxes in the devkit's order, attributes, a JSON file.
 
-The devkit's conventions (w, l, h; quaternions w, x, y, z; global frame) begin here; scoring is next door.
+The devkit's conventions (w, l, h; quaternions w, x, y, z; global frame) stay in this file; ``official.py`` scores.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from remembev.models import Detections
 from remembev.streaming import read_record
 
 Results = dict[str, list[dict[str, Any]]]
-"""Boxes of a submission by sample token, as nuScenes' JSON has them."""
+"""Boxes of a submission by sample token, as in nuScenes' JSON."""
 
 MAX_BOXES_PER_SAMPLE = 500
 MOVING_SPEED = 0.2
-"""m/s above which an object gets the attribute of one that moves (OpenPCDet's rule)."""
+"""Speed in m/s above which an object gets the attribute of a moving one (OpenPCDet's rule)."""
 
 _ATTRIBUTES = {
     "car": ("vehicle.moving", "vehicle.parked"),
@@ -41,7 +41,7 @@ _ATTRIBUTES = {
 
 
 def attribute_name(class_name: str, speed: float) -> str:
-    """Attribute of an object from its speed in m/s; empty for classes that have none."""
+    """Return the attribute of an object from its speed in m/s; empty for classes without attributes."""
     if class_name not in _ATTRIBUTES:
         return ""
     moving, default = _ATTRIBUTES[class_name]
@@ -51,15 +51,19 @@ def attribute_name(class_name: str, speed: float) -> str:
 def submission_boxes(
     detections: Detections, class_names: Sequence[str], global_from_lidar: Tensor, sample_token: str
 ) -> list[dict[str, Any]]:
-    """A frame's detections, in its LiDAR frame, as the boxes of its sample: the best 500 at most, best first.
+    """Return a frame's detections as the boxes of a submission: the best 500, best first.
 
-    Positions, rotations and velocities go into the global frame in float64 by the full pose [4, 4], tilt included.
+    Args:
+        detections: In the LiDAR frame.
+        class_names: The classes that labels index.
+        global_from_lidar: [4, 4]; moves positions, rotations and velocities in float64, tilt included.
+        sample_token: Of the frame.
     """
     best = detections.scores.cpu().argsort(descending=True, stable=True)[:MAX_BOXES_PER_SAMPLE]
     boxes = detections.boxes.cpu().double()[best]
     pose = global_from_lidar.double()
     centres = transform_points(pose, boxes[:, :3])
-    rotations = _yawed(_quaternion(pose[:3, :3]), boxes[:, 6])
+    rotations = _with_yaw(_quaternion(pose[:3, :3]), boxes[:, 6])
     velocities = boxes[:, 7:9] @ pose[:2, :2].T
     speeds = boxes[:, 7:9].norm(dim=-1).tolist()
     names = [class_names[label] for label in detections.labels.cpu()[best].tolist()]
@@ -81,18 +85,18 @@ def submission_boxes(
 
 
 def as_submission(scenes: Iterable[Records], *, remembered: bool) -> Results:
-    """What was found on scenes as the boxes of a submission: with the remembered ones or without."""
+    """Return the detections on scenes as a submission, with or without the remembered boxes."""
     results = {}
     for record in chain.from_iterable(scenes):
-        found, token = read_record(record, DETECTION_NAMES), record["sample_token"]
+        detections, token = read_record(record, DETECTION_NAMES), record["sample_token"]
         pose = torch.tensor(record["global_from_lidar"], dtype=torch.float64)
-        handed_in = found if remembered else found[~found.remembered]
-        results[token] = submission_boxes(handed_in, DETECTION_NAMES, pose, token)
+        submitted = detections if remembered else detections[~detections.remembered]
+        results[token] = submission_boxes(submitted, DETECTION_NAMES, pose, token)
     return results
 
 
 def write_submission(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Write results, which must hold every sample of the split, as a submission of a LiDAR-only method."""
+    """Write results, with every sample of the split, as a submission of a LiDAR-only method."""
     meta = {
         "use_camera": False,
         "use_lidar": True,
@@ -105,9 +109,10 @@ def write_submission(path: Path, results: Mapping[str, Sequence[Mapping[str, Any
 
 
 def _quaternion(rotation: Tensor) -> Tensor:
-    """Unit quaternion (w, x, y, z) [4] of a rotation [3, 3]: the dominant eigenvector of Bar-Itzhack's K (2000).
+    """Return the unit quaternion (w, x, y, z) [4] of a rotation [3, 3].
 
-    Works for every angle alike, and gives the closest rotation where the matrix is slightly off one.
+    It is the dominant eigenvector of Bar-Itzhack's K (2000): exact at every angle, and the closest rotation if the
+    matrix is slightly off one.
     """
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
     k = rotation.new_tensor(
@@ -122,8 +127,8 @@ def _quaternion(rotation: Tensor) -> Tensor:
     return eigenvectors[:, -1]
 
 
-def _yawed(quaternion: Tensor, yaw: Tensor) -> Tensor:
-    """Quaternions [K, 4] of turns by ``yaw`` [K] about z, followed by the rotation ``quaternion`` [4]."""
+def _with_yaw(quaternion: Tensor, yaw: Tensor) -> Tensor:
+    """Return quaternions [K, 4] of a turn by ``yaw`` [K] about z, then the rotation ``quaternion`` [4]."""
     w, x, y, z = quaternion
     cos, sin = (yaw / 2).cos(), (yaw / 2).sin()
     return torch.stack((w * cos - z * sin, x * cos + y * sin, y * cos - x * sin, w * sin + z * cos), dim=-1)
