@@ -1,4 +1,4 @@
-"""How well an occupancy tells objects in and out of sight from free space, against slow and obvious counts."""
+"""Scores of an occupancy, against slow and obvious counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.evaluation.sights import RANGE, frame
+from tests.evaluation.annotated import RANGE, frame
 
 from remembev.evaluation.observability import FrameObservability, Observability, track_observability
 from remembev.evaluation.occupancy import average_precision, observability_cells, roc_auc, score_occupancy
@@ -21,11 +21,11 @@ scores = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0]), max_size=
 
 def test_a_cell_of_several_objects_counts_as_the_one_that_is_seen_best() -> None:
     places = [(-9.0, -9.0), (-9.0, -9.0), (1.0, -9.0)]
-    sight = torch.tensor([Observability.HIDDEN, Observability.FAINT, Observability.UNSEEN])
+    levels = torch.tensor([Observability.HIDDEN, Observability.FAINT, Observability.UNSEEN])
     cells = observability_cells(
-        FrameObservability(frame(0, dict.fromkeys(range(3), 0), dict(enumerate(places))), sight, torch.zeros(3)), GRID
+        FrameObservability(frame(0, dict.fromkeys(range(3), 0), dict(enumerate(places))), levels, torch.zeros(3)), GRID
     )
-    expected = torch.full((10, 10), int(Observability.FREE))
+    expected = torch.full((10, 10), int(Observability.FREE), dtype=torch.int8)
     expected[0, 0], expected[0, 5] = Observability.FAINT, Observability.UNSEEN
     assert torch.equal(cells, expected)
 
@@ -37,26 +37,26 @@ def test_a_frame_without_objects_is_free() -> None:
 
 @given(scores, scores)
 def test_roc_auc_is_the_share_of_pairs_in_order_with_ties_counted_half(good: list[float], bad: list[float]) -> None:
-    found = roc_auc(torch.tensor(good), torch.tensor(bad))
+    auc = roc_auc(torch.tensor(good), torch.tensor(bad))
     if not good or not bad:
-        assert math.isnan(found)
+        assert math.isnan(auc)
         return
     wins = [1.0 if p > n else 0.5 if p == n else 0.0 for p, n in product(good, bad)]
-    assert found == pytest.approx(sum(wins) / len(wins), abs=1e-12)
+    assert auc == pytest.approx(sum(wins) / len(wins), abs=1e-12)
 
 
 @given(scores, scores)
 def test_average_precision_sums_precision_times_gain_in_recall(good: list[float], bad: list[float]) -> None:
-    found = average_precision(torch.tensor(good), torch.tensor(bad))
+    precision = average_precision(torch.tensor(good), torch.tensor(bad))
     if not good:
-        assert math.isnan(found)
+        assert math.isnan(precision)
         return
     area = recalled = 0.0
     for threshold in sorted({*good, *bad}, reverse=True):
         hits, false = sum(p >= threshold for p in good), sum(n >= threshold for n in bad)
         area += hits / (hits + false) * (hits / len(good) - recalled)
         recalled = hits / len(good)
-    assert found == pytest.approx(area, abs=1e-12)
+    assert precision == pytest.approx(area, abs=1e-12)
 
 
 def split_of() -> list[FrameObservability]:
@@ -66,14 +66,14 @@ def split_of() -> list[FrameObservability]:
     return track_observability([frame(0, points), frame(1, later)], RANGE)
 
 
-def test_an_occupancy_that_knows_only_what_is_in_sight_is_told_from_one_that_remembers() -> None:
+def test_an_occupancy_of_visible_objects_scores_below_one_that_remembers() -> None:
     frames = split_of()
-    present = [(observability_cells(one, GRID) == Observability.SEEN).float() for one in frames]
-    remembered = [(observability_cells(one, GRID) >= Observability.HIDDEN).float() for one in frames]
-    one, other = (score_occupancy(frames, shown, GRID) for shown in (present, remembered))
-    assert (one.auc_seen, one.auc_hidden, one.auc_unseen) == (1.0, 0.5, 0.5)
-    assert (other.auc_seen, other.auc_hidden, other.auc_unseen) == (1.0, 1.0, 0.5)
-    assert one.occupancy_ap < other.occupancy_ap < 1.0
+    present = [(observability_cells(frame, GRID) == Observability.SEEN).float() for frame in frames]
+    remembered = [(observability_cells(frame, GRID) >= Observability.HIDDEN).float() for frame in frames]
+    visible, memory = (score_occupancy(frames, maps, GRID) for maps in (present, remembered))
+    assert (visible.auc_seen, visible.auc_hidden, visible.auc_unseen) == (1.0, 0.5, 0.5)
+    assert (memory.auc_seen, memory.auc_hidden, memory.auc_unseen) == (1.0, 1.0, 0.5)
+    assert visible.occupancy_ap < memory.occupancy_ap < 1.0
 
 
 def test_a_detector_without_an_occupancy_has_no_score() -> None:

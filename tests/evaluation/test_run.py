@@ -182,9 +182,9 @@ def test_remembered_boxes_are_measured_but_not_handed_in_unless_that_is_asked_fo
         assert permanence.at(4.0, 1.0) == 1.0
         assert one.measures.flicker.found_share == 1.0
         assert one.measures.flicker.lost_per_track == 0.0
-        hidden = one.measures.velocity_error_by_sight["hidden"].values()
+        hidden = one.measures.velocity_error_by_level["hidden"].values()
         assert all(error < 2e-2 for error in hidden if not math.isnan(error))
-        assert all(row.recall == 1.0 for row in one.measures.age if row.part.objects)
+        assert all(row.recall == 1.0 for row in one.measures.age if row.subset.objects)
     assert scores[False] > scores[True]
 
 
@@ -192,7 +192,7 @@ def test_parts_of_the_official_objects_are_all_of_them_once(index: NuScenesIndex
     evaluation = evaluate(Oracle(index), index, VERSION, "val", tmp_path, progress=False)
     measures = evaluation.measures
     levels, times, ages = measures.visibility.values(), measures.last_seen, measures.age
-    parts = {"levels": [*levels], "times": [row.part for row in times], "ages": [row.part for row in ages]}
+    parts = {"levels": [*levels], "times": [row.subset for row in times], "ages": [row.subset for row in ages]}
     assert len({sum(part.objects for part in of) for of in parts.values()}) == 1
     assert [(row.from_frame, row.to_frame) for row in ages] == [(1, 1), (2, 2), (3, 4), (5, 8)]
     for part in (part for of in parts.values() for part in of):
@@ -245,7 +245,7 @@ def test_a_checkpoint_is_evaluated_with_and_without_its_memory(
         shown = StringIO()
         Console(file=shown, width=100).print(evaluation_table(evaluation))
         for head in (
-            "memory of",
+            "memory",
             "visibility",
             "last well seen",
             "frame of the stream",
@@ -270,9 +270,9 @@ def test_a_split_named_after_the_one_that_is_scored_is_measured_by_itself_too(
     )
     assert list(whole.measures.sets) == ["all_far"]
     far = whole.measures.sets["all_far"]
-    assert far.part.score.class_ap.items() <= alone.score.class_ap.items()
-    assert far.part.objects == sum(part.objects for part in alone.measures.visibility.values())
+    assert far.subset.score.class_ap.items() <= alone.score.class_ap.items()
+    assert far.subset.objects == sum(part.objects for part in alone.measures.visibility.values())
     assert repr(far.permanence) == repr(alone.measures.permanence)
     assert alone.measures.sets == {}
     written = json.loads((tmp_path / "all" / "metrics.json").read_text())
-    assert written["sets"]["all_far"]["nds"] == far.part.score.nds
+    assert written["sets"]["all_far"]["nds"] == far.subset.score.nds

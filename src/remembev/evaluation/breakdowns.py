@@ -1,4 +1,4 @@
-"""The official score of subsets of the objects: by visibility, by when they were last well seen, by age of the stream."""
+"""The official score of subsets of the objects: by visibility, time since well seen, age of the stream."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ class AgeScore:
         return {**ages, **self.subset.to_json(), "recall": nan_to_none(self.recall)}
 
 
-def by_visibility(
-    matches: OfficialMatches, observability: Mapping[str, FrameObservability]
-) -> dict[str, SubsetScore]:
+def by_visibility(matches: OfficialMatches, observability: Mapping[str, FrameObservability]) -> dict[str, SubsetScore]:
     """Return the score of each visibility level.
 
     Args:

@@ -57,9 +57,7 @@ class OfficialTruth:
         with _silence():
             self.samples: list[str] = get_samples_of_scenes(list(scene_names), self.nusc)
             if not any(self.nusc.get("sample", token)["anns"] for token in self.samples):
-                raise DataError(
-                    f"{data_root} ({version}) has no annotations for these scenes; cannot score"
-                )
+                raise DataError(f"{data_root} ({version}) has no annotations for these scenes; cannot score")
             annotated = load_gt_of_sample_tokens(self.nusc, self.samples, DetectionBox)
             for token in self.samples:
                 for position, box in enumerate(annotated[token]):

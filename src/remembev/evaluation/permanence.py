@@ -1,4 +1,4 @@
-"""Measures of what a memory is for and the official score can't show: permanence, flicker, velocities of hidden objects.
+"""Measures of a memory that the official score can't show: permanence, flicker, velocities of hidden objects.
 
 All boxes count, observed or remembered, above the score that allows a number of false positives per frame.
 """

@@ -22,8 +22,8 @@ from remembev.training import describe_training
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _SIMULATION = "simulation.json"
 _SIMULATED = """\
-Trained and scored on simulated streets: simple shapes, one LiDAR, no weather. The scores compare models on such data and
-say nothing about real roads. Do not drive a vehicle with these weights."""
+Trained and scored on simulated streets: simple shapes, one LiDAR, no weather. The scores compare models on such data;
+they say nothing about real roads. Do not drive a vehicle with these weights."""
 _RECORDED = """\
 Trained and scored on the data set above, with its sensor, places and times of day only. The licence of the data set
 applies. Do not drive a vehicle with these weights."""
@@ -35,7 +35,8 @@ PointPillars with a memory in bird's-eye view. The file's header contains the co
 
 ## Scores of these weights
 
-Official nuScenes scores on the split `{split}` ({frames} key frames), with the memory kept over each scene: mAP {mean_ap:.4f}, NDS {nds:.4f}.
+Official nuScenes scores on the split `{split}` ({frames} key frames), memory kept over each scene:
+mAP {mean_ap:.4f}, NDS {nds:.4f}.
 
 {class_ap}
 {permanence}
@@ -148,7 +149,8 @@ def _data_facts(data: Path, cfg: Config, scored: str, simulation: Mapping[str, A
     for purpose, name in (("training", split.train), ("test", scored)):
         facts[f"{purpose} split"] = f"`{name}`: {index.describe_split(name)}"
     if simulation:
-        facts["simulation"] = ", ".join(f"{key} {value}" for key, value in simulation.items())
+        settings = {key: ", ".join(value) if key == "sets" else value for key, value in simulation.items()}
+        facts["simulation"] = ", ".join(f"{key} {value}" for key, value in settings.items())
     return facts
 
 

@@ -44,11 +44,11 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     _add_section(table, *_velocity_errors(measures))
     if measures.occupancy is not None:
         occupancy = measures.occupancy
-        values = (occupancy.auc_seen, occupancy.auc_hidden, occupancy.auc_unseen, occupancy.occupancy_ap)
+        areas = (occupancy.auc_seen, occupancy.auc_hidden, occupancy.auc_unseen, occupancy.occupancy_ap)
         _add_section(
             table,
             ["occupancy", "seen", "hidden", "unseen", "AP"],
-            [["ROC AUC", *map(format_number, values)]],
+            [["ROC AUC", *map(format_number, areas)]],
         )
     return table
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from remembev.data import SLACK_SECONDS, NuScenesIndex
 from remembev.errors import DataError
-from remembev.evaluation.matching import match_frame, score_at
+from remembev.evaluation.matching import match_frame, threshold_at
 from remembev.evaluation.observability import HIDDEN_SECONDS, FrameObservability, Observability, track_observability
 from remembev.models import Detections
 from remembev.streaming import read_record
@@ -148,12 +148,12 @@ def _match(detections: DetectionsByToken, objects: Mapping[int, FrameObservabili
     if missing:
         raise DataError(f"detections of {len(missing)} key frames are missing, for instance of {missing[0]}")
     matches = {number: match_frame(frame, detections[tokens[number]]) for number, frame in objects.items()}
-    threshold = score_at(list(matches.values()), false_boxes)
+    threshold = threshold_at(list(matches.values()), false_boxes)
     scores = {}
     for number, match in matches.items():
-        counted = match.found_at > threshold
+        counted = match.scores > threshold
         track_ids = match.observability.frame.track_ids[counted].tolist()
-        scores[number] = dict(zip(track_ids, match.found_at[counted].tolist(), strict=True))
+        scores[number] = dict(zip(track_ids, match.scores[counted].tolist(), strict=True))
     return Matched(threshold, scores)
 
 
