@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "remembev"
+MODULES = ("batch", "errors", "structs")
+"""Modules outside of rooms that a program may need."""
 LINK = re.compile(r"(\]\()(?!https?:|#)([^)\s]+)(\))")
 
 
@@ -117,6 +119,7 @@ def api_index() -> str:
             "|---|---|",
             *(f"| [`remembev.{room}`]({room}.md) | {summary(PACKAGE / room / '__init__.py')} |" for room in rooms()),
             "",
+            *(f"## remembev.{name}\n\n::: remembev.{name}\n    options:\n      heading_level: 3\n" for name in MODULES),
         ]
     )
 
