@@ -94,7 +94,7 @@ def test_the_demo_streams_a_street_with_shipped_weights_and_writes_a_movie(
     assert ran.code == 0
     assert "0.50 s" in ran.out
     assert (tmp_path / "remembev-demo.gif").read_bytes().startswith(b"GIF")
-    assert "--demo brings its scene along" in error(remembev("stream", "--demo", "--data", tmp_path))
+    assert "--demo has its own scene" in error(remembev("stream", "--demo", "--data", tmp_path))
     ran = remembev("stream", checkpoint)
     assert ran.code == 2
     assert "or --demo" in ran.err
@@ -123,14 +123,14 @@ def test_a_stream_resumed_from_a_saved_state_writes_the_boxes_of_an_uninterrupte
         written[name] = boxes.read_text()
     assert len(written["first"].splitlines()) == 3
     assert written["first"] + written["rest"] == written["whole"]
-    assert "has no frame after the one that" in error(
+    assert "has no frame after the last one of" in error(
         remembev("stream", checkpoint, "--data", sim_root, "--load-state", state)
     )
 
 
 def test_a_scene_and_a_saved_state_exclude_each_other(remembev: RunCli, checkpoint: Path, sim_root: Path) -> None:
     arguments = ("stream", checkpoint, "--data", sim_root, "--scene", "scene-0001", "--load-state", "state.safetensors")
-    assert "leave --scene out" in error(remembev(*arguments))
+    assert "omit --scene" in error(remembev(*arguments))
 
 
 def test_the_benchmark_of_a_stream_compares_early_with_late_and_leaves_every_step_and_a_picture(

@@ -1,11 +1,10 @@
-"""The command ``remembev``: simulate, index, import, train, evaluate, stream, view, export, time, report.
+"""The command ``remembev``.
 
-Each command is a thin call into the room that does the work; rooms are imported when their command runs, so that a
-core installation has every command that its packages allow. ``app.py`` has what the commands share, the other files
-the commands themselves.
+Each command is a thin call into another room, imported when the command runs, so that a core installation has every
+command that its packages allow. ``app.py`` has the options that commands share.
 """
 
-from remembev.cli import bench, data, detecting, publishing, training, viewing
+from remembev.cli import bench, data, streaming, training, viewing, weights
 from remembev.cli.app import app, main
 
-__all__ = ["app", "bench", "data", "detecting", "main", "publishing", "training", "viewing"]
+__all__ = ["app", "bench", "data", "main", "streaming", "training", "viewing", "weights"]

@@ -1,4 +1,4 @@
-"""The application that the commands belong to, the options that they share, and how errors are told."""
+"""The application, the options that commands share, and error messages."""
 
 from __future__ import annotations
 
@@ -41,27 +41,31 @@ _EXTRAS = {
     "onnxscript": "export",
     "onnxruntime": "export",
 }
-"""Packages that a core installation lacks, and the extra that brings them."""
+"""The extra of each package that a core installation lacks."""
 
 DATA = typer.Option("--data", help="Root of a data set in the nuScenes format.", show_default=False)
 DataRoot = Annotated[Path, DATA]
 CHECKPOINT = typer.Argument(
-    help="Weights that training wrote (.safetensors), an exported file, or the name of weights in the package.",
+    help="Checkpoint (.safetensors), exported file, or name of shipped weights.",
     show_default=False,
 )
 Checkpoint = Annotated[Path, CHECKPOINT]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Precision = Annotated[
-    Literal["fp32", "bf16"], typer.Option(help="Of backbone and head; pillars, memory and boxes are in fp32 always.")
+    Literal["fp32", "bf16"], typer.Option(help="Precision of backbone and head; the rest runs in fp32.")
 ]
 Track = Annotated[
     Literal["unbounded", "half-second", "both"],
-    typer.Option(help="How far back the memory goes; half a second is what the detection challenge allows."),
+    typer.Option(
+        help="Reach of the memory: the whole scene, the last half second (as the detection challenge allows), or both."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Change a key, such as --set OPTIMIZATION.LR=0.002; may be repeated.", show_default=False
+        "--set",
+        help="Change a key of the configuration, such as --set OPTIMIZATION.LR=0.002; may be repeated.",
+        show_default=False,
     ),
 ]
 
@@ -85,14 +89,14 @@ def _options(
 
 
 def tracks_of(track: Literal["unbounded", "half-second", "both"]) -> tuple[str, ...]:
-    """The names by which evaluation knows what ``--track`` asks for."""
+    """Return evaluation's names of the tracks of ``--track``."""
     from remembev.evaluation import TRACKS
 
     return TRACKS if track == "both" else (track.replace("-", "_"),)
 
 
 def main() -> None:
-    """Run the command line: what is the user's to mend is said in a line, without a traceback."""
+    """Run the command line; errors of the user are printed in one line, without a traceback."""
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
@@ -101,12 +105,12 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _fail(str(error).rpartition(f"{type(error).__name__}: ")[2])  # a loader's process sends its traceback along
+        _fail(str(error).rpartition(f"{type(error).__name__}: ")[2])  # without the traceback of a loader's process
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
-        _fail(f"this needs {error.name}: pip install 'remembev[{extra}]'")
+        _fail(f"{error.name} is not installed; it comes with the extra {extra}: pip install -e '.[{extra}]'")
 
 
 def _fail(message: str) -> None:

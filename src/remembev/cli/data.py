@@ -1,4 +1,4 @@
-"""Data sets: simulated ones, and the index of any."""
+"""Commands on data sets: simulate one, index one, count its objects."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ def index(
     data: Annotated[Path, typer.Argument(help="Root of a data set in the nuScenes format.", show_default=False)],
     version: Annotated[str, typer.Option(help="Version, the name of the folder with the tables.")] = "v1.0-trainval",
 ) -> None:
-    """Index a data set once, so that training and streaming open it at once and without the devkit."""
+    """Index a data set in advance; otherwise training and streaming do when they first open it."""
     from remembev.data import NuScenesIndex
 
-    opened = NuScenesIndex.open(data, version)
-    console.print(f"[bold]{data}[/]: {opened.num_scenes} scenes, splits {', '.join(opened.splits)}")
+    index = NuScenesIndex.open(data, version)
+    console.print(f"[bold]{data}[/]: {index.num_scenes} scenes, splits {', '.join(index.splits)}")
 
 
 @app.command(name="dataset-stats")
 def dataset_stats(
     data: Annotated[Path, typer.Argument(help="Root of a data set in the nuScenes format.", show_default=False)],
-    splits: Annotated[str, typer.Option(help="Splits to count, with commas between them.")] = "val",
+    splits: Annotated[str, typer.Option(help="Splits, separated by commas.")] = "val",
     version: Annotated[str, typer.Option(help="Version, the name of the folder with the tables.")] = "v1.0-trainval",
-    within: Annotated[float, typer.Option(help="Metres from the sensor, in x and in y.")] = 40.0,
+    within: Annotated[float, typer.Option(help="Largest distance from the sensor in x and in y, in metres.")] = 40.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print counts by class as JSON.")] = False,
 ) -> None:
-    """Count what a memory can keep: hidden objects, by when they were last well seen."""
+    """Count the objects of a data set: visible, faint, and hidden by the time since they were last well seen."""
     from remembev.data import NuScenesIndex
     from remembev.evaluation.dataset_stats import VISIBILITY_LEVELS
     from remembev.evaluation.dataset_stats import dataset_stats as count_objects
@@ -80,7 +80,7 @@ def dataset_stats(
         table.add_column(split, justify="right")
     table.add_row("frames", *(str(stats.frames) for stats in counts.values()))
     names = ["objects", "well seen", "fewer points", "no point"]
-    names += [f"… hidden, well seen in the last {window:g} s" for window in WINDOWS_S]
+    names += [f"… hidden, well seen within {window:g} s" for window in WINDOWS_S]
     names += [f"visibility {level}" for level in VISIBILITY_LEVELS]
     columns = []
     for stats in counts.values():
@@ -93,5 +93,5 @@ def dataset_stats(
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """``a, b`` as names."""
+    """Return the names in ``a, b``."""
     return tuple(name.strip() for name in text.split(","))
