@@ -1,6 +1,6 @@
 """Several processes: torchrun's environment, and scenes shared out among processes.
 
-A result of a scene doesn't depend on the process that computes it, so that many processes give what one gives.
+The result of a scene doesn't depend on the process that computes it: several processes give what one process gives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from remembev.errors import UserError
 Result = TypeVar("Result")
 
 _TIMEOUT = timedelta(days=7)
-"""Time that processes of torchrun wait for the slowest of them."""
+"""Longest wait of torchrun's processes for the slowest of them."""
 
 
 # ------------------------------------------------------------------------------------------------------------ torchrun
@@ -48,7 +48,7 @@ def torchrun_env(devices: int) -> TorchrunEnv | None:
     """Return torchrun's environment, None without torchrun.
 
     Args:
-        devices: Processes that the user wants on this machine; 1 is no wish.
+        devices: The ``--devices`` of the command; 1, the default, accepts any number.
 
     Raises:
         UserError: If torchrun has started another number of processes.
@@ -141,7 +141,7 @@ def run_in_pool(
 
 
 class _Worker:
-    """State of a process of the pool. The function is made with the first scene, whose errors its errors are."""
+    """A process of the pool. Its function is made with the first scene, where errors are raised."""
 
     make: Callable[[str], Callable[[int], Any]]
     device: str

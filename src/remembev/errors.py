@@ -1,18 +1,18 @@
-"""Errors that are the user's to mend.
+"""Errors that the user can fix.
 
-Each names the file, key, token or shape it is about. The command line prints them as one line; everything else is a
-bug of ours and keeps its traceback.
+Each names the file, key, token or shape that it is about. The command line prints them in one line; any other
+exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something given to RememBEV is wrong: the message says what, where, and what would be right."""
+    """An input is wrong; the message says what, where, and what was expected."""
 
 
 class ConfigError(UserError):
-    """A configuration key or value is not valid."""
+    """A key or value of a configuration is invalid."""
 
 
 class DataError(UserError):
@@ -20,12 +20,12 @@ class DataError(UserError):
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be read, or does not fit the model it is loaded into."""
+    """A checkpoint can't be read, or doesn't fit the model."""
 
 
 class StreamError(UserError):
-    """A frame given to a stream cannot be used; the state of the stream is as it was before."""
+    """A frame or state of a stream can't be used; the stream stays as it was."""
 
 
 class ExportError(UserError):
-    """A model cannot be exported, or an exported file cannot be run."""
+    """A model can't be exported, or an exported file can't be run."""

@@ -1,4 +1,4 @@
-"""Files: written so that nothing half-written is ever left behind, and read with errors that name them."""
+"""Files: atomic writing, and reading with errors that name the file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from remembev.errors import UserError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well, and is removed when it doesn't.
+    """Yield a temporary path that replaces ``path`` when the block ends, and is removed if it raises.
 
-    The folder is made if it is not there; the temporary name ends like ``path``, for writers that go by the suffix.
+    The folder is created if it is missing. The temporary file has the same suffix, which some writers go by.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
@@ -30,7 +30,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def discard_leftovers(*folders: Path) -> None:
-    """Remove the temporary files of writers that were killed; nobody may be writing into the folders."""
+    """Remove temporary files that killed writers left; no process may be writing into the folders."""
     for folder in folders:
         for path in folder.glob(".*"):
             if fullmatch(r"\.\d+\..+", path.name):
@@ -38,11 +38,17 @@ def discard_leftovers(*folders: Path) -> None:
 
 
 def read_tensors(path: Path, what: str, error: type[UserError]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and header of a safetensors file. Raises ``error`` if it is not there, or not ``what`` it should be."""
+    """Return tensors and header of a safetensors file.
+
+    Args:
+        path: The file.
+        what: What it should be, such as ``checkpoint``, for the error.
+        error: Type of the error that is raised if the file is missing or can't be read.
+    """
     if not path.is_file():
         raise error(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as problem:
-        raise error(f"{path}: not a {what}, or not all of it (safetensors): {problem}") from problem
+        raise error(f"{path}: not a {what}, or truncated (safetensors): {problem}") from problem

@@ -49,7 +49,7 @@ def assert_same(out: Path, alone: Path) -> None:
     assert [line for line in scores if "seconds" not in line] == [line for line in expected if "seconds" not in line]
 
 
-def test_processes_of_our_own_give_what_one_gives(
+def test_own_processes_write_what_one_process_writes(
     checkpoint: Path, sim_root: Path, alone: Path, tmp_path: Path
 ) -> None:
     evaluation = evaluate_checkpoint(
@@ -59,7 +59,7 @@ def test_processes_of_our_own_give_what_one_gives(
     assert_same(tmp_path, alone)
 
 
-def test_processes_of_torchrun_give_what_one_gives_and_the_first_writes_it(
+def test_processes_of_torchrun_write_what_one_process_writes(
     checkpoint: Path, sim_root: Path, alone: Path, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -81,7 +81,7 @@ def test_processes_of_torchrun_give_what_one_gives_and_the_first_writes_it(
     assert not (tmp_path / "1").exists()
 
 
-def test_an_error_in_a_process_is_raised_with_its_message_and_nothing_is_written(
+def test_an_error_in_a_process_is_raised_and_nothing_is_written(
     checkpoint: Path, sim_root: Path, tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(sim_root, tmp_path / "root", copy_function=os.link))

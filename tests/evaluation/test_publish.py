@@ -1,4 +1,4 @@
-"""Weights to hand on: what is written is what was scored, and the card says it."""
+"""Published weights: the written file is scored, and the card has its scores."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ METRICS = {
 
 @pytest.fixture(scope="module")
 def model() -> TemporalPointPillar:
-    """An untrained model that finds nothing, which is scored fast."""
+    """An untrained model without boxes, which is scored fast."""
     return build_model(load_config("tiny", [*SMALL, "MODEL.POST_PROCESSING.SCORE_THRESH=1.0"]))
 
 
 @pytest.mark.parametrize("split", ["val", "train"])
-def test_published_weights_are_those_of_the_checkpoint_in_half_the_room_with_their_card(
+def test_weights_are_published_in_float16_with_their_card(
     model: TemporalPointPillar, sim_root: Path, tmp_path: Path, split: str
 ) -> None:
     trained, out = tmp_path / "model.safetensors", tmp_path / "weights" / "compact.safetensors"
@@ -67,7 +67,7 @@ def test_published_weights_are_those_of_the_checkpoint_in_half_the_room_with_the
     assert sorted(path.name for path in out.parent.iterdir()) == ["compact.md", "compact.safetensors"]
 
 
-def test_a_card_has_the_scores_and_what_is_remembered(model: TemporalPointPillar, sim_root: Path) -> None:
+def test_a_card_has_the_scores_and_the_recall_of_hidden_objects(model: TemporalPointPillar, sim_root: Path) -> None:
     card = model_card("compact", model, sim_root, METRICS, command="x", storage="float32, 1.0 MB")
     assert "mAP 0.2500, NDS 0.5000" in card
     assert "| bus | 0.1250 |" in card
@@ -76,7 +76,7 @@ def test_a_card_has_the_scores_and_what_is_remembered(model: TemporalPointPillar
     assert "hidden objects" not in without
 
 
-def test_what_cannot_be_scored_leaves_what_was_published_before(model: TemporalPointPillar, tmp_path: Path) -> None:
+def test_a_failed_publish_leaves_the_earlier_files(model: TemporalPointPillar, tmp_path: Path) -> None:
     trained, out = tmp_path / "model.safetensors", tmp_path / "compact.safetensors"
     save_checkpoint(trained, model)
     out.write_text("before")

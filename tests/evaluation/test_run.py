@@ -84,7 +84,7 @@ def test_scenes_are_streamed_in_order_of_time_with_an_empty_memory_at_the_start_
     assert [record["scene"] for record in records] == [index.scene_name(s) for s in (1, 0) for _ in frames[s]]
 
 
-def test_half_a_second_of_memory_begins_anew_at_every_key_frame_with_the_clouds_before_it(
+def test_half_a_second_of_memory_starts_empty_at_every_key_frame_and_steps_through_earlier_clouds(
     index: NuScenesIndex,
 ) -> None:
     """Without sweeps that is the key frame before."""
@@ -102,7 +102,7 @@ def test_half_a_second_of_memory_begins_anew_at_every_key_frame_with_the_clouds_
 
 
 @pytest.mark.parametrize("single", ["without its memory", "single frames"])
-def test_tracks_of_a_detector_that_does_not_remember_are_one_run(index: NuScenesIndex, single: str) -> None:
+def test_tracks_of_a_detector_without_memory_share_one_run(index: NuScenesIndex, single: str) -> None:
     detector = Recorder()
     if single == "single frames":
         detector.cfg = load_config("tiny", ["MODEL.MEMORY.FUSION=none"])
@@ -111,7 +111,7 @@ def test_tracks_of_a_detector_that_does_not_remember_are_one_run(index: NuScenes
     assert records["unbounded"] == records["half_second"]
 
 
-def test_without_memory_every_frame_is_the_first_one(index: NuScenesIndex) -> None:
+def test_without_memory_every_frame_is_a_first_frame(index: NuScenesIndex) -> None:
     detector = Recorder()
     SceneDetector(detector, index, ["unbounded"], use_memory=False)(0)
     assert [remembered for _, _, remembered in detector.calls] == [0] * len(index.scene_frames(0))
@@ -136,9 +136,7 @@ def test_the_occupancy_of_a_memory_is_scored_in_the_same_pass(
     assert json.loads((tmp_path / "metrics.json").read_text())["occupancy"]["auc_seen"] == expected.auc_seen
 
 
-def test_ground_truth_boxes_as_detections_score_full_precision_and_no_geometric_error(
-    index: NuScenesIndex, tmp_path: Path
-) -> None:
+def test_ground_truth_boxes_score_full_precision_and_no_geometric_error(index: NuScenesIndex, tmp_path: Path) -> None:
     evaluation = evaluate(Oracle(index), index, VERSION, "val", tmp_path, progress=False)
     annotated = [name for name, ap in evaluation.score.class_ap.items() if ap > 0]
     assert len(annotated) >= 4
@@ -162,49 +160,47 @@ class Rememberer(Oracle):
         return Detections(frame.boxes, scores, frame.labels, frame.num_points > 0)
 
 
-def test_remembered_boxes_are_measured_but_not_handed_in_unless_that_is_asked_for(
+def test_remembered_boxes_are_always_measured_but_only_submitted_on_request(
     index: NuScenesIndex, tmp_path: Path
 ) -> None:
     scores = {}
     for remembered in (False, True):
         out = tmp_path / str(remembered)
-        one = evaluate(Rememberer(index), index, VERSION, "val", out, remembered=remembered, progress=False)
-        scores[remembered] = one.score.mean_ap
+        evaluation = evaluate(Rememberer(index), index, VERSION, "val", out, remembered=remembered, progress=False)
+        scores[remembered] = evaluation.score.mean_ap
         records = [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
-        handed_in = json.loads((out / "submission.json").read_text())["results"]
-        assert list(handed_in) == [record["sample_token"] for record in records]
+        submitted = json.loads((out / "submission.json").read_text())["results"]
+        assert list(submitted) == [record["sample_token"] for record in records]
         for record in records:
             observed = sum(box["observed"] for box in record["boxes"])
-            assert len(handed_in[record["sample_token"]]) == (len(record["boxes"]) if remembered else observed)
+            assert len(submitted[record["sample_token"]]) == (len(record["boxes"]) if remembered else observed)
         assert any(not box["observed"] for record in records for box in record["boxes"])
-        permanence = one.measures.permanence
+        permanence = evaluation.measures.permanence
         assert permanence.objects[-1] > 0
         assert permanence.at(4.0, 1.0) == 1.0
-        assert one.measures.flicker.found_share == 1.0
-        assert one.measures.flicker.lost_per_track == 0.0
-        hidden = one.measures.velocity_error_by_level["hidden"].values()
+        assert evaluation.measures.flicker.found_share == 1.0
+        assert evaluation.measures.flicker.lost_per_track == 0.0
+        hidden = evaluation.measures.velocity_error_by_level["hidden"].values()
         assert all(error < 2e-2 for error in hidden if not math.isnan(error))
-        assert all(row.recall == 1.0 for row in one.measures.age if row.subset.objects)
+        assert all(row.recall == 1.0 for row in evaluation.measures.age if row.subset.objects)
     assert scores[False] > scores[True]
 
 
-def test_parts_of_the_official_objects_are_all_of_them_once(index: NuScenesIndex, tmp_path: Path) -> None:
+def test_subsets_of_the_official_objects_cover_each_object_once(index: NuScenesIndex, tmp_path: Path) -> None:
     evaluation = evaluate(Oracle(index), index, VERSION, "val", tmp_path, progress=False)
     measures = evaluation.measures
     levels, times, ages = measures.visibility.values(), measures.last_seen, measures.age
-    parts = {"levels": [*levels], "times": [row.subset for row in times], "ages": [row.subset for row in ages]}
-    assert len({sum(part.objects for part in of) for of in parts.values()}) == 1
+    groups = [[*levels], [row.subset for row in times], [row.subset for row in ages]]
+    assert len({sum(subset.objects for subset in group) for group in groups}) == 1
     assert [(row.from_frame, row.to_frame) for row in ages] == [(1, 1), (2, 2), (3, 4), (5, 8)]
-    for part in (part for of in parts.values() for part in of):
-        assert math.isnan(part.score.mean_ap) if part.objects == 0 else part.score.mean_ap == pytest.approx(1.0)
+    for subset in (subset for group in groups for subset in group):
+        assert math.isnan(subset.score.mean_ap) if subset.objects == 0 else subset.score.mean_ap == pytest.approx(1.0)
     for name, curve in measures.precision_recall.items():
         assert curve.recall == pytest.approx([step / 100 for step in range(101)])
         assert curve.precision == pytest.approx([float(evaluation.score.class_ap[name] > 0)] * 101)
 
 
-def test_a_detector_that_sees_nothing_scores_zero_and_every_sample_is_in_its_submission(
-    index: NuScenesIndex, tmp_path: Path
-) -> None:
+def test_a_detector_without_boxes_scores_zero_and_submits_every_sample(index: NuScenesIndex, tmp_path: Path) -> None:
     evaluation = evaluate(Recorder(), index, VERSION, "val", tmp_path, use_memory=False, progress=False)
     assert evaluation.score.mean_ap == evaluation.score.nds == 0.0
     results = json.loads((tmp_path / "submission.json").read_text())["results"]
@@ -216,12 +212,12 @@ def test_a_detector_that_sees_nothing_scores_zero_and_every_sample_is_in_its_sub
     assert metrics["mean_ap"] == 0.0
 
 
-def test_only_the_first_scenes_are_evaluated_where_that_is_asked_for(index: NuScenesIndex, tmp_path: Path) -> None:
+def test_limit_scenes_evaluates_the_first_scenes_only(index: NuScenesIndex, tmp_path: Path) -> None:
     evaluation = evaluate(Recorder(), index, VERSION, "train", tmp_path, limit_scenes=1, progress=False)
     assert evaluation.frames == len(index.scene_frames(index.split_scenes("train")[0]))
 
 
-def test_an_unknown_split_is_named_with_those_there_are(index: NuScenesIndex, tmp_path: Path) -> None:
+def test_an_unknown_split_is_named_with_the_known_ones(index: NuScenesIndex, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'tset'.*train.*val|'tset'.*val.*train"):
         evaluate(Recorder(), index, VERSION, "tset", tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
@@ -259,7 +255,7 @@ def test_a_checkpoint_is_evaluated_with_and_without_its_memory(
         assert 0.0 <= evaluation.score.mean_ap < 0.05
 
 
-def test_a_split_named_after_the_one_that_is_scored_is_measured_by_itself_too(
+def test_a_set_of_scenes_is_also_measured_by_itself(
     index: NuScenesIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits = {"all": [0, 1, 2, 3], "all_far": [0, 3], "all_empty": [], "other": [1], "far": [0, 3]}
@@ -271,7 +267,7 @@ def test_a_split_named_after_the_one_that_is_scored_is_measured_by_itself_too(
     assert list(whole.measures.sets) == ["all_far"]
     far = whole.measures.sets["all_far"]
     assert far.subset.score.class_ap.items() <= alone.score.class_ap.items()
-    assert far.subset.objects == sum(part.objects for part in alone.measures.visibility.values())
+    assert far.subset.objects == sum(subset.objects for subset in alone.measures.visibility.values())
     assert repr(far.permanence) == repr(alone.measures.permanence)
     assert alone.measures.sets == {}
     written = json.loads((tmp_path / "all" / "metrics.json").read_text())

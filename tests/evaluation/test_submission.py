@@ -37,7 +37,7 @@ def test_rotation_is_the_pose_after_the_yaw_for_every_tilt(
     assert pyquaternion.Quaternion.absolute_distance(written, expected) < 1e-6
 
 
-def test_boxes_far_from_the_maps_origin_keep_their_place_to_a_tenth_of_a_millimetre() -> None:
+def test_boxes_far_from_the_maps_origin_are_placed_to_a_tenth_of_a_millimetre() -> None:
     pose = make_pose((123_456.789, -98_765.4321, 12.5), (math.cos(0.4), 0.0, 0.0, math.sin(0.4)))
     (box,) = submission_boxes(detections([[0.125, 0.25, 0.5, 4, 2, 1, 0, 0, 0]]), CLASSES, pose, "s")
     expected = pose @ torch.tensor([0.125, 0.25, 0.5, 1.0], dtype=torch.float64)
@@ -53,7 +53,7 @@ def test_sizes_are_in_the_devkits_order_and_velocities_turn_with_the_pose() -> N
     assert box["detection_name"] == "car"
 
 
-def test_only_the_500_best_boxes_are_handed_in_best_first() -> None:
+def test_the_500_best_boxes_are_submitted_best_first() -> None:
     scores = torch.rand(700, generator=torch.Generator().manual_seed(0))
     crowd = Detections(torch.zeros(700, 9), scores, torch.zeros(700, dtype=torch.int64))
     boxes = submission_boxes(crowd, CLASSES, torch.eye(4, dtype=torch.float64), "s")
@@ -77,7 +77,7 @@ def test_a_frame_without_detections_has_an_empty_list() -> None:
         ("traffic_cone", "", ""),
     ],
 )
-def test_attributes_change_above_a_fifth_of_a_metre_a_second(name: str, slow: str, fast: str) -> None:
+def test_attributes_change_above_a_fifth_of_a_metre_per_second(name: str, slow: str, fast: str) -> None:
     assert attribute_name(name, 0.2) == slow
     assert attribute_name(name, 0.21) == fast
 
@@ -89,7 +89,7 @@ def test_every_attribute_is_one_that_the_devkit_allows_for_its_class(name: str) 
     assert {attribute_name(name, 0.0), attribute_name(name, 5.0)} <= set(allowed)
 
 
-def test_a_submission_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_submission_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "submission.json"
     write_submission(path, {"s": []})
     with pytest.raises(TypeError):

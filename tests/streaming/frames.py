@@ -26,7 +26,7 @@ MEMORIES = {
 
 
 def listening_model(*overrides: str) -> TemporalPointPillar:
-    """A model that finds boxes: untrained, but with a low threshold, and with a memory that its boxes depend on."""
+    """An untrained model with a low threshold that finds boxes, which depend on its memory."""
     torch.manual_seed(0)
     return awaken(build_model(load_config("tiny", [*SMALL, *FINDS_BOXES, *overrides])))
 
@@ -39,7 +39,7 @@ def cloud(seed: int) -> Tensor:
 
 
 def pose(frame: int, *, forward: float = 0.0, turn: float = 0.0) -> Tensor:
-    """Where a car at 6 m/s in a gentle bend is at a frame; or a bit from there."""
+    """Pose of a car at 6 m/s in a gentle bend, moved by ``forward`` and ``turn``."""
     yaw = 0.05 * frame + turn
     made = torch.eye(4, dtype=torch.float64)
     made[:2, :2] = torch.tensor([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
@@ -48,25 +48,25 @@ def pose(frame: int, *, forward: float = 0.0, turn: float = 0.0) -> Tensor:
 
 
 def run(detector: StreamingDetector, scene: str, frames: int, *, first: int = 0, offset: int = 0) -> list[Detections]:
-    """So many frames of a scene, two a second, from the ``first`` on."""
+    """Stream frames of a scene at 2 Hz, from the ``first`` on."""
     numbers = range(first, first + frames)
     return [detector.step(cloud(offset + i), pose(i), 0.5 * i, scene) for i in numbers]
 
 
 def state_of(detector: StreamingDetector) -> dict[str, dict[str, Tensor]]:
-    """Every tensor that is kept of every scene, in the order in which scenes are forgotten."""
+    """Every tensor of every scene's state, in the order in which scenes are forgotten."""
     return {scene: detector.state(scene).named() for scene in detector.scenes}
 
 
 def assert_same(first: Detections, second: Detections) -> None:
-    """Bit for bit."""
+    """Detections are equal bit for bit."""
     assert torch.equal(first.boxes, second.boxes)
     assert torch.equal(first.scores, second.scores)
     assert torch.equal(first.labels, second.labels)
 
 
 def assert_same_state(first: dict[str, dict[str, Tensor]], second: dict[str, dict[str, Tensor]]) -> None:
-    """Bit for bit, and scenes in the same order."""
+    """States are equal bit for bit, and scenes in the same order."""
     assert list(first) == list(second)
     for scene, tensors in first.items():
         assert list(tensors) == list(second[scene])

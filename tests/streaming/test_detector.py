@@ -1,4 +1,4 @@
-"""The stream: what it takes and refuses, what it keeps, and that scenes do not mix."""
+"""``StreamingDetector``: its inputs and outputs, errors, and that scenes do not mix."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def detector(model: TemporalPointPillar) -> StreamingDetector:
 
 
 def test_a_step_gives_boxes_scores_labels_and_velocities(detector: StreamingDetector) -> None:
-    found = run(detector, "a", 1)[0]
-    assert len(found) > 0
-    assert found.boxes.shape == (len(found), 9)
-    assert found.velocities.shape == (len(found), 2)
-    assert found.labels.max() < len(detector.cfg.CLASS_NAMES)
+    detections = run(detector, "a", 1)[0]
+    assert len(detections) > 0
+    assert detections.boxes.shape == (len(detections), 9)
+    assert detections.velocities.shape == (len(detections), 2)
+    assert detections.labels.max() < len(detector.cfg.CLASS_NAMES)
     grid = detector.cfg.feature_grid
-    assert found.gate is not None
-    assert found.gate.shape == (grid.height, grid.width)
+    assert detections.gate is not None
+    assert detections.gate.shape == (grid.height, grid.width)
 
 
-def test_memory_of_earlier_frames_changes_what_is_found(detector: StreamingDetector) -> None:
+def test_memory_of_earlier_frames_changes_detections(detector: StreamingDetector) -> None:
     remembered = run(detector, "a", 3)[-1]
     detector.reset("a")
     forgotten = detector.step(cloud(2), pose(2), 1.0, "a")
     assert not torch.equal(remembered.scores, forgotten.scores)
 
 
-def test_scenes_interleaved_in_a_stream_give_bit_for_bit_what_they_give_alone(detector: StreamingDetector) -> None:
+def test_interleaved_scenes_give_the_boxes_of_separate_ones_bit_for_bit(detector: StreamingDetector) -> None:
     alone = {"a": run(detector, "a", 3), "b": run(detector, "b", 3, offset=10)}
     detector.reset()
     for i in range(3):
@@ -52,29 +52,29 @@ def test_scenes_interleaved_in_a_stream_give_bit_for_bit_what_they_give_alone(de
         assert_same(detector.step(cloud(10 + i), pose(i), 0.5 * i, "b"), alone["b"][i])
 
 
-def test_a_new_scene_starts_without_the_memory_of_the_one_before(detector: StreamingDetector) -> None:
+def test_a_new_scene_starts_with_an_empty_memory(detector: StreamingDetector) -> None:
     fresh = run(detector, "b", 2)
     detector.reset()
     run(detector, "a", 4, offset=20)
-    for found, expected in zip(run(detector, "b", 2), fresh, strict=True):
-        assert_same(found, expected)
+    for detections, expected in zip(run(detector, "b", 2), fresh, strict=True):
+        assert_same(detections, expected)
 
 
-def test_a_scene_that_was_reset_starts_anew(detector: StreamingDetector) -> None:
+def test_a_reset_scene_starts_with_an_empty_memory(detector: StreamingDetector) -> None:
     first = run(detector, "a", 3)
     detector.reset("a")
-    for found, expected in zip(run(detector, "a", 3), first, strict=True):
-        assert_same(found, expected)
+    for detections, expected in zip(run(detector, "a", 3), first, strict=True):
+        assert_same(detections, expected)
 
 
-def test_only_relative_poses_count_wherever_on_the_map(detector: StreamingDetector) -> None:
-    """Float32 is 0.1 m coarse a thousand kilometres from the origin; the stream never sees such coordinates in it."""
+def test_detections_depend_on_relative_poses_only(detector: StreamingDetector) -> None:
+    """A thousand kilometres from the origin float32 has steps of 0.1 m; no global coordinate is ever float32."""
     near = run(detector, "a", 3)[-1]
     detector.reset()
     far = make_pose((1e6, -1e6, 0.0), (1.0, 0.0, 0.0, 0.0))
     for i in range(3):
-        found = detector.step(cloud(i), far @ pose(i), 0.5 * i, "a")
-    torch.testing.assert_close(found.boxes, near.boxes, rtol=0, atol=1e-3)
+        detections = detector.step(cloud(i), far @ pose(i), 0.5 * i, "a")
+    torch.testing.assert_close(detections.boxes, near.boxes, rtol=0, atol=1e-3)
 
 
 def test_an_empty_frame_gives_no_boxes_and_keeps_the_memory(detector: StreamingDetector) -> None:
@@ -89,9 +89,9 @@ def test_an_empty_frame_gives_no_boxes_and_keeps_the_memory(detector: StreamingD
 
 @pytest.mark.parametrize("frame", ["lidar", "global"])
 def test_an_empty_first_frame_is_no_error(detector: StreamingDetector, frame: Literal["lidar", "global"]) -> None:
-    found = detector.step(np.zeros((0, 5)), np.eye(4), 0.0, "a", frame=frame)
-    assert found.boxes.shape == (0, 9)
-    assert found.boxes.dtype == (torch.float64 if frame == "global" else torch.float32)
+    detections = detector.step(np.zeros((0, 5)), np.eye(4), 0.0, "a", frame=frame)
+    assert detections.boxes.shape == (0, 9)
+    assert detections.boxes.dtype == (torch.float64 if frame == "global" else torch.float32)
 
 
 def test_boxes_are_given_in_the_global_frame_on_request(detector: StreamingDetector) -> None:
@@ -115,7 +115,7 @@ def test_boxes_are_given_in_the_global_frame_on_request(detector: StreamingDetec
         ({"timestamp": 0.5}, "not after its last frame's"),
     ],
 )
-def test_a_frame_that_cannot_be_used_is_refused_and_the_stream_goes_on(
+def test_an_invalid_frame_is_an_error_and_the_stream_continues(
     detector: StreamingDetector, change: dict[str, object], message: str
 ) -> None:
     expected = run(detector, "a", 3)[-1]
@@ -127,8 +127,8 @@ def test_a_frame_that_cannot_be_used_is_refused_and_the_stream_goes_on(
     assert_same(detector.step(**frame), expected)  # type: ignore[arg-type]
 
 
-def test_points_may_be_shuffled_always_in_the_same_way() -> None:
-    """Of pillars with more than two points others are kept."""
+def test_shuffling_of_points_is_deterministic() -> None:
+    """Pillars with more than two points keep other ones."""
     hard = ["MODEL.VFE.NAME=PillarVFE", "DATA_CONFIG.DATA_PROCESSOR.MAX_POINTS_PER_VOXEL=2"]
     crowded = cloud(0) * torch.tensor([0.05, 0.05, 1, 1])
     plain, *same = (

@@ -1,4 +1,4 @@
-"""A step that fails has not happened; scenes are forgotten by the limit, oldest use first."""
+"""A failed step changes nothing; over the limit the least recently used scene is forgotten."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def undisturbed(model: TemporalPointPillar) -> list[Detections]:
 
 
 def running(detector: StreamingDetector) -> TemporalPointPillar:
-    """The model that a detector runs, which is a copy of the one that it was given."""
+    """The model that a detector runs: a copy of the one that it was given."""
     assert isinstance(detector.engine, ModelEngine)
     return detector.engine.model
 
 
 @contextmanager
 def failing(model: TemporalPointPillar, stage: str) -> Iterator[None]:
-    """A stage of the step runs out of memory."""
+    """Let a stage of the step run out of memory."""
     owner, _, name = stage.rpartition(".")
     with pytest.MonkeyPatch.context() as patch:
         target = attrgetter(owner)(remembev.streaming if stage in OTHERS else model)
@@ -69,7 +69,7 @@ def failing(model: TemporalPointPillar, stage: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("scene", ["a", "new"])
-def test_a_step_that_fails_anywhere_leaves_everything_as_it_was(
+def test_a_step_that_fails_in_any_stage_changes_nothing(
     model: TemporalPointPillar, undisturbed: list[Detections], scene: str
 ) -> None:
     detector = StreamingDetector(model)
@@ -80,11 +80,11 @@ def test_a_step_that_fails_anywhere_leaves_everything_as_it_was(
         with failing(running(detector), stage), pytest.raises(torch.OutOfMemoryError):
             detector.step(cloud(5), pose(5), 2.5, scene, frame="global")
         assert_same_state(state_of(detector), before)
-    for found, expected in zip(run(detector, "a", 2, first=5), undisturbed[5:], strict=True):
-        assert_same(found, expected)
+    for detections, expected in zip(run(detector, "a", 2, first=5), undisturbed[5:], strict=True):
+        assert_same(detections, expected)
 
 
-def test_a_break_whose_step_fails_has_not_happened_either(
+def test_a_break_whose_step_fails_changes_nothing(
     model: TemporalPointPillar, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     detector = StreamingDetector(model)
@@ -97,19 +97,19 @@ def test_a_break_whose_step_fails_has_not_happened_either(
     assert not caplog.records
 
 
-def test_a_pose_that_is_written_over_after_the_step_changes_nothing(
+def test_overwriting_the_pose_after_a_step_changes_nothing(
     model: TemporalPointPillar, undisturbed: list[Detections]
 ) -> None:
     detector, buffer = StreamingDetector(model), pose(0)
     for number in range(3):
         buffer.copy_(pose(number))
-        found = detector.step(cloud(number), buffer, 0.5 * number, "a")
+        detections = detector.step(cloud(number), buffer, 0.5 * number, "a")
         buffer.zero_()
-    assert_same(found, undisturbed[2])
+    assert_same(detections, undisturbed[2])
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_of_more_scenes_than_the_limit_the_one_used_longest_ago_is_forgotten(memory: str) -> None:
+def test_over_the_limit_the_least_recently_used_scene_is_forgotten(memory: str) -> None:
     detector = StreamingDetector(listening_model(*MEMORIES[memory], "MODEL.MEMORY.MAX_SCENES=2"))
     fresh = run(detector, "b", 1, offset=5)[0]
     detector.reset()

@@ -45,7 +45,7 @@ def detector(model: Any) -> StreamingDetector:
 
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("timestamp", [0.5, 0.499, -7.0], ids=["doubled", "out of order", "late"])
-def test_a_frame_that_is_not_later_is_refused_with_every_memory_and_the_stream_goes_on(
+def test_a_frame_that_is_not_later_is_refused_with_every_memory_and_the_stream_continues(
     memory: str, timestamp: float
 ) -> None:
     detector = StreamingDetector(listening_model(*MEMORIES[memory]))
@@ -59,7 +59,7 @@ def test_a_frame_that_is_not_later_is_refused_with_every_memory_and_the_stream_g
     assert_same(detector.step(cloud(2), pose(2), 1.0, "a"), expected)
 
 
-def test_a_missing_frame_is_no_break_and_time_and_motion_are_those_of_the_frames_there_are(
+def test_a_missing_frame_is_no_break_and_time_and_motion_count_between_frames(
     detector: StreamingDetector, caplog: pytest.LogCaptureFixture
 ) -> None:
     detector.step(cloud(0), torch.eye(4), 0.0, "a")
@@ -76,7 +76,7 @@ def test_a_missing_frame_is_no_break_and_time_and_motion_are_those_of_the_frames
 
 
 @pytest.mark.parametrize(("frame", "message"), BREAKS)
-def test_a_break_starts_that_scene_anew_with_a_warning_that_says_why(
+def test_a_break_resets_the_scene_with_a_warning_that_says_why(
     detector: StreamingDetector, caplog: pytest.LogCaptureFixture, frame: dict[str, Any], message: str
 ) -> None:
     fresh = detector.step(cloud(2), **frame, scene_token="a")
@@ -93,7 +93,7 @@ def test_a_break_starts_that_scene_anew_with_a_warning_that_says_why(
 
 
 @pytest.mark.parametrize(("frame", "message"), BREAKS)
-def test_where_a_break_is_an_error_the_frame_is_refused_and_the_stream_goes_on(
+def test_with_on_break_error_the_frame_is_refused_and_the_stream_continues(
     model: Any, frame: dict[str, Any], message: str
 ) -> None:
     detector = StreamingDetector(model, streaming=StreamingConfig(ON_BREAK="error"))
@@ -118,7 +118,7 @@ def test_where_a_break_is_an_error_the_frame_is_refused_and_the_stream_goes_on(
     ],
     ids=["gap at the limit", "speed at the limit", "turn at the limit", "noise of localisation in a millisecond"],
 )
-def test_what_the_limits_allow_is_no_break(
+def test_a_motion_within_the_limits_is_no_break(
     detector: StreamingDetector, caplog: pytest.LogCaptureFixture, frame: dict[str, Any]
 ) -> None:
     run(detector, "a", 2)
@@ -127,7 +127,7 @@ def test_what_the_limits_allow_is_no_break(
     assert not caplog.records
 
 
-def test_limits_come_from_the_configuration_or_from_whoever_makes_the_detector(
+def test_limits_come_from_the_configuration_or_from_the_detectors_argument(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     slow = listening_model("STREAMING.MAX_SPEED=2 m/s")
@@ -139,7 +139,7 @@ def test_limits_come_from_the_configuration_or_from_whoever_makes_the_detector(
     assert "MAX_SPEED: 2 m/s" in record.getMessage()
 
 
-def test_a_frame_without_points_counts_for_what_is_late(detector: StreamingDetector) -> None:
+def test_a_frame_without_points_moves_the_latest_time(detector: StreamingDetector) -> None:
     detector.step(NOTHING, pose(0), 0.0, "a")
     with pytest.raises(StreamError, match="not after"):
         detector.step(cloud(0), pose(0), 0.0, "a")
@@ -149,7 +149,7 @@ def test_a_frame_without_points_counts_for_what_is_late(detector: StreamingDetec
         detector.step(cloud(2), pose(2), 0.9, "a")
 
 
-def test_frames_without_points_let_a_jump_show_where_it_happens(
+def test_a_jump_is_found_at_a_frame_without_points(
     detector: StreamingDetector, caplog: pytest.LogCaptureFixture
 ) -> None:
     """From the frame before, the car has jumped; from the latest frame with points, it could have driven there."""
@@ -160,7 +160,7 @@ def test_frames_without_points_let_a_jump_show_where_it_happens(
     assert int(detector.state("a").frames) == 0
 
 
-def test_a_memory_without_a_frame_with_points_for_too_long_is_forgotten_once(
+def test_a_memory_is_reset_once_after_too_long_without_points(
     detector: StreamingDetector, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(detector, "a", 2)
@@ -172,9 +172,7 @@ def test_a_memory_without_a_frame_with_points_for_too_long_is_forgotten_once(
     assert_same(detector.step(cloud(0), pose(12), 6.0, "a"), fresh)
 
 
-def test_a_scene_of_empty_frames_has_no_memory_to_break(
-    detector: StreamingDetector, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_scene_of_empty_frames_never_breaks(detector: StreamingDetector, caplog: pytest.LogCaptureFixture) -> None:
     detector.step(NOTHING, pose(0), 0.0, "a")
     fresh = StreamingDetector(detector.engine).step(cloud(0), pose(9), 100.0, "a")
     assert_same(detector.step(cloud(0), pose(9), 100.0, "a"), fresh)

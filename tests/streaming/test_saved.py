@@ -26,30 +26,30 @@ from remembev.models import save_checkpoint
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_a_saved_stream_goes_on_in_a_new_detector_bit_for_bit(memory: str, tmp_path: Path) -> None:
+def test_a_saved_stream_continues_in_a_new_detector_bit_for_bit(memory: str, tmp_path: Path) -> None:
     checkpoint, saved = tmp_path / "model.safetensors", tmp_path / "state.safetensors"
     save_checkpoint(checkpoint, listening_model(*MEMORIES[memory]))
     detector = StreamingDetector.from_checkpoint(checkpoint)
     run(detector, "straße 1", 6)
     detector.step(torch.zeros(0, 4), pose(5), 2.6, "straße 1")
     detector.save_state(saved, "straße 1")
-    found, state = run(detector, "straße 1", 6, first=6), state_of(detector)
+    detections, state = run(detector, "straße 1", 6, first=6), state_of(detector)
 
     later = StreamingDetector.from_checkpoint(checkpoint)
     assert later.load_state(saved) == "straße 1"
     with pytest.raises(StreamError, match=r"not after its last frame's, 2\.600000 s"):
         later.step(cloud(5), pose(5), 2.55, "straße 1")
-    for one, other in zip(run(later, "straße 1", 6, first=6), found, strict=True):
-        assert_same(one, other)
+    for resumed, expected in zip(run(later, "straße 1", 6, first=6), detections, strict=True):
+        assert_same(resumed, expected)
     assert_same_state(state_of(later), state)
-    assert len(found[-1]) > 0
+    assert len(detections[-1]) > 0
     if memory == "xmem":
         slots, tokens = state["straße 1"]["memory.slots.alive"], state["straße 1"]["memory.tokens.valid"]
         assert slots.any(), "no agent was followed"
         assert tokens[0, :24].all(), "the long-term memory is not full"
 
 
-def test_a_loaded_scene_takes_the_place_of_what_was_remembered_of_it_and_counts_as_used(tmp_path: Path) -> None:
+def test_a_loaded_scene_replaces_its_state_and_counts_as_used(tmp_path: Path) -> None:
     detector = StreamingDetector(listening_model("MODEL.MEMORY.MAX_SCENES=2"))
     run(detector, "a", 2)
     detector.save_state(tmp_path / "a.safetensors", "a")
@@ -64,7 +64,7 @@ def test_a_loaded_scene_takes_the_place_of_what_was_remembered_of_it_and_counts_
     assert detector.scenes == ["c", "a"]
 
 
-def test_a_scene_that_is_not_remembered_is_not_saved_and_the_file_there_stays(tmp_path: Path) -> None:
+def test_a_scene_without_a_state_is_not_saved_and_the_old_file_stays(tmp_path: Path) -> None:
     detector = StreamingDetector(listening_model())
     run(detector, "a", 1)
     detector.save_state(tmp_path / "a.safetensors", "a")
@@ -86,9 +86,9 @@ def rewritten(path: Path, name: str, tensor: torch.Tensor | None) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no file": (Path.unlink, "no such file"),
-    "empty": (lambda path: path.write_bytes(b""), "not a saved state, or not all of it"),
-    "text": (lambda path: path.write_text("a state" * 99), "not a saved state, or not all of it"),
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a saved state, or not all of it"),
+    "empty": (lambda path: path.write_bytes(b""), "not a saved state, or truncated"),
+    "text": (lambda path: path.write_text("a state" * 99), "not a saved state, or truncated"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a saved state, or truncated"),
     "a checkpoint": (lambda path: save_checkpoint(path, listening_model()), "not a saved stream state"),
     "a tensor of another shape": (
         lambda path: rewritten(path, "memory.frames", torch.zeros(2)),
@@ -102,7 +102,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_what_is_no_whole_state_is_named_and_changes_nothing(broken: str, tmp_path: Path) -> None:
+def test_a_broken_state_is_named_and_changes_nothing(broken: str, tmp_path: Path) -> None:
     detector, path = StreamingDetector(listening_model()), tmp_path / "state.safetensors"
     run(detector, "a", 2)
     detector.save_state(path, "a")
@@ -124,7 +124,7 @@ def test_what_is_no_whole_state_is_named_and_changes_nothing(broken: str, tmp_pa
         (MEMORIES["gru"], "MODEL.MEMORY.NAME is XMemBEVModule in the file, ConvGRUBEVModule here"),
     ],
 )
-def test_a_state_of_another_configuration_is_refused_by_the_key_that_differs(
+def test_a_state_of_another_configuration_is_refused_naming_the_key(
     overrides: list[str], message: str, tmp_path: Path
 ) -> None:
     detector, path = StreamingDetector(listening_model()), tmp_path / "state.safetensors"
@@ -148,7 +148,7 @@ def test_a_state_of_other_weights_is_refused(tmp_path: Path) -> None:
         StreamingDetector(model).load_state(path)
 
 
-def test_a_state_fits_whatever_only_training_or_the_number_of_scenes_depends_on(tmp_path: Path) -> None:
+def test_keys_that_only_training_or_the_number_of_scenes_depends_on_may_differ(tmp_path: Path) -> None:
     detector, path = StreamingDetector(listening_model()), tmp_path / "state.safetensors"
     run(detector, "a", 1)
     detector.save_state(path, "a")

@@ -39,7 +39,7 @@ def test_points_poses_and_times_are_those_of_the_data_set(written: list[Frame], 
         torch.testing.assert_close(frame.points, stored.points, rtol=0, atol=1e-4)
 
 
-def test_objects_that_had_a_point_are_there_as_in_the_data_set(written: list[Frame], live: list[Frame]) -> None:
+def test_objects_that_had_a_point_are_those_of_the_data_set(written: list[Frame], live: list[Frame]) -> None:
     met: set[int] = set()
     for frame, stored in zip(live, written, strict=True):
         met |= set(stored.track_ids[stored.num_points > 0].tolist())
@@ -70,7 +70,7 @@ def test_velocities_are_those_since_the_key_frame_before(live: list[Frame]) -> N
             assert float(way[:2].norm()) / (now.timestamp - before.timestamp) == pytest.approx(speed[track], abs=0.05)
 
 
-def test_only_the_classes_asked_for_are_there() -> None:
+def test_other_classes_are_left_out() -> None:
     simulation = SceneSimulation(SETTINGS.seed, 0, 0.5, SETTINGS.azimuths)
     (frame,) = simulated_frames(simulation, ["pedestrian", "car"])
     assert set(frame.labels.tolist()) <= {0, 1}

@@ -1,4 +1,8 @@
-"""The official nuScenes score of a detector that goes through each scene as a stream, and what that score can't see."""
+"""Evaluation of a detector that streams each scene: official nuScenes scores, and what they can't see.
+
+``run.py`` streams and writes the files; ``official.py`` has the official score; ``observability.py`` defines hidden
+objects, which ``permanence.py``, ``occupancy.py`` and ``dataset_stats.py`` measure; ``publish.py`` writes model cards.
+"""
 
 from remembev.evaluation.detecting import TRACKS
 from remembev.evaluation.official import score_submission
