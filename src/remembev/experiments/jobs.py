@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
@@ -95,8 +94,8 @@ def _work(job: Job, gpu: str) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("a", encoding="utf-8") as log:
-        os.dup2(log.fileno(), sys.stdout.fileno())
-        os.dup2(log.fileno(), sys.stderr.fileno())
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     torch.set_num_threads(1)
     job.work()
 
