@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from remembev.config.schema import AugmentorConfig
 from remembev.data import Frame, NuScenesIndex
-from remembev.data.augmentation import conjugated, draw_similarity
-from remembev.data.dataset import aligned_to_last, relative_poses
+from remembev.data.augmentation import conjugate_poses, draw_similarity
+from remembev.data.dataset import align_to_last, relative_poses
 from remembev.geometry import points_in_boxes, transform_points
 
 STRONG = AugmentorConfig(FLIP=("x", "y"), ROTATION=(-math.pi, math.pi), SCALING=(0.5, 2.0))
@@ -35,7 +35,7 @@ def test_without_settings_nothing_is_changed() -> None:
     assert torch.equal(draw_similarity(AugmentorConfig()), torch.eye(4, dtype=torch.float64))
 
 
-def test_a_flip_along_x_mirrors_y_and_one_along_y_mirrors_x_each_in_about_half_of_the_draws() -> None:
+def test_flips_mirror_the_other_axis_in_half_of_the_draws() -> None:
     torch.manual_seed(0)
     along_x, along_y = drawn(FLIP=("x",)), drawn(FLIP=("y",))
     assert set(along_x[:, 1, 1].tolist()) == set(along_y[:, 0, 0].tolist()) == {-1.0, 1.0}
@@ -58,9 +58,9 @@ def test_rotation_and_scaling_stay_in_their_intervals_and_fill_them() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seeds)
-def test_the_poses_of_a_clip_go_along(frames: list[Frame], seed: int) -> None:
+def test_relative_poses_are_augmented_too(frames: list[Frame], seed: int) -> None:
     similarity = draw(seed)
-    last_from_frame, prev_from_frame = (conjugated(similarity, poses) for poses in relative_poses(frames))
+    last_from_frame, prev_from_frame = (conjugate_poses(similarity, poses) for poses in relative_poses(frames))
     moved = [frame.moved(similarity) for frame in frames]
     for t, frame in enumerate(moved):
         is_key = frame.points[:, 4] == 0
@@ -82,14 +82,14 @@ def test_the_poses_of_a_clip_go_along(frames: list[Frame], seed: int) -> None:
 @given(seeds)
 def test_the_relative_poses_of_a_clip_stay_rigid(frames: list[Frame], seed: int) -> None:
     last_from_frame, _ = relative_poses(frames)
-    rotation = conjugated(draw(seed), last_from_frame)[:, :3, :3]
+    rotation = conjugate_poses(draw(seed), last_from_frame)[:, :3, :3]
     torch.testing.assert_close(rotation @ rotation.transpose(1, 2), torch.eye(3).double().expand(3, 3, 3))
     torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(3, dtype=torch.float64))
 
 
 @settings(max_examples=30, deadline=None)
 @given(seeds)
-def test_global_poses_go_along_so_that_the_world_stays(frames: list[Frame], seed: int) -> None:
+def test_augmentation_keeps_global_positions(frames: list[Frame], seed: int) -> None:
     for frame in frames:
         moved = frame.moved(draw(seed))
         before = transform_points(frame.global_from_lidar, frame.points[:, :3].double())
@@ -99,9 +99,9 @@ def test_global_poses_go_along_so_that_the_world_stays(frames: list[Frame], seed
 
 @settings(max_examples=30, deadline=None)
 @given(seeds)
-def test_velocities_go_along_as_places_do(frames: list[Frame], seed: int) -> None:
+def test_velocities_are_augmented_like_positions(frames: list[Frame], seed: int) -> None:
     similarity = draw(seed)
-    moved = [frame.moved(similarity) for frame in aligned_to_last(frames)]
+    moved = [frame.moved(similarity) for frame in align_to_last(frames)]
     for track in frames[0].track_ids.tolist():
         first, second = (frame.boxes[frame.track_ids == track][0] for frame in moved[:2])
         seconds = frames[1].timestamp - frames[0].timestamp

@@ -20,7 +20,7 @@ def clip(points: int, boxes: int, name: str) -> Clip:
     }
 
 
-def test_clips_are_padded_to_the_longest_of_the_batch_and_keep_what_they_hold() -> None:
+def test_clips_are_padded_to_the_longest_of_the_batch() -> None:
     clips = [clip(4, 0, "a"), clip(7, 2, "longer")]
     batch = collate_seq(clips)
     assert batch["points"].shape == (2, 2, 7, 5)
@@ -44,7 +44,7 @@ def test_every_value_of_a_batch_splits_by_time() -> None:
     assert at_one["timestamp"].tolist() == [1.5e9 + 0.5] * 2
 
 
-def test_time_stamps_stay_float64() -> None:
+def test_timestamps_stay_float64() -> None:
     assert collate_seq([clip(1, 1, "a")])["timestamp"].dtype == torch.float64
 
 

@@ -73,7 +73,7 @@ def test_an_item_has_the_tensors_of_the_design(hand_cfg: Config) -> None:
     assert clip["points"].shape[1] == clip["num_points"].max()
 
 
-def test_with_the_one_slot_of_the_scene_there_are_no_agent_masks(hand_root: Path) -> None:
+def test_one_slot_means_no_agent_masks(hand_root: Path) -> None:
     clip = dataset_of(hand_config(hand_root, "DATA_CONFIG.AGENT_SLOTS=1"))[0]
     assert "scene_masks" in clip
     assert not {"agent_masks", "valids_mask"} & set(clip)
@@ -91,7 +91,7 @@ def test_clips_start_at_every_frame_from_which_they_fit_and_never_cross_a_scene(
         torch.testing.assert_close(clip["timestamp"].diff(), torch.full((seq_len - 1,), 0.5 * stride).double())
 
 
-def test_time_stamps_are_exact_to_a_microsecond(hand_cfg: Config) -> None:
+def test_timestamps_are_exact_to_a_microsecond(hand_cfg: Config) -> None:
     time = dataset_of(hand_cfg, seq_len=2)[4]["timestamp"]
     assert (time * 1e6).round().long().tolist() == [START_US + 100_000_000, START_US + 100_500_000]
 
@@ -154,7 +154,7 @@ def test_explicit_and_implicit_alignment_give_the_same_world(hand_root: Path, in
         torch.testing.assert_close(implicit, truth, atol=1e-3, rtol=0)
 
 
-def test_after_explicit_alignment_nothing_remains_to_be_moved(hand_root: Path) -> None:
+def test_relative_poses_are_the_identity_after_explicit_alignment(hand_root: Path) -> None:
     clip = dataset_of(hand_config(hand_root, "DATA_CONFIG.ALIGNMENT=explicit"))[0]
     identity = torch.eye(4).expand(3, 4, 4)
     torch.testing.assert_close(clip["last_from_frame"], identity, atol=1e-7, rtol=0)
@@ -180,7 +180,7 @@ def test_a_parked_object_covers_the_same_cells_in_every_frame_once_aligned(hand_
     assert (masks != masks[:1]).sum() <= 1
 
 
-def test_relative_poses_lead_from_frame_to_frame(hand_cfg: Config) -> None:
+def test_relative_poses_chain_the_frames(hand_cfg: Config) -> None:
     clip = dataset_of(hand_cfg)[0]
     last_from_frame, prev_from_frame = clip["last_from_frame"], clip["prev_from_frame"]
     torch.testing.assert_close(prev_from_frame[0], torch.eye(4))
@@ -211,7 +211,7 @@ def test_an_augmented_clip_is_one_similarity_away_from_the_world(
         torch.testing.assert_close(between, torch.cdist(original[:, :2], original[:, :2]) * scale, atol=2e-3, rtol=0)
 
 
-def test_what_is_outside_the_range_is_dropped(hand_root: Path) -> None:
+def test_points_and_boxes_outside_the_range_are_dropped(hand_root: Path) -> None:
     half = "DATA_CONFIG.POINT_CLOUD_RANGE=[-12.8, -12.8, -2.0, 12.8, 12.8, 0.5]"
     voxel = "DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE=[0.4, 0.4, 2.5]"
     clip = dataset_of(hand_config(hand_root, half, voxel), training=False)[0]
@@ -268,7 +268,7 @@ def test_a_clip_longer_than_every_scene_is_an_error_with_the_numbers(hand_cfg: C
 
 
 def test_a_clip_of_no_frames_is_an_error(hand_cfg: Config) -> None:
-    with pytest.raises(DataError, match="0 key frames"):
+    with pytest.raises(DataError, match=r"seq_len \(0\) and stride"):
         dataset_of(hand_cfg, seq_len=0)
 
 
@@ -283,7 +283,7 @@ def test_the_call_of_the_design_works(hand_root: Path, hand_cfg: Config) -> None
     )
 
 
-def test_root_path_stands_in_for_the_configuration_s(tmp_path: Path, hand_cfg: Config) -> None:
+def test_root_path_overrides_the_configuration(tmp_path: Path, hand_cfg: Config) -> None:
     root = write_handmade(tmp_path / "root", (4,))
     assert len(dataset_of(hand_cfg, root_path=root)) == 2
 
@@ -296,7 +296,7 @@ def test_boxes_are_of_the_class_names_in_their_order(hand_cfg: Config) -> None:
     np.testing.assert_allclose(trucks[:, 3], 7.0)
 
 
-def test_it_is_known_for_how_long_an_object_had_no_point(hand_root: Path) -> None:
+def test_seconds_unseen_count_from_the_last_point(hand_root: Path) -> None:
     dataset = dataset_of(hand_config(hand_root))
     first, second, third = (dataset.index.load_annotations(number) for number in dataset.clips[0])
     gone = [
@@ -313,7 +313,7 @@ def test_it_is_known_for_how_long_an_object_had_no_point(hand_root: Path) -> Non
         assert seconds[~known].isinf().all()
 
 
-def test_masks_hold_what_has_been_seen_by_then(hand_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_have_only_objects_that_were_seen(hand_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = dataset_of(hand_config(hand_root))
     everything = dataset[0]["scene_masks"].sum()
     load = dataset.index.load_annotations
@@ -329,7 +329,7 @@ def test_masks_hold_what_has_been_seen_by_then(hand_root: Path, monkeypatch: pyt
     assert clip["gt_seconds_unseen"][clip["gt_labels"] >= 0].isinf().all()
 
 
-def test_sweeps_reach_back_before_a_clip(hand_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweeps_extend_the_history_before_a_clip(hand_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A point of the key frame before counts where the sweeps of the first frame reach it, else not."""
     alone, stacked = (dataset_of(hand_config(hand_root, f"DATA_CONFIG.NUM_SWEEPS={n}")) for n in (0, 9))
     assert len(alone.index.frames_before(alone.clips[1][0], 0.075)) == 0

@@ -48,7 +48,7 @@ def test_boxes_are_those_of_the_devkit_in_the_lidar_frame(hand_root: Path, index
                 np.testing.assert_allclose(ours[7:], np.nan_to_num(velocity), atol=1e-4)
 
 
-def test_a_moving_box_is_where_it_was_driven_to(index: NuScenesIndex) -> None:
+def test_moving_boxes_follow_their_path(index: NuScenesIndex) -> None:
     for number in index.scene_frames(1):
         frame = index.load_frame(number, ["car"])
         time_us = round((frame.timestamp - START_US * 1e-6 - 100) * 1e6)
@@ -58,7 +58,7 @@ def test_a_moving_box_is_where_it_was_driven_to(index: NuScenesIndex) -> None:
         np.testing.assert_allclose(velocity, THINGS[0].velocity, atol=0.01)
 
 
-def test_what_an_annotation_says_is_kept(index: NuScenesIndex) -> None:
+def test_annotations_are_kept(index: NuScenesIndex) -> None:
     frame = index.load_frame(2, ["pedestrian", "car"])
     assert frame.labels.tolist() == [1, 0, 1, 1]
     assert frame.visibility.tolist() == [3, 1, 4, 4]
@@ -77,7 +77,7 @@ def test_a_track_keeps_its_number_through_a_scene_and_shares_it_with_no_other(in
     assert not set(tracks[0][1]) & set(tracks[1][1])
 
 
-def test_a_velocity_that_nobody_knows_is_zero_and_finite(index: NuScenesIndex) -> None:
+def test_an_unknown_velocity_is_zero(index: NuScenesIndex) -> None:
     pedestrian = index.load_frame(2, ["pedestrian"])
     assert pedestrian.boxes[:, 7:].tolist() == [[0.0, 0.0]]
 
@@ -114,16 +114,14 @@ def test_a_built_index_opens_without_devkit_and_without_tables(tmp_path: Path, m
         assert torch.equal(frame.boxes, expected.boxes)
 
 
-def test_without_devkit_an_index_that_has_to_be_built_asks_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_building_an_index_without_the_devkit_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_handmade(tmp_path / "root", (2,))
     monkeypatch.setitem(sys.modules, "nuscenes", None)
     with pytest.raises(DataError, match=r"remembev\[nuscenes\]"):
         NuScenesIndex.open(root, VERSION)
 
 
-def test_the_index_is_one_plain_file_and_opening_it_again_leaves_it(tmp_path: Path) -> None:
+def test_the_index_is_one_file_that_is_built_once(tmp_path: Path) -> None:
     root = write_handmade(tmp_path / "root", (2,))
     before = {path.name for path in (root / VERSION).iterdir()}
     NuScenesIndex.open(root, VERSION)
@@ -133,14 +131,14 @@ def test_the_index_is_one_plain_file_and_opening_it_again_leaves_it(tmp_path: Pa
     assert (root / VERSION / INDEX_FILE).stat().st_mtime_ns == written
 
 
-def test_the_index_is_built_anew_when_a_table_changes(tmp_path: Path) -> None:
+def test_the_index_is_rebuilt_when_a_table_changes(tmp_path: Path) -> None:
     root = write_handmade(tmp_path / "root", (2,))
     NuScenesIndex.open(root, VERSION)
     edit_table(root, "sample_annotation", lambda rows: rows[0].update(num_lidar_pts=4321))
     assert NuScenesIndex.open(root, VERSION).load_frame(0).num_points[0] == 4321
 
 
-def test_the_index_is_built_anew_when_a_table_only_has_another_time(tmp_path: Path) -> None:
+def test_the_index_is_rebuilt_when_a_table_is_touched(tmp_path: Path) -> None:
     root = write_handmade(tmp_path / "root", (2,))
     NuScenesIndex.open(root, VERSION)
     written = (root / VERSION / INDEX_FILE).stat().st_mtime_ns
@@ -149,7 +147,7 @@ def test_the_index_is_built_anew_when_a_table_only_has_another_time(tmp_path: Pa
     assert (root / VERSION / INDEX_FILE).stat().st_mtime_ns > written
 
 
-def test_a_damaged_index_is_built_anew_and_without_tables_an_error(tmp_path: Path) -> None:
+def test_a_damaged_index_is_rebuilt_or_without_tables_an_error(tmp_path: Path) -> None:
     root = write_handmade(tmp_path / "root", (2,))
     NuScenesIndex.open(root, VERSION)
     file = root / VERSION / INDEX_FILE
@@ -171,22 +169,22 @@ def test_the_index_can_be_kept_elsewhere(tmp_path: Path) -> None:
     assert not (root / VERSION / INDEX_FILE).exists()
 
 
-def test_a_place_that_cannot_be_written_is_an_error_that_says_how_to_give_another(tmp_path: Path) -> None:
+def test_an_unwritable_index_is_an_error_that_names_cache(tmp_path: Path) -> None:
     root = write_handmade(tmp_path / "root", (2,))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"file/index.*cache"):
         NuScenesIndex.open(root, VERSION, cache=tmp_path / "file" / "index")
 
 
-def test_workers_receive_the_place_of_the_index_not_its_contents(index: NuScenesIndex) -> None:
+def test_workers_receive_the_path_of_the_index_not_its_contents(index: NuScenesIndex) -> None:
     sent = pickle.dumps(index)
     assert len(sent) < 1000
     assert torch.equal(pickle.loads(sent).load_frame(3).boxes, index.load_frame(3).boxes)
 
 
-def test_a_missing_folder_is_named_with_the_versions_there_are_and_not_created(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_with_the_existing_versions_and_not_created(tmp_path: Path) -> None:
     root = write_handmade(tmp_path / "root", (2,))
-    with pytest.raises(DataError, match=rf"v1\.0-trainval.*there are: {VERSION}"):
+    with pytest.raises(DataError, match=rf"v1\.0-trainval.*found {VERSION}"):
         NuScenesIndex.open(root, "v1.0-trainval")
     assert not (root / "v1.0-trainval").exists()
 
@@ -224,7 +222,7 @@ def test_a_missing_token_is_named_and_nothing_is_left_behind(tmp_path: Path, cas
 
 
 @pytest.mark.parametrize("table", ["sample_data", "splits"])
-def test_a_table_that_is_cut_short_is_named(tmp_path: Path, table: str) -> None:
+def test_a_truncated_table_is_named(tmp_path: Path, table: str) -> None:
     root = write_handmade(tmp_path / "root", (2,))
     path = root / VERSION / f"{table}.json"
     path.write_text(path.read_text()[:-5])
@@ -239,13 +237,13 @@ def test_a_split_that_names_an_unknown_scene_is_an_error(tmp_path: Path) -> None
         NuScenesIndex.open(root, VERSION)
 
 
-def test_an_unknown_split_is_an_error_that_lists_those_there_are(index: NuScenesIndex) -> None:
-    with pytest.raises(DataError, match=r"no split 'val'; there are: hand_all, hand_first, hand_last"):
+def test_an_unknown_split_is_an_error_that_lists_the_known_ones(index: NuScenesIndex) -> None:
+    with pytest.raises(DataError, match=r"no split 'val'; expected one of hand_all, hand_first, hand_last"):
         index.split_scenes("val")
 
 
-def test_an_unknown_class_is_an_error_that_lists_those_there_are(index: NuScenesIndex) -> None:
-    with pytest.raises(DataError, match=r"'lorry' is no nuScenes detection class.*truck"):
+def test_an_unknown_class_is_an_error_that_lists_the_known_ones(index: NuScenesIndex) -> None:
+    with pytest.raises(DataError, match=r"'lorry' is not a nuScenes detection class.*truck"):
         index.load_frame(0, ["car", "lorry"])
 
 

@@ -14,7 +14,7 @@ from remembev.errors import DataError
 from .conftest import hand_config
 
 
-def test_a_loader_gives_batches_of_clips_on_the_memory_s_grid(hand_root: Path) -> None:
+def test_masks_of_the_loader_are_on_the_memory_s_grid(hand_root: Path) -> None:
     cfg = hand_config(hand_root, "OPTIMIZATION.BATCH_SIZE_PER_GPU=2")
     dataset, loader = build_seq_loader(cfg, workers=0)
     batches = list(loader)
@@ -26,7 +26,7 @@ def test_a_loader_gives_batches_of_clips_on_the_memory_s_grid(hand_root: Path) -
         assert batch["scene_masks"].shape == (2, 3, 1, height, width)
 
 
-def test_seq_len_and_stride_stand_in_for_the_configuration_s(hand_cfg: Config) -> None:
+def test_seq_len_and_stride_override_the_configuration(hand_cfg: Config) -> None:
     dataset, _ = build_seq_loader(hand_cfg, None, 0, 2, 3)
     assert (dataset.seq_len, dataset.stride) == (2, 3)
 

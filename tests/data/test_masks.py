@@ -32,7 +32,7 @@ boxes_of_a_frame = st.lists(
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(boxes_of_a_frame, min_size=1, max_size=3))
-def test_the_scene_mask_is_every_cell_whose_centre_lies_in_a_box_as_it_is_turned(frames: list[Tensor]) -> None:
+def test_the_scene_mask_has_the_cells_whose_centres_are_in_rotated_boxes(frames: list[Tensor]) -> None:
     masks = scene_masks(frames, GRID)
     assert masks.shape == (len(frames), 1, 24, 40)
     centres = torch.cat((GRID.centres(), torch.zeros(24, 40, 1)), dim=-1).reshape(-1, 3)
@@ -86,7 +86,7 @@ def test_a_track_keeps_its_slot_when_it_goes_and_comes_back() -> None:
     assert torch.equal(masks[2, 3], scene_masks([box(0, 5)], GRID)[0, 0])
 
 
-def test_slots_go_to_who_appears_first_then_to_the_nearest_and_the_rest_shares_the_first() -> None:
+def test_slots_go_by_appearance_then_distance_and_the_rest_share_the_first() -> None:
     frames = [torch.cat((box(6, 0), box(0, 3))), torch.cat((box(0.5, 0), box(6, 0), box(0, 3), box(4, 4), box(-5, -4)))]
     tracks = [torch.tensor([1, 2]), torch.tensor([3, 1, 2, 4, 5])]
     masks, valid = agent_masks(frames, tracks, GRID, slots=4)

@@ -75,9 +75,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @EGO
-def test_a_pasted_object_that_stands_has_one_place_in_the_world(
-    index: NuScenesIndex, paster: TrackPaster, ego: str
-) -> None:
+def test_a_pasted_parked_object_stays_in_place(index: NuScenesIndex, paster: TrackPaster, ego: str) -> None:
     for seed in range(5):
         frames = pasted_by(paster, road_for(index, ego), seed)
         trucks = [frame.boxes[frame.labels == 1] for frame in frames]
@@ -89,9 +87,7 @@ def test_a_pasted_object_that_stands_has_one_place_in_the_world(
 
 
 @EGO
-def test_a_pasted_object_that_moves_goes_on_by_its_velocity(
-    index: NuScenesIndex, paster: TrackPaster, ego: str
-) -> None:
+def test_a_pasted_moving_object_follows_its_velocity(index: NuScenesIndex, paster: TrackPaster, ego: str) -> None:
     moving = 0
     for seed in range(5):
         frames = pasted_by(paster, road_for(index, ego), seed)
@@ -104,7 +100,7 @@ def test_a_pasted_object_that_moves_goes_on_by_its_velocity(
 
 
 @EGO
-def test_in_the_anchor_frame_an_object_stands_as_it_stood_before_its_own_sensor(
+def test_in_the_anchor_frame_an_object_has_its_source_pose_relative_to_the_sensor(
     index: NuScenesIndex, paster: TrackPaster, ego: str
 ) -> None:
     known = paster.database.tables.box
@@ -116,7 +112,7 @@ def test_in_the_anchor_frame_an_object_stands_as_it_stood_before_its_own_sensor(
         assert (away[0][frames[0].labels == 0] > 0.1).all()  # the cars have moved, the trucks have not
 
 
-def test_its_points_are_the_source_s_in_the_box_s_frame(index: NuScenesIndex, paster: TrackPaster) -> None:
+def test_pasted_points_are_the_source_s_in_the_box_s_frame(index: NuScenesIndex, paster: TrackPaster) -> None:
     tables = paster.database.tables
     rows = torch.tensor([3, 8, 20])
     boxes = torch.randn(3, 9) * 4
@@ -170,7 +166,7 @@ def test_pasted_objects_keep_one_fresh_track_id_in_every_frame(index: NuScenesIn
         assert torch.equal(after.track_ids[: len(before.boxes)], before.track_ids)
 
 
-def test_classes_reach_their_numbers_when_there_is_room(index: NuScenesIndex, database: TrackDatabase) -> None:
+def test_classes_reach_their_sample_groups_when_there_is_room(index: NuScenesIndex, database: TrackDatabase) -> None:
     sampling = GTSamplingConfig(SAMPLE_GROUPS={"car": 3, "truck": 1, "bus": 2})
     paster = TrackPaster(database, index, sampling, NAMES, 2, 1, NEAR)
     counts = []
@@ -181,7 +177,7 @@ def test_classes_reach_their_numbers_when_there_is_room(index: NuScenesIndex, da
     assert [sorted(column)[10] for column in zip(*counts, strict=True)] == [3, 1, 0]
 
 
-def test_objects_that_the_clip_has_are_counted_only_if_the_whole_scene_is_limited(
+def test_the_clip_s_own_objects_count_only_with_limit_whole_scene(
     index: NuScenesIndex, database: TrackDatabase
 ) -> None:
     frames = [index.load_annotations(number, NAMES) for number in (1, 2, 3)]  # two cars in range and a truck
@@ -191,7 +187,7 @@ def test_objects_that_the_clip_has_are_counted_only_if_the_whole_scene_is_limite
         assert missing == {label: count for label, count in expected.items() if label < 2}
 
 
-def test_objects_with_too_few_points_out_of_range_or_gone_too_soon_are_never_pasted(
+def test_objects_with_few_points_out_of_range_or_with_short_tracks_are_never_pasted(
     index: NuScenesIndex, database: TrackDatabase
 ) -> None:
     def windows(seq_len: int, stride: int = 1, **settings: object) -> dict[int, int]:
@@ -208,14 +204,14 @@ def test_objects_with_too_few_points_out_of_range_or_gone_too_soon_are_never_pas
     assert windows(1, MIN_POINTS={"pedestrian": 9}) == {0: 18, 2: 2}
 
 
-def test_a_track_that_keeps_another_time_is_not_pasted(index: NuScenesIndex, paster: TrackPaster) -> None:
+def test_a_track_with_other_timing_is_not_pasted(index: NuScenesIndex, paster: TrackPaster) -> None:
     frames = empty_road(index)
     assert len(pasted_by(paster, frames, 0)[0].boxes) > 0
     frames[2] = replace(frames[2], timestamp=frames[2].timestamp + 0.2)
     assert len(pasted_by(paster, frames, 0)[0].boxes) == 0
 
 
-def test_an_object_is_not_pasted_where_the_recording_car_will_drive(index: NuScenesIndex, paster: TrackPaster) -> None:
+def test_objects_are_not_pasted_into_the_ego_vehicle_s_path(index: NuScenesIndex, paster: TrackPaster) -> None:
     frames = empty_road(index)
     rows = torch.zeros(1, 3, dtype=torch.int64) + torch.arange(3)
     on_the_road = torch.tensor([[0.0, 4.0, -1.0, 4.0, 2.0, 1.5, 1.57, 0.0, 0.0]])
@@ -229,7 +225,7 @@ def test_an_object_is_not_pasted_where_the_recording_car_will_drive(index: NuSce
     assert paster._fits(rows, aside, frames).all()
 
 
-def test_room_is_made_for_pasted_boxes_alone_with_a_margin(index: NuScenesIndex, database: TrackDatabase) -> None:
+def test_only_pasted_boxes_are_cleared_with_a_margin(index: NuScenesIndex, database: TrackDatabase) -> None:
     sampling = GTSamplingConfig(SAMPLE_GROUPS={"car": 4}, REMOVE_EXTRA_WIDTH=(0.4, 0.2, 0.6))
     paster = TrackPaster(database, index, sampling, NAMES, 3, 1, NEAR)
     real = index.load_annotations(1, NAMES)
@@ -240,8 +236,8 @@ def test_room_is_made_for_pasted_boxes_alone_with_a_margin(index: NuScenesIndex,
     assert torch.equal(paster.clearance(frame), wider)
 
 
-def test_a_class_that_is_no_detection_class_is_named(index: NuScenesIndex, database: TrackDatabase) -> None:
-    with pytest.raises(DataError, match="'lorry' is no nuScenes detection class"):
+def test_an_unknown_class_is_named(index: NuScenesIndex, database: TrackDatabase) -> None:
+    with pytest.raises(DataError, match="'lorry' is not a nuScenes detection class"):
         TrackPaster(database, index, GTSamplingConfig(SAMPLE_GROUPS={"lorry": 1}), NAMES, 3, 1, NEAR)
 
 

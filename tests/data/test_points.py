@@ -15,8 +15,8 @@ from remembev.data import NuScenesIndex
 from remembev.data.augmentation import draw_similarity
 from remembev.data.frame import Frame
 from remembev.data.points import (
-    moved_cloud,
-    moved_points,
+    move_cloud,
+    move_points,
     near_rectangles,
     outlines,
     read_points,
@@ -35,7 +35,7 @@ def write(path: Path, values: np.ndarray) -> Path:
     return path
 
 
-def test_a_point_file_is_read_as_it_is(tmp_path: Path) -> None:
+def test_a_point_file_is_read_unchanged(tmp_path: Path) -> None:
     values = np.arange(20, dtype=np.float32).reshape(4, 5)
     points = read_points(write(tmp_path / "cloud.pcd.bin", values))
     assert points.dtype == torch.float32
@@ -84,7 +84,7 @@ def test_sweeps_have_ages_in_seconds_and_the_key_frame_has_none(index: NuScenesI
     assert (age == 0).sum() == EGO_RETURN_ID + 1
 
 
-def test_static_points_of_all_sweeps_fall_together_in_the_key_frame(index: NuScenesIndex) -> None:
+def test_static_points_of_all_sweeps_coincide_in_the_key_frame(index: NuScenesIndex) -> None:
     frame = index.load_frame(4, num_sweeps=9)
     pose = frame.global_from_lidar
     of_landmarks = frame.points[frame.points[:, 3] < EGO_RETURN_ID].double()
@@ -94,7 +94,7 @@ def test_static_points_of_all_sweeps_fall_together_in_the_key_frame(index: NuSce
     torch.testing.assert_close(of_landmarks[:, :3], expected, atol=3e-5, rtol=0)
 
 
-def test_the_ego_car_is_removed_from_sweeps_but_not_from_the_key_frame(index: NuScenesIndex) -> None:
+def test_ego_points_are_removed_from_sweeps_but_not_from_the_key_frame(index: NuScenesIndex) -> None:
     points = index.load_frame(4, num_sweeps=9).points
     on_ego = points[points[:, 3] == EGO_RETURN_ID]
     assert len(on_ego) == 1
@@ -102,30 +102,30 @@ def test_the_ego_car_is_removed_from_sweeps_but_not_from_the_key_frame(index: Nu
     assert on_ego[0, 4] == 0
 
 
-def test_a_point_is_on_the_ego_car_if_it_is_within_a_metre_in_both_x_and_y() -> None:
+def test_ego_points_are_within_a_metre_in_both_x_and_y() -> None:
     points = torch.tensor([[0.9, -0.9, 3.0, 0, 0], [1.1, 0.0, 0.0, 0, 0], [0.0, -1.1, 0.0, 0, 0]])
     identity = torch.eye(4, dtype=torch.float64)
-    assert torch.equal(moved_cloud(points.clone(), identity, 0.0, without_ego=True), points[1:])
-    assert torch.equal(moved_cloud(points.clone(), identity, 0.0, without_ego=False), points)
+    assert torch.equal(move_cloud(points.clone(), identity, 0.0, without_ego=True), points[1:])
+    assert torch.equal(move_cloud(points.clone(), identity, 0.0, without_ego=False), points)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 200), st.booleans())
-def test_a_cloud_is_moved_aged_and_cropped_as_step_by_step(seed: int, count: int, without_ego: bool) -> None:
+def test_move_cloud_equals_its_steps_one_by_one(seed: int, count: int, without_ego: bool) -> None:
     torch.manual_seed(seed)
     within = (-3.0, -4.0, -1.0, 4.0, 3.0, 1.0)
     points = torch.randn(count, 5) * torch.tensor([4.0, 4.0, 1.0, 20.0, 9.0])
     similarity = draw_similarity(AugmentorConfig(FLIP=("x", "y"), ROTATION=(-3.0, 3.0), SCALING=(0.5, 2.0)))
     similarity[:3, 3] = torch.randn(3)
-    from_edge = (moved_points(similarity, points)[:, :3, None] - torch.tensor(within).reshape(2, 3).T).abs()
+    from_edge = (move_points(similarity, points)[:, :3, None] - torch.tensor(within).reshape(2, 3).T).abs()
     points = points[(from_edge > 1e-3).all(dim=2).all(dim=1)]  # which side of an edge may be a matter of rounding
     outside_ego = ~(points[:, :2].abs() < 1).all(dim=1) if without_ego else torch.ones(len(points), dtype=torch.bool)
-    moved = moved_points(similarity, points[outside_ego])
+    moved = move_points(similarity, points[outside_ego])
     moved[:, 4] = 0.35
     nobody = torch.zeros(0, dtype=torch.int64)
     expected = Frame(
         moved, torch.eye(4), 0.0, "", "", torch.zeros(0, 9), nobody, nobody, nobody, nobody
     ).cropped(within)  # fmt: skip
-    cloud = moved_cloud(points.clone(), similarity, 0.35, without_ego=without_ego, within=within)
+    cloud = move_cloud(points.clone(), similarity, 0.35, without_ego=without_ego, within=within)
     torch.testing.assert_close(cloud, expected.points)
 
 
@@ -143,11 +143,11 @@ def test_points_in_boxes_to_be_cleared_are_dropped_and_no_others(seed: int, boxe
     points[:, 4] = 0
     identity = torch.eye(4, dtype=torch.float64)
     kept = points[~points_in_boxes(points, clear).any(dim=0)]
-    assert torch.equal(moved_cloud(points.clone(), identity, 0.0, without_ego=False, clear=clear), kept)
+    assert torch.equal(move_cloud(points.clone(), identity, 0.0, without_ego=False, clear=clear), kept)
 
 
 @given(seeds, st.integers(1, 6), st.integers(0, 300))
-def test_no_point_in_a_rectangle_is_missed_and_none_that_is_far_is_named(seed: int, count: int, points: int) -> None:
+def test_near_rectangles_misses_no_point_and_includes_no_far_one(seed: int, count: int, points: int) -> None:
     torch.manual_seed(seed)
     low = torch.randn(count, 2) * 9
     high, xy = low + torch.rand(count, 2) * 6, torch.randn(points, 2) * 12
@@ -173,12 +173,10 @@ def test_rows_are_selected_as_numpy_does_it() -> None:
 
 
 @pytest.mark.parametrize(("frame", "sweeps"), [(0, 0), (5, 0), (1, 5), (6, 5)])
-def test_a_scene_s_start_has_the_sweeps_there_are_and_none_of_another_scene(
-    index: NuScenesIndex, frame: int, sweeps: int
-) -> None:
+def test_sweeps_never_cross_the_start_of_a_scene(index: NuScenesIndex, frame: int, sweeps: int) -> None:
     ages = index.load_frame(frame, num_sweeps=9).points[:, 4].unique()
     torch.testing.assert_close(ages, torch.arange(sweeps + 1) * 0.1)
 
 
-def test_more_sweeps_than_lie_between_key_frames_reach_past_the_key_frame_before(index: NuScenesIndex) -> None:
+def test_sweeps_reach_past_the_previous_key_frame(index: NuScenesIndex) -> None:
     assert index.load_frame(2, num_sweeps=7).points[:, 4].max() == pytest.approx(0.7)

@@ -1,4 +1,4 @@
-"""The conventions of points and boxes, held against a key frame that was really recorded."""
+"""Conventions of points and boxes on a real key frame."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ presences = st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1
 
 
 @given(presences)
-def test_one_frame_items_are_drawn_in_openpcdet_s_numbers(rows: list[list[bool]]) -> None:
+def test_resampling_draws_as_many_items_as_openpcdet(rows: list[list[bool]]) -> None:
     holds = torch.tensor([[*row[:3], True] for row in rows])
     holds[0] = True  # OpenPCDet needs every class to occur
     drawn = balanced_resampling(holds)
@@ -49,7 +49,7 @@ def test_a_class_that_never_occurs_takes_no_share_from_the_others(rows: list[lis
     assert torch.equal(drawn, balanced_resampling(occurring))
 
 
-def test_rare_classes_come_near_to_common_ones() -> None:
+def test_rare_classes_get_closer_to_common_ones() -> None:
     holds = torch.zeros(1000, 3, dtype=torch.bool)
     holds[:, 0] = True
     holds[::10, 1] = True
@@ -61,7 +61,7 @@ def test_rare_classes_come_near_to_common_ones() -> None:
     assert shares[2] > 0.3
 
 
-def test_a_box_without_a_point_or_out_of_range_is_nothing_to_learn_from(index: NuScenesIndex) -> None:
+def test_boxes_without_points_or_out_of_range_are_no_presence(index: NuScenesIndex) -> None:
     near, far = (-40, -40, -5, 40, 40, 3), (-400, -400, -5, 400, 400, 3)
     names = ["pedestrian", "car"]
     presence = index.class_presence(names, near)
@@ -87,7 +87,7 @@ def test_an_epoch_has_clips_with_the_rare_class_more_often(hand_root: Path, seq_
     assert share_with_pedestrian(ON) >= max(0.5, plain)
 
 
-def test_epochs_are_drawn_anew_with_as_many_clips_and_a_seed_repeats_them(hand_root: Path) -> None:
+def test_epochs_differ_but_repeat_with_a_seed(hand_root: Path) -> None:
     cfg = hand_config(hand_root, ON)
     dataset = NuScenesSeqDataset(cfg.DATA_CONFIG, cfg.CLASS_NAMES)
     torch.manual_seed(1)
@@ -98,8 +98,8 @@ def test_epochs_are_drawn_anew_with_as_many_clips_and_a_seed_repeats_them(hand_r
     assert set(first) <= set(range(len(dataset)))
 
 
-def test_classes_that_no_clip_holds_are_named(hand_root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_classes_without_a_clip_are_named(hand_root: Path, caplog: pytest.LogCaptureFixture) -> None:
     cfg = hand_config(hand_root, ON)
     with caplog.at_level(logging.WARNING):
         assert len(NuScenesSeqDataset(cfg.DATA_CONFIG, ["bus", "car"])) > 0
-    assert "holds bus:" in caplog.text
+    assert "no training clip contains bus;" in caplog.text

@@ -1,4 +1,4 @@
-"""Epochs of clips: functions of seed, epoch and place, shared out between processes, begun anywhere."""
+"""Reproducible epochs of clips."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def epoch_of(
         return drawn
 
 
-def test_an_epoch_has_every_clip_once_in_another_order_each_time_and_the_same_for_the_same_seed() -> None:
+def test_an_epoch_has_every_clip_once_in_an_order_of_its_own_that_a_seed_repeats() -> None:
     first, second = epoch_of(20, 3, 0), epoch_of(20, 3, 1)
     assert sorted(draw.clip for draw in first) == sorted(draw.clip for draw in second) == list(range(20))
     assert [draw.clip for draw in first] != [draw.clip for draw in second]
@@ -53,9 +53,7 @@ def test_an_epoch_has_every_clip_once_in_another_order_each_time_and_the_same_fo
 
 
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 3))
-def test_processes_share_an_epoch_without_a_clip_in_common_and_see_together_what_one_sees(
-    count: int, processes: int, epoch: int
-) -> None:
+def test_processes_partition_the_epoch_of_a_single_process(count: int, processes: int, epoch: int) -> None:
     alone = epoch_of(count, 0, epoch)
     shares = [epoch_of(count, 0, epoch, rank=rank, processes=processes) for rank in range(processes)]
     together = [draw for step in zip(*shares, strict=True) for draw in step]
@@ -65,13 +63,13 @@ def test_processes_share_an_epoch_without_a_clip_in_common_and_see_together_what
 
 
 @given(st.integers(1, 30), st.integers(0, 30), st.integers(1, 3))
-def test_an_epoch_that_is_begun_later_is_the_rest_of_it(count: int, first: int, processes: int) -> None:
+def test_an_epoch_can_start_at_any_clip(count: int, first: int, processes: int) -> None:
     whole = epoch_of(count, 0, 2, processes=processes)
     first = min(first, len(whole))
     assert epoch_of(count, 0, 2, first, processes=processes) == whole[first:]
 
 
-def test_the_start_in_an_epoch_holds_until_another_epoch_is_set() -> None:
+def test_the_start_holds_until_another_epoch_is_set() -> None:
     clips = ClipSampler(Numbers(5), 0)
     clips.set_epoch(1, first=3)
     clips.set_epoch(1)
@@ -80,7 +78,7 @@ def test_the_start_in_an_epoch_holds_until_another_epoch_is_set() -> None:
     assert len(list(clips)) == 5
 
 
-def test_without_a_seed_each_iteration_is_drawn_anew_from_torch_s_generator() -> None:
+def test_without_a_seed_each_iteration_is_seeded_by_torch_s_generator() -> None:
     clips = ClipSampler(Numbers(9))
     torch.manual_seed(5)
     first, second = list(clips), list(clips)
@@ -90,18 +88,18 @@ def test_without_a_seed_each_iteration_is_drawn_anew_from_torch_s_generator() ->
 
 
 def test_several_processes_without_a_seed_are_refused() -> None:
-    with pytest.raises(ValueError, match="need a seed"):
+    with pytest.raises(ValueError, match="need a common seed"):
         epoch_of(4, None, 0, processes=2)
 
 
-def test_seeds_hang_on_every_number_and_lie_apart() -> None:
+def test_mixed_seeds_depend_on_every_number() -> None:
     seeds = {mixed_seed(seed, epoch, place) for seed in range(3) for epoch in range(3) for place in range(300)}
     assert len(seeds) == 2700
     # torch's generator on the CPU takes the lower half of a seed only
     assert len({seed % 2**32 for seed in seeds}) == 2700
 
 
-def test_what_is_drawn_inside_a_seed_doesn_t_show_outside() -> None:
+def test_seeded_restores_the_generator() -> None:
     torch.manual_seed(1)
     expected = torch.rand(2)
     torch.manual_seed(1)
@@ -119,7 +117,7 @@ def same(first: Clip, second: Clip) -> bool:
     )
 
 
-def test_any_number_of_workers_gives_the_same_clips_from_any_start(hand_root: Path) -> None:
+def test_clips_do_not_depend_on_the_number_of_workers(hand_root: Path) -> None:
     cfg = hand_config(hand_root, "OPTIMIZATION.NUM_WORKERS=2")
     epochs = []
     for workers, first in ((0, 0), (1, 0), (2, 0), (2, 3)):

@@ -96,7 +96,7 @@ def test_points_are_those_in_the_box_in_the_box_s_frame(index: NuScenesIndex, da
         assert same_places(on_truck, TRUCK_POINTS, within=0.25)  # the sensor is tilted
 
 
-def test_a_moving_object_keeps_the_points_that_earlier_sweeps_saw_behind_it(database: TrackDatabase) -> None:
+def test_a_moving_object_keeps_points_of_earlier_sweeps_behind_it(database: TrackDatabase) -> None:
     row = rows_of(database, CAR)[2]
     assert database.tables.frame[row] == 2
     points = points_of(database, row)
@@ -156,7 +156,7 @@ def test_a_database_is_built_once(root: Path) -> None:
     assert [path.name for path in file.parent.glob("remembev_tracks*")] == ["remembev_tracks_hand_first_0.safetensors"]
 
 
-def test_it_is_built_anew_when_the_split_changes(root: Path) -> None:
+def test_it_is_rebuilt_when_the_split_changes(root: Path) -> None:
     before = opened(root).tables
     splits = root / VERSION / "splits.json"
     splits.write_text(splits.read_text().replace('"hand_first": ["hand-0"]', '"hand_first": ["hand-1"]'))
@@ -164,7 +164,7 @@ def test_it_is_built_anew_when_the_split_changes(root: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
-def test_a_damaged_one_is_built_anew(root: Path, damage: bytes | None) -> None:
+def test_a_damaged_one_is_rebuilt(root: Path, damage: bytes | None) -> None:
     file = opened(root).file
     whole = file.read_bytes()
     file.write_bytes(whole[:-9] if damage is None else damage)
@@ -172,7 +172,7 @@ def test_a_damaged_one_is_built_anew(root: Path, damage: bytes | None) -> None:
     assert file.read_bytes() == whole
 
 
-def test_one_of_another_format_is_built_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_another_format_is_rebuilt(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = opened(root).file
     built = file.stat().st_mtime_ns
     monkeypatch.setattr(tracks, "FORMAT", "0")
@@ -180,7 +180,7 @@ def test_one_of_another_format_is_built_anew(root: Path, monkeypatch: pytest.Mon
     assert file.stat().st_mtime_ns > built
 
 
-def test_what_a_killed_builder_left_is_removed(root: Path) -> None:
+def test_leftovers_of_a_killed_builder_are_removed(root: Path) -> None:
     file = opened(root).file
     file.unlink()
     (file.parent / f".12345.{file.name}").write_bytes(bytes(100))
@@ -188,22 +188,22 @@ def test_what_a_killed_builder_left_is_removed(root: Path) -> None:
     assert sorted(path.name for path in file.parent.glob("*tracks*")) == sorted([file.name, f".{file.name}.lock"])
 
 
-def test_a_folder_that_cannot_be_written_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_folder_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError("read-only")
 
     monkeypatch.setattr(tracks, "_build", refuse)
-    with pytest.raises(DataError, match=r"remembev_tracks_hand_first_0.*read-only.*as `cache`"):
+    with pytest.raises(DataError, match=r"remembev_tracks_hand_first_0.*read-only.*with `cache`"):
         opened(root)
 
 
-def test_beside_a_cached_index_lies_the_database(root: Path, tmp_path: Path) -> None:
+def test_the_database_is_beside_the_index(root: Path, tmp_path: Path) -> None:
     index = NuScenesIndex.open(root, VERSION, cache=tmp_path / "cache" / "index.safetensors")
     assert TrackDatabase.open(index, "hand_first", 0).file.parent == tmp_path / "cache"
     assert not list((root / VERSION).glob("*tracks*"))
 
 
-def test_of_processes_that_start_together_one_builds_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_processes_build_it_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     NuScenesIndex.open(root, VERSION)
     build = tracks._build
 
@@ -223,7 +223,7 @@ def test_of_processes_that_start_together_one_builds_it(root: Path, monkeypatch:
     assert (root / "builds").read_text() == "built\n"
 
 
-def test_building_leaves_the_random_numbers_of_others_alone(root: Path) -> None:
+def test_building_leaves_the_default_generator_alone(root: Path) -> None:
     torch.manual_seed(4)
     expected = torch.rand(1)
     torch.manual_seed(4)
@@ -231,7 +231,7 @@ def test_building_leaves_the_random_numbers_of_others_alone(root: Path) -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_a_worker_maps_the_file_instead_of_receiving_it(database: TrackDatabase) -> None:
+def test_workers_map_the_file_instead_of_receiving_it(database: TrackDatabase) -> None:
     sent = pickle.dumps(database)
     assert len(sent) < 1000
     assert torch.equal(pickle.loads(sent).tables.points, database.tables.points)

@@ -1,6 +1,6 @@
-"""Sequences out of a nuScenes-format data set: the index, frames, clips, masks, augmentation and batches.
+"""Clips of a nuScenes-format data set: index, frames, masks, augmentation and batches.
 
-Only building the index needs the nuScenes devkit. Nothing here knows whether the data is simulated.
+Only building the index needs the nuScenes devkit. Real and simulated data are treated alike.
 """
 
 from remembev.data.collate import Clip, collate_seq

@@ -1,4 +1,4 @@
-"""Augmentation of a clip: one random similarity that all its frames, their boxes, velocities and poses go through."""
+"""Augmentation of a clip by one random similarity, applied to the points, boxes, velocities and poses of all frames."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from remembev.config.schema import AugmentorConfig
 
 
 def draw_similarity(augmentor: AugmentorConfig) -> Tensor:
-    """A random similarity [4, 4] float64 about the vertical axis: mirroring, then rotation, then scaling.
-
-    Drawn from torch's default generator.
-    """
+    """Draw a similarity [4, 4] float64 from torch's default generator: flip, rotate about the vertical axis, scale."""
     linear = torch.eye(3, dtype=torch.float64)
     for axis in augmentor.FLIP:
         if torch.rand(()) < 0.5:
@@ -27,8 +24,8 @@ def draw_similarity(augmentor: AugmentorConfig) -> Tensor:
     return similarity
 
 
-def conjugated(similarity: Tensor, poses: Tensor) -> Tensor:
-    """Relative poses [..., 4, 4] between frames that have both gone through ``similarity`` S: S · pose · S⁻¹."""
+def conjugate_poses(similarity: Tensor, poses: Tensor) -> Tensor:
+    """Return relative poses [..., 4, 4] between frames after both were transformed by S: S · pose · S⁻¹."""
     return similarity @ poses @ torch.linalg.inv(similarity)
 
 

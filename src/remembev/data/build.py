@@ -1,6 +1,6 @@
-"""From a nuScenes data set to ``IndexTables``: the only place that reads the tables, through the nuScenes devkit.
+"""Build ``IndexTables`` from nuScenes tables. The devkit is only used here.
 
-Everything global is float64 here; boxes leave in the LiDAR frame of their key frame.
+Global poses are float64; boxes are returned in the LiDAR frame of their key frame.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ _VISIBILITY_LEVELS = {"v0-40": 1, "v40-60": 2, "v60-80": 3, "v80-100": 4}
 
 
 def check_tables(root: Path, version: str) -> None:
-    """Raise DataError if the folder of this version or one of its 13 tables is missing."""
+    """Raise DataError if the version's folder or one of its 13 tables is missing."""
     folder = root / version
     if not folder.is_dir():
         versions = sorted(path.parent.name for path in root.glob("*/scene.json"))
-        there = f"; there are: {', '.join(versions)}" if versions else ""
-        raise DataError(f"{folder}: no such folder, where nuScenes keeps the tables of {version}{there}")
+        known = f"; found {', '.join(versions)}" if versions else ""
+        raise DataError(f"{folder}: no such folder; it should hold the tables of {version}{known}")
     missing = [f"{name}.json" for name in TABLE_NAMES if not (folder / f"{name}.json").is_file()]
     if missing:
         raise DataError(f"{folder}: missing table {', '.join(missing)}")
 
 
 def build_tables(root: Path, version: str) -> IndexTables:
-    """Index the data set at ``root``: its ``version`` folder holds the 13 tables and, if any, custom splits.
+    """Index the data set at ``root``, whose folder ``version`` holds the 13 tables and optional custom splits.
 
-    Raises DataError naming the table, token or file that is broken.
+    Raises:
+        DataError: Naming the broken table, token or file.
     """
     folder = root / version
     console = Console(stderr=True)
@@ -72,7 +73,7 @@ def build_tables(root: Path, version: str) -> IndexTables:
 
 
 def _ordered_by_scene(nusc: Any, records: Sequence[Any]) -> list[Any]:
-    """Samples or sample_data by scene, then by time."""
+    """Sort samples or sample_data by scene, then by time."""
 
     def place(record: Any) -> tuple[int, int]:
         sample = record if "scene_token" in record else nusc.get("sample", record["sample_token"])
@@ -121,9 +122,7 @@ def _custom_splits(folder: Path, known: set[str]) -> dict[str, set[str]]:
     splits = {name: set(scenes) for name, scenes in _read_json(path).items()}
     for name, scenes in splits.items():
         if scenes - known:
-            raise DataError(
-                f"{path}: split {name!r} names scene {min(scenes - known)!r}, which scene.json does not hold"
-            )
+            raise DataError(f"{path}: split {name!r} names scene {min(scenes - known)!r}, which is not in scene.json")
     return splits
 
 
@@ -182,7 +181,7 @@ def _box_columns(nusc: Any, frames: Any, global_from_lidar: Tensor) -> dict[str,
 
 
 def _boxes_in_lidar(records: Sequence[Any], velocity: Tensor, lidar_from_global: Tensor) -> Tensor:
-    """Annotations [A] in the LiDAR frame, [A, 9] float32; the devkit's (w, l, h) and quaternions end here."""
+    """Convert A annotations from (w, l, h) and quaternions to boxes [A, 9] float32 in the LiDAR frame."""
     lidar_from_box = lidar_from_global @ _poses(records)
     width, length, height = _rows([record["size"] for record in records], 3).unbind(dim=-1)
     yaw = torch.atan2(lidar_from_box[:, 1, 0], lidar_from_box[:, 0, 0])
@@ -192,7 +191,7 @@ def _boxes_in_lidar(records: Sequence[Any], velocity: Tensor, lidar_from_global:
 
 
 def _poses(records: Sequence[Any]) -> Tensor:
-    """Poses [N, 4, 4] float64 of records with a translation and a rotation."""
+    """Return poses [N, 4, 4] float64 of records with a translation and a rotation."""
     translations = _rows([record["translation"] for record in records], 3)
     return make_pose(translations, _rows([record["rotation"] for record in records], 4))
 
@@ -228,12 +227,12 @@ def _read_json(path: Path) -> Any:
 
 @contextmanager
 def _errors_named(folder: Path) -> Iterator[None]:
-    """Say which token was looked for in vain, and which tables refer to it."""
+    """Convert a KeyError to a DataError that names the missing token and the tables that refer to it."""
     try:
         yield
     except KeyError as error:
         token = str(error.args[0])
         paths = [folder / f"{name}.json" for name in TABLE_NAMES]
-        users = [path.name for path in paths if f'"{token}"' in path.read_text(encoding="utf-8")]
-        where = f"{' and '.join(users)} refer to it" if users else "every record needs it"
+        referring = [path.name for path in paths if f'"{token}"' in path.read_text(encoding="utf-8")]
+        where = f"{' and '.join(referring)} refer to it" if referring else "every record needs it"
         raise DataError(f"{folder}: token or key {token!r} is missing; {where}") from error

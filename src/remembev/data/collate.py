@@ -1,4 +1,4 @@
-"""From frames to a clip and from clips to a batch: padding to the longest, nothing else."""
+"""Pad and stack frames to clips, and clips to batches."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from remembev.batch import ClipBatch
 
 Clip: TypeAlias = dict[str, Tensor | NDArray[np.str_]]
-"""Values [T, ...] of one clip, with the keys of a ``ClipBatch``."""
+"""Values [T, ...] of one clip by the keys of a ``ClipBatch``."""
 
 _PADDING = {"gt_labels": -1, "gt_track_ids": -1}
 
 
 def pad_stack(key: str, tensors: Sequence[Tensor], *, dim: int = 0) -> Tensor:
-    """Stack tensors that differ in length along ``dim``, padded at its end with the value that pads ``key``."""
+    """Stack tensors of different lengths along ``dim``, padded with -1 for labels and track ids, else with 0."""
     if len(tensors) == 1:
         return tensors[0][None]
     longest = max(tensor.shape[dim] for tensor in tensors)
@@ -32,7 +32,11 @@ def pad_stack(key: str, tensors: Sequence[Tensor], *, dim: int = 0) -> Tensor:
 
 
 def pad_clouds(frames: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
-    """Points [T, N, 5], padded with 0, and how many are real [T], of T frames in pieces [n, 5]; each is copied once."""
+    """Pad the points of T frames, each given as pieces [n, 5]; every point is copied once.
+
+    Returns:
+        Points [T, N, 5], padded with 0, and the number of real ones [T].
+    """
     counts = [sum(len(piece) for piece in pieces) for pieces in frames]
     points = torch.empty(len(frames), max(counts), 5)
     for row, pieces, count in zip(points, frames, counts, strict=True):
@@ -42,9 +46,9 @@ def pad_clouds(frames: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def collate_seq(clips: Sequence[Clip]) -> ClipBatch:
-    """Stack B clips: every value [T, ...] becomes [B, T, ...].
+    """Collate B clips of values [T, ...] to a batch of values [B, T, ...].
 
-    Points and boxes are padded to the longest frame of the batch: labels and track ids with -1, all else with 0.
+    Points and boxes are padded to the longest frame of the batch, labels and track ids with -1, all else with 0.
     """
     return ClipBatch.from_mapping({key: _stack(key, [clip[key] for clip in clips]) for key in clips[0]})
 

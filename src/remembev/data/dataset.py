@@ -1,7 +1,7 @@
-"""``NuScenesSeqDataset``: clips of a nuScenes-format data set, each a dictionary of [T, ...] tensors.
+"""``NuScenesSeqDataset``: clips of a nuScenes-format data set as dictionaries of [T, ...] tensors.
 
-A clip's boxes are loaded, joined by pasted objects, aligned, augmented, cropped and rasterised, in that order; its
-points, which are many, are read last and go at once to where their frame has gone.
+Boxes of a clip are loaded, pasted, aligned, augmented, cropped and rasterised, in that order. Points are read last and
+transformed once, to the final coordinates of their frame.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from remembev.config.schema import DataConfig
-from remembev.data.augmentation import conjugated, draw_similarity
+from remembev.data.augmentation import conjugate_poses, draw_similarity
 from remembev.data.collate import Clip, pad_clouds, pad_stack
 from remembev.data.frame import Frame, seconds_unseen
 from remembev.data.index import NuScenesIndex
 from remembev.data.masks import agent_masks, scene_masks
 from remembev.data.pasting import TrackPaster
-from remembev.data.points import shuffled
+from remembev.data.points import shuffle_points
 from remembev.data.resampling import balanced_resampling
 from remembev.data.sampler import Draw, seeded
 from remembev.data.tracks import TrackDatabase
@@ -30,23 +30,15 @@ from remembev.errors import DataError
 from remembev.geometry import BEVGrid, relative_pose
 
 SWEEP_SECONDS = 0.05
-"""One turn of nuScenes' LiDAR."""
+"""Duration of one turn of nuScenes' LiDAR."""
 
 
 class NuScenesSeqDataset(Dataset[Clip]):
-    """Clips of ``seq_len`` key frames, ``stride`` apart, one starting at every key frame from which it fits its scene.
+    """Clips of ``seq_len`` key frames, ``stride`` apart; one starts at every key frame from which it fits its scene.
 
-    Training takes the split ``DATA_SPLIT.train`` and augments, otherwise ``DATA_SPLIT.test`` as it is. An item has the
-    keys of a batch (see ``collate_seq``) with [T, ...] values; ``agent_masks`` and ``valids_mask`` only where
-    ``AGENT_SLOTS`` is more than 1. With ``ALIGNMENT: explicit`` everything is in the coordinates of the clip's last
-    frame already, and both relative poses are the identity, since nothing remains to be moved.
-
-    seq_len, stride, nusc_version, nusc_dataroot  default to the configuration's
-    root_path  the data set's folder, instead of ``nusc_dataroot``
-    mask_grid  the grid of the masks; by default that of the pillars, for training that of the memory
-    cache      the index file, where the data set's folder cannot be written
-
-    Raises DataError if the data set is not as it should be, or no scene of the split is long enough for a clip.
+    Items have the keys of a ``ClipBatch`` with values [T, ...]; ``agent_masks`` and ``valids_mask`` only if
+    ``AGENT_SLOTS`` is more than 1. With ``ALIGNMENT: explicit`` clips are in the coordinates of their last frame, and
+    both relative poses are the identity.
     """
 
     def __init__(
@@ -64,6 +56,24 @@ class NuScenesSeqDataset(Dataset[Clip]):
         mask_grid: BEVGrid | None = None,
         cache: Path | None = None,
     ) -> None:
+        """Open a split of a data set.
+
+        Args:
+            dataset_cfg: Section DATA_CONFIG of the configuration.
+            class_names: Classes; labels are places in them.
+            training: Use the split ``DATA_SPLIT.train`` with augmentation; otherwise ``DATA_SPLIT.test`` without.
+            root_path: Root of the data set; it precedes ``nusc_dataroot``.
+            logger: Logger of warnings.
+            seq_len: Key frames per clip; None: the configuration's.
+            stride: Step between the frames of a clip, in key frames; None: the configuration's.
+            nusc_version: Folder of the tables; None: the configuration's.
+            nusc_dataroot: Root of the data set; None: the configuration's.
+            mask_grid: Grid of the masks; None: that of the pillars.
+            cache: Index file, where the data set's folder isn't writable.
+
+        Raises:
+            DataError: If the data set is broken, or no scene of the split is long enough for a clip.
+        """
         self.cfg = dataset_cfg
         self.class_names = tuple(class_names)
         self.training = training
@@ -75,12 +85,12 @@ class NuScenesSeqDataset(Dataset[Clip]):
         self.index = NuScenesIndex.open(root, nusc_version or dataset_cfg.VERSION, cache=cache)
         self.clips = self._find_clips()
         self.paster = self._open_paster() if training else None
-        self._holds = self._find_classes() if training and dataset_cfg.BALANCED_RESAMPLING else None
+        self._has_class = self._find_classes() if training and dataset_cfg.BALANCED_RESAMPLING else None
 
     def _find_clips(self) -> list[range]:
-        """The frame numbers of every clip."""
+        """Return the frame numbers of every clip."""
         if self.seq_len < 1 or self.stride < 1:
-            raise DataError(f"a clip of {self.seq_len} key frames, {self.stride} apart: both have to be at least 1")
+            raise DataError(f"seq_len ({self.seq_len}) and stride ({self.stride}) have to be at least 1")
         split = self.cfg.DATA_SPLIT.train if self.training else self.cfg.DATA_SPLIT.test
         span = (self.seq_len - 1) * self.stride + 1
         scenes = {scene: self.index.scene_frames(scene) for scene in self.index.split_scenes(split)}
@@ -90,7 +100,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
             longest = max((len(frames) for frames in scenes.values()), default=0)
             raise DataError(f"{needed}; the longest of the {len(scenes)} in split {split!r} has {longest}")
         if short:
-            self.logger.warning("%s; skipped as too short: %s", needed, ", ".join(short))
+            self.logger.warning("%s; skipped shorter scenes: %s", needed, ", ".join(short))
         starts = (start for frames in scenes.values() for start in frames[: len(frames) - span + 1])
         return [range(start, start + span, self.stride) for start in starts]
 
@@ -104,27 +114,28 @@ class NuScenesSeqDataset(Dataset[Clip]):
         )
 
     def _find_classes(self) -> Tensor:
-        """Which clips hold which classes in some frame, [C, K] bool."""
+        """Return True where a frame of clip c has class k [C, K]."""
         presence = self.index.class_presence(self.class_names, self.cfg.POINT_CLOUD_RANGE)
-        holds = presence[torch.tensor([list(clip) for clip in self.clips])].any(dim=1)
-        missing = [name for name, held in zip(self.class_names, holds.any(dim=0).tolist(), strict=True) if not held]
+        has_class = presence[torch.tensor([list(clip) for clip in self.clips])].any(dim=1)
+        occurs = has_class.any(dim=0).tolist()
+        missing = [name for name, is_there in zip(self.class_names, occurs, strict=True) if not is_there]
         if missing:
-            self.logger.warning("no clip to learn from holds %s: the other classes are balanced", ", ".join(missing))
-        return holds
+            self.logger.warning("no training clip contains %s; balancing the other classes", ", ".join(missing))
+        return has_class
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def draw_epoch(self) -> list[int]:
-        """The clips of an epoch in random order, drawn from torch's default generator.
+        """Draw the clips of an epoch in random order, from torch's default generator.
 
-        Every one once, or with ``BALANCED_RESAMPLING`` as many for each class, drawn anew.
+        Each clip occurs once; with ``BALANCED_RESAMPLING`` clips are drawn equally often for each class.
         """
-        items = torch.arange(len(self)) if self._holds is None else balanced_resampling(self._holds)
+        items = torch.arange(len(self)) if self._has_class is None else balanced_resampling(self._has_class)
         return items[torch.randperm(len(items))].tolist()
 
     def __getitem__(self, item: int | Draw) -> Clip:
-        """The clip number ``item``; when training with a fresh draw of the augmentation, or the one a ``Draw`` says."""
+        """Load a clip; training augments it at random, by the seed of a ``Draw`` or torch's default generator."""
         if isinstance(item, Draw):
             with seeded(item.seed):
                 return self[item.clip]
@@ -133,13 +144,13 @@ class NuScenesSeqDataset(Dataset[Clip]):
         if self.paster is not None:
             frames = self.paster.paste(frames)
         if self.cfg.ALIGNMENT == "explicit":
-            frames = aligned_to_last(frames)
+            frames = align_to_last(frames)
         last_from_frame, prev_from_frame = relative_poses(frames)
         if self.training:
             similarity = draw_similarity(self.cfg.DATA_AUGMENTOR)
             frames = [frame.moved(similarity) for frame in frames]
-            last_from_frame = conjugated(similarity, last_from_frame)
-            prev_from_frame = conjugated(similarity, prev_from_frame)
+            last_from_frame = conjugate_poses(similarity, last_from_frame)
+            prev_from_frame = conjugate_poses(similarity, prev_from_frame)
         clouds = [self._load_clouds(number, frame) for number, frame in zip(numbers, frames, strict=True)]
         frames = [frame.cropped(self.cfg.POINT_CLOUD_RANGE) for frame in frames]
         unseen = self._seconds_unseen(numbers[0], frames)
@@ -147,11 +158,11 @@ class NuScenesSeqDataset(Dataset[Clip]):
         shuffle = self.cfg.DATA_PROCESSOR.SHUFFLE_POINTS
         if shuffle.train if self.training else shuffle.test:
             for cloud, count in zip(points, num_points.tolist(), strict=True):
-                cloud[:count] = shuffled(cloud[:count], fixed=not self.training)
+                cloud[:count] = shuffle_points(cloud[:count], fixed=not self.training)
         return {
             "points": points,
             "num_points": num_points,
-            **_stacked(frames),
+            **_stack(frames),
             "gt_seconds_unseen": pad_stack("gt_seconds_unseen", unseen),
             "last_from_frame": last_from_frame.float(),
             "prev_from_frame": prev_from_frame.float(),
@@ -159,7 +170,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
         }
 
     def _load_clouds(self, number: int, frame: Frame) -> list[Tensor]:
-        """Points of a frame where the frame is by now, cropped, and none where an object was pasted."""
+        """Load a frame's cropped points in its present coordinates, without those inside pasted boxes."""
         return self.index.load_clouds(
             number,
             self.cfg.NUM_SWEEPS,
@@ -169,17 +180,19 @@ class NuScenesSeqDataset(Dataset[Clip]):
         )
 
     def _seconds_unseen(self, first: int, frames: Sequence[Frame]) -> list[Tensor]:
-        """Seconds [M] since each object had a point that the clip, whose first key frame is ``first``, can know of.
+        """Return the seconds [M] of each frame since its objects last had a point in the clip's history.
 
-        Sweeps that are added to its first frame reach back before it.
+        The history starts with the sweeps of the clip's first key frame ``first``, which reach back before it.
         """
         reach = (self.cfg.NUM_SWEEPS + 1.5) * SWEEP_SECONDS
-        earlier = [self.index.load_annotations(one, self.class_names) for one in self.index.frames_before(first, reach)]
+        earlier = [
+            self.index.load_annotations(number, self.class_names) for number in self.index.frames_before(first, reach)
+        ]
         return seconds_unseen([*earlier, *frames])[len(earlier) :]
 
     def _masks(self, frames: Sequence[Frame], unseen: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Masks of what has been seen by then: of what has not, a memory can't know, nor should it be told."""
-        frames = [frame.of_objects(seconds.isfinite()) for frame, seconds in zip(frames, unseen, strict=True)]
+        """Rasterise the objects that had a point by then; a memory can't know of others."""
+        frames = [frame.select_objects(seconds.isfinite()) for frame, seconds in zip(frames, unseen, strict=True)]
         boxes = [frame.boxes for frame in frames]
         masks = {"scene_masks": scene_masks(boxes, self.mask_grid)}
         if self.cfg.AGENT_SLOTS > 1:
@@ -190,21 +203,21 @@ class NuScenesSeqDataset(Dataset[Clip]):
         return masks
 
 
-def aligned_to_last(frames: Sequence[Frame]) -> list[Frame]:
-    """Explicit alignment: all frames in the coordinates of the last one."""
+def align_to_last(frames: Sequence[Frame]) -> list[Frame]:
+    """Move all frames into the coordinates of the last one (explicit alignment)."""
     last = frames[-1].global_from_lidar
     return [frame.moved(relative_pose(last, frame.global_from_lidar)) for frame in frames]
 
 
 def relative_poses(frames: Sequence[Frame]) -> tuple[Tensor, Tensor]:
-    """``last_from_frame`` and ``prev_from_frame``, both [T, 4, 4] float64; the first frame is its own previous one."""
+    """Return ``last_from_frame`` and ``prev_from_frame`` [T, 4, 4] float64; the first frame is its own previous one."""
     global_from_frame = torch.stack([frame.global_from_lidar for frame in frames])
     global_from_prev = torch.cat((global_from_frame[:1], global_from_frame[:-1]))
     return relative_pose(global_from_frame[-1:], global_from_frame), relative_pose(global_from_prev, global_from_frame)
 
 
-def _stacked(frames: Sequence[Frame]) -> Clip:
-    """The frames' own values as [T, ...]."""
+def _stack(frames: Sequence[Frame]) -> Clip:
+    """Stack the frames' own values to [T, ...]."""
     return {
         "gt_boxes": pad_stack("gt_boxes", [frame.boxes for frame in frames]),
         "gt_labels": pad_stack("gt_labels", [frame.labels for frame in frames]),

@@ -1,4 +1,4 @@
-"""``build_seq_loader``: the data set and the loader of a configuration."""
+"""``build_seq_loader``: data set and loader of a configuration."""
 
 from __future__ import annotations
 
@@ -26,11 +26,21 @@ def build_seq_loader(
     cache: Path | None = None,
     seed: int | None = None,
 ) -> tuple[NuScenesSeqDataset, DataLoader[Clip]]:
-    """Clips of ``cfg`` and a loader of batches of them, shuffled when training, with masks on the memory's grid.
+    """Build the data set of a configuration and a loader of batches, with masks on the memory's grid.
 
-    ``None`` for workers, seq_len or stride means the configuration's; there are never more workers than
-    ``OPTIMIZATION.NUM_WORKERS``. When training, clips and all that is drawn for them come from a ``ClipSampler`` with
-    this ``seed``, so that any number of workers gives the same. Raises DataError as ``NuScenesSeqDataset`` does.
+    Args:
+        cfg: The configuration.
+        logger: Logger of the data set's warnings.
+        workers: Loader processes, at most ``OPTIMIZATION.NUM_WORKERS``; None: as many.
+        seq_len: Key frames per clip; None: the configuration's.
+        stride: Step between the frames of a clip; None: the configuration's.
+        training: Load the training split, shuffled and augmented; otherwise the test split in order.
+        root_path: Root of the data set; None: the configuration's.
+        cache: Index file, where the data set's folder isn't writable.
+        seed: Seed of the ``ClipSampler``, which makes training clips independent of the number of workers.
+
+    Raises:
+        DataError: As ``NuScenesSeqDataset``.
     """
     dataset = NuScenesSeqDataset(
         dataset_cfg=cfg.DATA_CONFIG,

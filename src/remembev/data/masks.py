@@ -1,4 +1,4 @@
-"""Masks of a clip: every object in one mask, and one slot an object that stays with it through the clip."""
+"""Masks of a clip in BEV: of the whole scene, and of agents in slots that they keep through the clip."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from remembev.geometry import BEVGrid, rasterise_boxes
 
 
 def scene_masks(boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
-    """Union of each frame's boxes [M_t, ≥7], rasterised with their true orientation: [T, 1, H, W] float32, 0 or 1."""
+    """Rasterise the union of each frame's boxes [M_t, ≥7]: [T, 1, H, W] float32, 0 or 1."""
     return torch.stack([rasterise_boxes(frame, grid).any(dim=0, keepdim=True) for frame in boxes]).float()
 
 
 def agent_masks(
     boxes: Sequence[Tensor], track_ids: Sequence[Tensor], grid: BEVGrid, slots: int
 ) -> tuple[Tensor, Tensor]:
-    """One mask a slot and frame, and which slots hold an agent in that frame; the first slot holds all the others.
+    """Rasterise one mask per slot and frame.
 
-    boxes      T frames of [M_t, ≥7]
-    track_ids  T frames of [M_t] int64
-    returns    masks [T, slots, H, W] float32, 0 or 1, and valid [T, slots] bool
+    Slots from the second on go to tracks in order of appearance, within a frame nearest to the origin first. All other
+    tracks share the first slot, which is always valid.
 
-    Slots from the second on go to tracks in the order in which they appear in the clip, those of one frame by their
-    distance from the origin, nearest first. Tracks beyond the last slot share the first, which is always valid.
+    Args:
+        boxes: T frames of boxes [M_t, ≥7].
+        track_ids: T frames of track ids [M_t] int64.
+        grid: Grid of the masks.
+        slots: Number of slots.
+
+    Returns:
+        Masks [T, slots, H, W] float32, 0 or 1, and valid [T, slots] bool, True for slots with an agent in the frame.
     """
     slot_of = _assign_slots(boxes, track_ids, slots)
     masks = torch.zeros(len(boxes), slots, grid.height, grid.width, dtype=torch.bool)

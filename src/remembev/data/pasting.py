@@ -1,13 +1,13 @@
-"""Ground-truth sampling with whole tracks: objects from elsewhere in the split, pasted into every frame of a clip.
+"""Ground-truth sampling with whole tracks: objects of other scenes, pasted into every frame of a clip.
 
-A memory sees through a clip in which an object jumps, so what is kept is the object's course in the world. In the
-clip's middle frame, its anchor, a pasted object stands before the sensor as it stood before its own: at the same range,
-seen from the same side, as high above the ground. In the other frames it has moved on from there as it did in its own
-world, and is placed by the clip's own ego poses: what was parked stays where it is.
+A pasted object moves consistently, since a memory would notice if it jumped. In the clip's middle frame (the anchor)
+it has the same pose relative to the sensor as in its source frame. In the other frames it keeps its motion in the
+world and is placed by the clip's ego poses, so that parked objects stay parked.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,15 +23,11 @@ from remembev.geometry.overlap import intersection_bev
 
 _TRIES = 4
 _SAME_TIME = 0.1  # s: key frames are 0.5 s apart, give or take a sweep
-_EGO_SIZE = (4.0, 4.0, 2.0)  # m, about the recording car's, whichever way its sensor is turned
+_EGO_SIZE = (4.0, 4.0, 2.0)  # m, about the ego vehicle's, whatever the sensor's yaw
 
 
 class TrackPaster:
-    """Pastes tracks of a database into clips of ``seq_len`` key frames, ``stride`` apart.
-
-    Classes are those of ``class_names``; others of ``SAMPLE_GROUPS`` are left out. Raises DataError if one isn't a
-    detection class at all.
-    """
+    """Pastes tracks of a database into clips of ``seq_len`` key frames, ``stride`` apart."""
 
     def __init__(
         self,
@@ -43,6 +39,11 @@ class TrackPaster:
         stride: int,
         point_cloud_range: Sequence[float],
     ) -> None:
+        """Find the tracks that fill a clip. Classes of ``SAMPLE_GROUPS`` that aren't in ``class_names`` are ignored.
+
+        Raises:
+            DataError: If a class of ``SAMPLE_GROUPS`` or ``MIN_POINTS`` isn't a detection class.
+        """
         self.database = database
         self.index = index
         self.cfg = cfg
@@ -56,7 +57,7 @@ class TrackPaster:
         self._windows = self._find_windows(class_names)
 
     def _find_windows(self, class_names: Sequence[str]) -> dict[int, Tensor]:
-        """By label, the rows at which a track begins to fill a clip: in range at the anchor, with points enough."""
+        """Return by label the rows from which a track fills a clip, in range at the anchor, with enough points."""
         tables = self.database.tables
         starts = self._keys[:, None] + self.steps
         rows = torch.searchsorted(self._keys, starts).clamp(max=len(self._keys) - 1)
@@ -71,14 +72,14 @@ class TrackPaster:
         return windows
 
     def paste(self, frames: Sequence[Frame]) -> list[Frame]:
-        """The frames of a clip, each in its own LiDAR frame and without points, with objects and their points added.
+        """Paste objects and their points into a clip's frames, which are in their own LiDAR frames, without points.
 
-        Objects are drawn from torch's default generator. One that in some frame overlaps another object, seen from
-        above, or the recording car is not taken; there are a few draws for each that is missing.
+        Objects are drawn from torch's default generator, a few candidates for each missing one. A candidate that
+        overlaps another object or the ego vehicle in BEV, in any frame, is rejected.
         """
         missing = self._missing(frames)
         labels, rows = self._draw(missing)
-        boxes = self._placed(rows, frames)
+        boxes = self._place(rows, frames)
         chosen = self._choose(missing, labels, boxes, self._fits(rows, boxes, frames))
         tracks = self.first_track_id + torch.arange(len(chosen))
         return [
@@ -87,7 +88,7 @@ class TrackPaster:
         ]
 
     def clearance(self, frame: Frame) -> Tensor:
-        """Boxes [M, 9] that no other points may be in: the pasted ones, ``REMOVE_EXTRA_WIDTH`` wider."""
+        """Return the pasted boxes [M, 9], enlarged by ``REMOVE_EXTRA_WIDTH``, to clear of the frame's own points."""
         boxes = frame.boxes[frame.track_ids >= self.first_track_id]
         boxes[:, 3:6] += boxes.new_tensor(self.cfg.REMOVE_EXTRA_WIDTH)
         return boxes
@@ -95,24 +96,23 @@ class TrackPaster:
     # ---------------------------------------------------------------------------------------------------------- drawing
 
     def _missing(self, frames: Sequence[Frame]) -> dict[int, int]:
-        """How many objects of each label are to be pasted."""
+        """Return the number of objects to paste by label."""
         missing = {label: self.counts[label] for label, starts in self._windows.items() if len(starts)}
         if self.cfg.LIMIT_WHOLE_SCENE:
-            there = {(label, track) for frame in frames for label, track in zip(*self._learnt_from(frame), strict=True)}
-            missing = {
-                label: max(0, count - sum(found == label for found, _ in there)) for label, count in missing.items()
-            }
+            targets = {(label, track) for frame in frames for label, track in zip(*self._targets(frame), strict=True)}
+            present = Counter(label for label, _ in targets)
+            missing = {label: max(0, count - present[label]) for label, count in missing.items()}
         return missing
 
-    def _learnt_from(self, frame: Frame) -> tuple[list[int], list[int]]:
-        """Labels and track ids of the objects in range that have a point."""
-        counts = (frame.num_points > 0) & centred_within(frame.boxes, self.range)
-        return frame.labels[counts].tolist(), frame.track_ids[counts].tolist()
+    def _targets(self, frame: Frame) -> tuple[list[int], list[int]]:
+        """Return labels and track ids of the objects in range that have a point."""
+        is_target = (frame.num_points > 0) & centred_within(frame.boxes, self.range)
+        return frame.labels[is_target].tolist(), frame.track_ids[is_target].tolist()
 
     def _draw(self, missing: dict[int, int]) -> tuple[Tensor, Tensor]:
-        """Labels [N] and rows [N, T] of the objects to try, in the order in which they are tried."""
-        nothing = torch.zeros(0, dtype=torch.int64)
-        labels, starts = [nothing], [nothing]
+        """Draw candidates: labels [N] and rows [N, T], in the order in which they are tried."""
+        empty = torch.zeros(0, dtype=torch.int64)
+        labels, starts = [empty], [empty]
         for label, count in missing.items():
             windows = self._windows[label]
             starts.append(windows[torch.randint(len(windows), (_TRIES * count,))])
@@ -120,8 +120,8 @@ class TrackPaster:
         rows = torch.searchsorted(self._keys, self._keys[torch.cat(starts)][:, None] + self.steps)
         return torch.cat(labels), rows
 
-    def _placed(self, rows: Tensor, frames: Sequence[Frame]) -> Tensor:
-        """Boxes [N, T, 9] of rows [N, T] in the LiDAR frames of a clip."""
+    def _place(self, rows: Tensor, frames: Sequence[Frame]) -> Tensor:
+        """Return the boxes [N, T, 9] of rows [N, T] in the LiDAR frames of a clip."""
         tables = self.database.tables
         global_from_source = self.index.global_from_lidar(tables.frame[rows])
         global_from_frame = torch.stack([frame.global_from_lidar for frame in frames])
@@ -131,7 +131,7 @@ class TrackPaster:
         return boxes[:, :, 0].nan_to_num(nan=0.0).float()
 
     def _fits(self, rows: Tensor, boxes: Tensor, frames: Sequence[Frame]) -> Tensor:
-        """Which objects keep the clip's time, clear of its objects and the recording car in all frames: bool [N]."""
+        """Return True [N] for candidates in step with the clip that overlap none of its objects nor the ego vehicle."""
         source_times = self.index.timestamps(self.database.tables.frame[rows])
         times = torch.tensor([frame.timestamp for frame in frames], dtype=torch.float64)
         late = (source_times - source_times[:, :1]) - (times - times[0])
@@ -142,13 +142,13 @@ class TrackPaster:
         return fits
 
     def _choose(self, missing: dict[int, int], labels: Tensor, boxes: Tensor, fits: Tensor) -> Tensor:
-        """Numbers of the objects that are pasted: in their order, none that overlaps one before."""
-        clash = torch.stack([overlapping(frame, frame) for frame in boxes.unbind(dim=1)]).any(dim=0)
-        wanted, chosen = dict(missing), list[int]()
+        """Return the numbers of the candidates to paste: in order, without overlaps, until none is missing."""
+        overlaps = torch.stack([overlapping(frame, frame) for frame in boxes.unbind(dim=1)]).any(dim=0)
+        missing, chosen = dict(missing), list[int]()
         for number in fits.nonzero()[:, 0].tolist():
             label = int(labels[number])
-            if wanted[label] and not clash[number, chosen].any():
-                wanted[label] -= 1
+            if missing[label] and not overlaps[number, chosen].any():
+                missing[label] -= 1
                 chosen.append(number)
         return torch.tensor(chosen, dtype=torch.int64)
 
@@ -165,7 +165,7 @@ class TrackPaster:
         )
 
     def _points(self, rows: Tensor, boxes: Tensor) -> Tensor:
-        """Points [P, 5] of rows [n], each where its box [n, 9] is."""
+        """Return the points [P, 5] of rows [n], moved into their boxes [n, 9]."""
         tables = self.database.tables
         spans = zip(tables.point_start[rows].tolist(), tables.point_start[rows + 1].tolist(), strict=True)
         pieces = [tables.points[start:stop] for start, stop in spans]
@@ -176,16 +176,16 @@ class TrackPaster:
 
 
 def overlapping(first: Tensor, second: Tensor) -> Tensor:
-    """Which of boxes [N, ≥7] share some ground with which of [M, ≥7], seen from above: bool [N, M]."""
+    """Return True [N, M] where boxes [N, ≥7] and [M, ≥7] overlap in BEV."""
     reach = first[:, None, 3:5].norm(dim=-1) + second[None, :, 3:5].norm(dim=-1)
     overlaps = (first[:, None, :2] - second[None, :, :2]).norm(dim=-1) <= reach / 2
-    one, other = overlaps.nonzero(as_tuple=True)
-    overlaps[one, other] = intersection_bev(first[one], second[other]) > 0
+    row, column = overlaps.nonzero(as_tuple=True)
+    overlaps[row, column] = intersection_bev(first[row], second[column]) > 0
     return overlaps
 
 
 def _row_keys(tables: TrackTables) -> Tensor:
-    """Numbers [R] int64 that grow from row to row, and within a track by one from key frame to key frame."""
+    """Return increasing keys [R] int64 of the rows; within a track, by one per key frame."""
     track = tables.box_track
     begins = torch.ones_like(track, dtype=torch.bool)
     begins[1:] = track[1:] != track[:-1]

@@ -1,7 +1,7 @@
-"""Point files and sweeps: float32 rows in, moved and aged points out.
+"""Point files and sweeps.
 
-Reading is what a training loader spends its time on: a cloud is moved once, straight to where it has to go, and what is
-out of range is dropped while the cloud is still in the processor's cache.
+Reading points dominates the loader's time: each cloud is transformed once, directly to its final coordinates, and
+cropped while it is still in the processor's cache.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ _EGO_HALF_WIDTH = 1.0
 _CELL = 0.5
 
 
-def shuffled(points: Tensor, *, fixed: bool) -> Tensor:
-    """Points [N, ...] in another order, drawn from torch's default generator or, if ``fixed``, always the same."""
+def shuffle_points(points: Tensor, *, fixed: bool) -> Tensor:
+    """Shuffle points [N, ...], by torch's default generator or, if ``fixed``, always in the same way."""
     generator = torch.Generator().manual_seed(0) if fixed else None
     return points[torch.randperm(len(points), generator=generator)]
 
 
 def read_points(path: Path) -> Tensor:
-    """Points [N, 5] float32 (x, y, z, intensity, ring) of a nuScenes ``.pcd.bin`` file.
+    """Read points [N, 5] float32 (x, y, z, intensity, ring) from a nuScenes ``.pcd.bin`` file.
 
-    Raises DataError naming the file if it is missing, empty, truncated, or holds values that are not finite.
+    Raises:
+        DataError: If the file is missing, empty or truncated, or has values that aren't finite.
     """
     try:
         values = np.fromfile(path, dtype="<f4")
@@ -41,21 +42,21 @@ def read_points(path: Path) -> Tensor:
     if size == 0:
         raise DataError(f"{path}: the point file is empty")
     if size % (4 * _COLUMNS):
-        raise DataError(f"{path}: {size} bytes are no whole number of points of {4 * _COLUMNS} bytes: truncated?")
+        raise DataError(f"{path}: {size} bytes is not a multiple of {4 * _COLUMNS} bytes per point; truncated?")
     points = torch.from_numpy(values.reshape(-1, _COLUMNS))
     if not points.sum().isfinite():
         broken = int((~points.isfinite().all(dim=1)).sum())
-        raise DataError(f"{path}: {broken} of {len(points)} points are not finite numbers")
+        raise DataError(f"{path}: {broken} of {len(points)} points are not finite")
     return points
 
 
-def moved_points(transform: Tensor, points: Tensor) -> Tensor:
-    """Points [N, ≥3] float32 moved by ``transform`` [4, 4], which is relative: float32 is enough for it."""
+def move_points(transform: Tensor, points: Tensor) -> Tensor:
+    """Transform points [N, ≥3] float32 by a relative pose [4, 4], for which float32 is enough."""
     xyz = transform_points(transform.to(points.dtype), points[:, :3])
     return torch.cat((xyz, points[:, 3:]), dim=1)
 
 
-def moved_cloud(
+def move_cloud(
     points: Tensor,
     transform: Tensor,
     age: float,
@@ -64,13 +65,18 @@ def moved_cloud(
     within: Sequence[float] | None = None,
     clear: Tensor | None = None,
 ) -> Tensor:
-    """Points [n, 5] (x, y, z, intensity, age) of a cloud [N, 5], moved; the cloud's own memory is used up.
+    """Transform and crop a cloud.
 
-    transform    [4, 4] float64, from the sensor's coordinates to those that are wanted
-    age          seconds, the same for all points
-    without_ego  drop the returns from the recording car: within 1 m of the sensor in both x and y
-    within       (x_min, y_min, z_min, x_max, y_max, z_max) of the new coordinates; the upper ends are outside
-    clear        boxes [M, ≥7] in the new coordinates; points inside are dropped
+    Args:
+        points: Cloud [N, 5] in the sensor's frame; its memory is overwritten.
+        transform: Pose [4, 4] float64 from the sensor's frame to the target's.
+        age: Age of the cloud in seconds.
+        without_ego: Drop returns from the ego vehicle: within 1 m of the sensor in both x and y.
+        within: Range (x_min, y_min, z_min, x_max, y_max, z_max) in the target's frame; upper ends are outside.
+        clear: Boxes [M, ≥7] in the target's frame; points inside are dropped.
+
+    Returns:
+        Points [n, 5] (x, y, z, intensity, age).
     """
     source = points[:, :3].t().contiguous()
     columns = _moved_columns(transform, source)
@@ -91,7 +97,7 @@ def moved_cloud(
 
 
 def outlines(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower and upper corners [M, 2] of the axis-aligned rectangles around boxes [M, ≥7], seen from above."""
+    """Return lower and upper corners [M, 2] of the axis-aligned rectangles around boxes [M, ≥7] in BEV."""
     cos, sin = boxes[:, 6].cos().abs(), boxes[:, 6].sin().abs()
     length, width = boxes[:, 3] / 2, boxes[:, 4] / 2
     half = torch.stack((length * cos + width * sin, length * sin + width * cos), dim=1)
@@ -99,11 +105,11 @@ def outlines(boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def near_rectangles(x: Tensor, y: Tensor, low: Tensor, high: Tensor) -> NDArray[np.bool_]:
-    """Which points [N] lie in one of the rectangles low, high [M, 2], M ≥ 1, or within a cell of it: bool [N].
+    """Return True [N] for points in one of the rectangles [M, 2], M ≥ 1; points up to a cell away may be included.
 
-    A table of cells says it in the same time for any number of rectangles.
+    A lookup table of cells makes the time independent of the number of rectangles.
     """
-    origin = low.amin(dim=0) - 1.5 * _CELL  # the table's rim is empty: points beyond it are counted there
+    origin = low.amin(dim=0) - 1.5 * _CELL  # points beyond the table are clamped to its rim, which is empty
     rows, columns = (((high.amax(dim=0) - origin) / _CELL).long() + 2).tolist()
     table = np.zeros((rows, columns), dtype=np.bool_)
     corners = ((torch.cat((low, high), dim=1) - origin.repeat(2)) / _CELL).long()
@@ -117,13 +123,13 @@ def near_rectangles(x: Tensor, y: Tensor, low: Tensor, high: Tensor) -> NDArray[
 
 
 def select_rows(rows: NDArray[np.float32], keep: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """``rows[keep]`` of a contiguous [N, C] array, whole rows at a time: ten times as fast as number by number."""
+    """Return ``rows[keep]`` of a contiguous [N, C] array, copying whole rows: ten times as fast as by element."""
     records = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
     return records[keep].view(rows.dtype).reshape(-1, rows.shape[1])
 
 
 def _moved_columns(transform: Tensor, columns: Tensor) -> Tensor:
-    """Coordinates [3, N] float32 moved, without a product of matrices: faster for three rows, and exact in float32."""
+    """Transform coordinates [3, N] without a matrix product: faster for three rows, and exact in float32."""
     moved = torch.empty_like(columns)
     for out, (x, y, z, offset) in zip(moved, transform[:3].tolist(), strict=True):
         torch.mul(columns[0], x, out=out).add_(columns[1], alpha=y).add_(columns[2], alpha=z).add_(offset)

@@ -6,16 +6,19 @@ import torch
 from torch import Tensor
 
 
-def balanced_resampling(holds: Tensor) -> Tensor:
-    """Numbers [N'] int64 of items, drawn as often for each class (Zhu et al., 2019, §3.1, as in OpenPCDet).
+def balanced_resampling(has_class: Tensor) -> Tensor:
+    """Draw equally many items for each class, with replacement (Zhu et al., 2019, §3.1, as in OpenPCDet).
 
-    holds  [N, K] bool: which items hold which classes
+    Each class that occurs gets the same share of all (item, class) pairs, rounded down. Items have several classes, so
+    that class frequencies get closer, not equal. Draws from torch's default generator.
 
-    Of all pairs of an item and a class that it holds, each class that occurs gets an equal share, rounded down: that
-    many items that hold it, drawn with replacement from torch's default generator. Since an item that is drawn for one
-    class may hold others, classes come nearer to each other, not to equality.
+    Args:
+        has_class: True where item n has class k [N, K] bool.
+
+    Returns:
+        Numbers of the items [N'] int64.
     """
-    members = [items for column in holds.unbind(dim=1) if len(items := column.nonzero()[:, 0])]
-    share = int(holds.sum()) // max(1, len(members))
+    members = [items for column in has_class.unbind(dim=1) if len(items := column.nonzero()[:, 0])]
+    share = int(has_class.sum()) // max(1, len(members))
     drawn = [items[torch.randint(len(items), (share,))] for items in members]
     return torch.cat([torch.zeros(0, dtype=torch.int64), *drawn])

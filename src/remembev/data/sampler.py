@@ -1,7 +1,7 @@
-"""Which clips an epoch has, in which order, and with which random numbers: functions of a seed, whoever loads them.
+"""Reproducible epochs: clips, their order and their random numbers as functions of the seed.
 
-Nothing here depends on how far a generator has run. A training can therefore start in the middle of an epoch without
-loading what came before, and any number of loader workers gives the same clips.
+No generator carries state from clip to clip. Training can therefore resume within an epoch without loading the clips
+before, and any number of loader workers gives the same clips.
 """
 
 from __future__ import annotations
@@ -18,66 +18,65 @@ from torch.utils.data import DistributedSampler
 
 
 def mixed_seed(*numbers: int) -> int:
-    """A seed for torch that is a hash of whole numbers from 0 on: others give another, however near."""
+    """Hash integers ≥ 0 to a seed for torch; similar numbers give unrelated seeds."""
     return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0])
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's default generator begins at ``seed`` inside, and outside goes on as if nothing had been."""
+    """Seed torch's default generator inside the context and restore its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 class Draw(NamedTuple):
-    """A clip that an epoch has drawn: its number in the data set, and the seed of all that is drawn for it."""
+    """A clip of an epoch: its number in the data set, and the seed of its random numbers."""
 
     clip: int
     seed: int
 
 
-class DrawsEpochs(Protocol):
-    """A data set of clips that says which of them an epoch has."""
+class EpochDataset(Protocol):
+    """A data set that draws the clips of an epoch."""
 
     def __len__(self) -> int: ...
 
     def draw_epoch(self) -> list[int]:
-        """The clips of an epoch in order, drawn from torch's default generator: as many each time."""
+        """Draw the clips of an epoch, always equally many, from torch's default generator."""
 
 
 class ClipSampler(DistributedSampler[Draw]):
-    """The clips of an epoch that this process is given, each with a seed of its own.
+    """Samples this process's clips of an epoch, each with its own seed.
 
-    With N processes (of torch.distributed, one without it) rank r has the places r, r + N, … of the epoch's order; the
-    first ones are given once more where their number isn't a multiple of N. Order and draws follow from seed, epoch and
-    place alone: N processes with batches of B see in a step what one process with batches of N · B sees.
+    Of N processes (torch.distributed) rank r gets the places r, r + N, … of the epoch's order; the first clips repeat
+    if their number isn't a multiple of N. Order and seeds only depend on seed, epoch and place: a step of N processes
+    with batches of B sees what a step of one process with batches of N · B sees.
 
-    seed  None: every iteration is an epoch of its own, seeded from torch's default generator as a shuffling loader is
-
-    torch's own sampler can only shuffle, starts at the beginning of an epoch and leaves augmentation to the workers'
-    generators. This one has its type, for Lightning to leave it in its place.
+    Torch's own sampler only shuffles, can't start within an epoch, and leaves augmentation to the workers' generators.
+    This one derives from it so that Lightning doesn't replace it.
     """
 
-    def __init__(self, clips: DrawsEpochs, seed: int | None = None) -> None:
-        # Sampler and processes are made in any order: how many there are is asked for when it is needed.
+    def __init__(self, clips: EpochDataset, seed: int | None = None) -> None:
+        """Sample from ``clips``; without a seed every iteration is a new epoch, seeded by torch's default generator."""
+        # The sampler may be created before the process group: the number of processes is looked up when needed.
         super().__init__(cast("torch.utils.data.Dataset[Draw]", clips), num_replicas=1, rank=0, seed=seed or 0)
         self.clips = clips
         self.fixed = seed is not None
         self.first = 0
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """Take an epoch, from this process's clip number ``first`` on; to set the same epoch again changes nothing."""
+        """Select an epoch, from this process's clip ``first`` on. Selecting the same epoch again keeps the start."""
         if epoch != self.epoch or first:
             self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
-        """How many clips of the whole epoch this process has, wherever it starts."""
+        """Return the number of this process's clips of a whole epoch."""
         return math.ceil(len(self._order(self.seed)) / _processes())
 
     def __iter__(self) -> Iterator[Draw]:
         if not self.fixed and _processes() > 1:
-            raise ValueError("several processes need a seed, to draw the same epoch")
+            raise ValueError("several processes need a common seed to draw the same epoch")
         seed = self.seed if self.fixed else int(torch.randint(2**62, ()))
         epoch, order = self.epoch, self._order(seed)
         for number in range(self.first, len(self)):

@@ -1,7 +1,7 @@
-"""The arrays behind ``NuScenesIndex``, and the one file that holds them.
+"""Columns of ``NuScenesIndex`` and their file.
 
-Columns of fixed width without Python objects, kept as safetensors: opening maps the file into memory, and only what is
-looked at is read.
+Columns have a fixed width and no Python objects. The safetensors file is memory-mapped, so that only the rows in use
+are read.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from torch import Tensor
 from remembev.errors import DataError
 
 FORMAT = "1"
-"""Changes with the meaning of the columns: an index of another format is built anew."""
+"""Version of the columns; an index of another format is rebuilt."""
 
 DETECTION_NAMES = (
     "car", "truck", "construction_vehicle", "bus", "trailer", "barrier", "motorcycle", "bicycle", "pedestrian",
     "traffic_cone",
 )  # fmt: skip
-"""The classes of the nuScenes detection task; ``box_class`` numbers them."""
+"""Classes of the nuScenes detection task, in the order of ``box_class``."""
 
 Strings = NDArray[np.bytes_]
 
@@ -36,7 +36,7 @@ Strings = NDArray[np.bytes_]
 class IndexTables:
     """Columns of S scenes, F key frames, L LiDAR clouds (key frames and sweeps), A annotations and P splits.
 
-    Key frames are ordered by scene, then by time; the ``*_start`` columns say where the rows of an owner begin.
+    Key frames are ordered by scene, then by time; ``*_start`` columns hold the first row of each owner.
     """
 
     scene_token: Strings  # [S]
@@ -65,26 +65,27 @@ _STRING_COLUMNS = ("scene_token", "scene_name", "split_name", "frame_token", "cl
 
 
 def encode_strings(strings: Sequence[str]) -> Strings:
-    """Text as UTF-8 bytes of one width."""
+    """Encode strings as UTF-8 bytes of one width."""
     return np.array([text.encode() for text in strings], dtype=np.bytes_)
 
 
 def save_tables(tables: IndexTables, path: Path, *, fingerprint: str) -> None:
-    """Write the tables and the fingerprint of what they were built from."""
+    """Write tables and the fingerprint of their source."""
     columns = {field.name: _to_tensor(getattr(tables, field.name)) for field in fields(tables)}
     save_file(columns, path, metadata={"format": FORMAT, "fingerprint": fingerprint})
 
 
 def load_tables(path: Path) -> tuple[IndexTables, str]:
-    """The tables at ``path`` and their fingerprint.
+    """Map tables and their fingerprint from a file.
 
-    Raises DataError if the file is damaged or of another format.
+    Raises:
+        DataError: If the file is damaged or has another format.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise DataError(f"{path}: an index of format {metadata.get('format')}, this version reads {FORMAT}")
+                raise DataError(f"{path}: index format {metadata.get('format')}; this version reads format {FORMAT}")
             names = [field.name for field in fields(IndexTables)]
             columns: dict[str, Any] = {name: _from_file(name, file.get_tensor(name)) for name in names}
     except (SafetensorError, OSError) as error:

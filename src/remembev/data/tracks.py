@@ -1,7 +1,7 @@
-"""``TrackDatabase``: the objects of a split with their points, frame by frame, cut out once and mapped from one file.
+"""``TrackDatabase``: the objects of a split with their points, cropped once and memory-mapped from a file.
 
-One row is one object in one key frame. The points of a whole data set are several GB: they are written as they are cut
-out, a scene at a time, and only those that are looked at are read again.
+A row is an object in a key frame. The points of a data set are several GB: they are written scene by scene, and only
+those in use are read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from remembev.errors import DataError
 from remembev.files import atomic_write, read_tensors
 
 FORMAT = "1"
-"""Changes with the meaning of the columns: a database of another format is built anew."""
+"""Version of the columns; a database of another format is rebuilt."""
 
 _DTYPES = {
     "point_start": torch.int64, "frame": torch.int64, "box": torch.float32, "box_track": torch.int32,
@@ -41,9 +41,9 @@ _SCENES_PER_WORKER = 8
 
 @dataclass(frozen=True)
 class TrackTables:
-    """Columns of R objects in key frames and their P points; rows by scene, then by track, then by time."""
+    """Columns of R rows, sorted by scene, track and time, and their P points. A row is an object in a key frame."""
 
-    points: Tensor  # [P, 5] float32 in the box's frame, x along the heading: x, y, z, intensity, age in s
+    points: Tensor  # [P, 5] float32: x, y, z in the box's frame, x along the heading; intensity, age in s
     point_start: Tensor  # [R + 1] int64: a row's points
     box: Tensor  # [R, 9] float32 in the LiDAR frame of its key frame
     box_class: Tensor  # [R] uint8, number of the detection class
@@ -62,10 +62,10 @@ class TrackDatabase:
 
     @classmethod
     def open(cls, index: NuScenesIndex, split: str, num_sweeps: int) -> TrackDatabase:
-        """The database of a split, built first if it is not there or was built from something else.
+        """Open the database of a split; it is built if it is missing or stale, by one process while others wait.
 
-        One process builds it, others that ask meanwhile wait. Raises DataError naming the file that cannot be written,
-        or the point file that is broken.
+        Raises:
+            DataError: Naming the broken point file, or the file that can't be written.
         """
         file = index.file.with_name(f"remembev_tracks_{split}_{num_sweeps}.safetensors")
         known = json.dumps([FORMAT, INDEX_FORMAT, index.fingerprint, index.split_scenes(split), num_sweeps])
@@ -77,12 +77,12 @@ class TrackDatabase:
                         _build(index, split, num_sweeps, file, fingerprint)
             except OSError as error:
                 raise DataError(
-                    f"{file}: cannot write the track database ({error}); give another index file as `cache`"
+                    f"{file}: cannot write the track database ({error}); choose another index file with `cache`"
                 ) from error
         return _reopen(file)
 
     def __reduce__(self) -> tuple[Callable[[Path], TrackDatabase], tuple[Path]]:
-        """Workers map the file anew instead of receiving its contents."""
+        """Let loader processes map the file instead of receiving its contents."""
         return _reopen, (self.file,)
 
 
@@ -99,11 +99,11 @@ def _is_current(file: Path, fingerprint: str) -> bool:
     return header.get("fingerprint") == fingerprint
 
 
-# ---------------------------------------------------------------------------------------------------------- cutting out
+# ------------------------------------------------------------------------------------------------------------- cropping
 
 
 class _Scenes(Dataset[dict[str, Tensor]]):
-    """The columns of each scene's rows, with ``points`` and how many of them a row has (``count``)."""
+    """Columns of each scene's rows, with their ``points`` and the number of points per row (``count``)."""
 
     def __init__(self, index: NuScenesIndex, scenes: list[int], num_sweeps: int) -> None:
         self.index, self.scenes, self.num_sweeps = index, scenes, num_sweeps
@@ -113,19 +113,18 @@ class _Scenes(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, item: int) -> dict[str, Tensor]:
         numbers = self.index.scene_frames(self.scenes[item])
-        frames = [_cut_out(self.index, number, self.num_sweeps) for number in numbers]
+        frames = [_crop_objects(self.index, number, self.num_sweeps) for number in numbers]
         columns = {name: torch.cat([frame[name] for frame in frames]) for name in frames[0]}
         points = torch.split(columns.pop("points"), columns["count"].tolist())
         order = (columns["box_track"] * len(numbers) + columns["frame"] - numbers.start).argsort()
-        nothing = torch.zeros(0, 5)
         return {
             **{name: column[order] for name, column in columns.items()},
-            "points": torch.cat([nothing, *(points[row] for row in order.tolist())]),
+            "points": torch.cat([torch.zeros(0, 5), *(points[row] for row in order.tolist())]),
         }
 
 
-def _cut_out(index: NuScenesIndex, number: int, num_sweeps: int) -> dict[str, Tensor]:
-    """The objects of one key frame and their points."""
+def _crop_objects(index: NuScenesIndex, number: int, num_sweeps: int) -> dict[str, Tensor]:
+    """Return the columns of one key frame's objects."""
     frame = index.load_frame(number, num_sweeps=num_sweeps)
     points, count = object_points(frame.points, frame.boxes)
     return {
@@ -141,10 +140,17 @@ def _cut_out(index: NuScenesIndex, number: int, num_sweeps: int) -> dict[str, Te
 
 
 def object_points(points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Points [P, 5] of boxes [M, 9] in the boxes' own frames, box after box, and how many each has [M].
+    """Crop the points of each box.
 
-    A moving object was elsewhere when an earlier sweep saw it: the points [N, 5] of a sweep are sought where the box
-    was at their age, by its velocity, and keep their place in relation to where it is now: behind it.
+    A moving object was elsewhere in earlier sweeps: points are compared with the box at their age, moved back by its
+    velocity, and keep their position relative to the present box, behind it.
+
+    Args:
+        points: Points [N, 5].
+        boxes: Boxes [M, 9].
+
+    Returns:
+        Points [P, 5] in the boxes' frames, box after box, and the number of points of each box [M].
     """
     if not len(points) or not len(boxes):
         return points[:0], torch.zeros(len(boxes), dtype=torch.int64)
@@ -158,16 +164,16 @@ def object_points(points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         torch.searchsorted(x, low[:, 0].contiguous()),
         torch.searchsorted(x, high[:, 0].contiguous(), right=True),
     )
-    cut = []
+    crops = []
     for number, (start, stop) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
         slab = points[start:stop]
         beside = (slab[:, 1] >= low[number, 1]) & (slab[:, 1] <= high[number, 1])
-        cut.append(_cut_box(slab[beside], boxes[number]))
-    return torch.cat(cut), torch.tensor([len(piece) for piece in cut])
+        crops.append(_crop_box(slab[beside], boxes[number]))
+    return torch.cat(crops), torch.tensor([len(crop) for crop in crops])
 
 
-def _cut_box(points: Tensor, box: Tensor) -> Tensor:
-    """The points of one box [9] out of [N, 5], in its frame."""
+def _crop_box(points: Tensor, box: Tensor) -> Tensor:
+    """Return those of points [N, 5] that are in a box [9], in its frame."""
     local = in_box_frame(points[:, :3] - box[:3], box[6])
     then = local[:, :2] + in_box_frame(box[7:9] * points[:, 4:], box[6])
     half = box[3:6] / 2
@@ -176,7 +182,7 @@ def _cut_box(points: Tensor, box: Tensor) -> Tensor:
 
 
 def in_box_frame(vectors: Tensor, yaw: Tensor) -> Tensor:
-    """Vectors [..., 2 or 3] turned by −yaw [...] about the vertical axis."""
+    """Rotate vectors [..., 2 or 3] by −yaw [...] about the vertical axis."""
     cos, sin = yaw.cos(), yaw.sin()
     x, y = vectors[..., 0], vectors[..., 1]
     return torch.cat((torch.stack((x * cos + y * sin, y * cos - x * sin), dim=-1), vectors[..., 2:]), dim=-1)
@@ -187,21 +193,21 @@ def in_box_frame(vectors: Tensor, yaw: Tensor) -> Tensor:
 
 def _build(index: NuScenesIndex, split: str, num_sweeps: int, file: Path, fingerprint: str) -> None:
     for abandoned in file.parent.glob(f".*.{file.name}"):
-        abandoned.unlink()  # by a process that was killed: who builds holds the lock
+        abandoned.unlink()  # left by a killed process; this one holds the lock
     scenes = index.split_scenes(split)
     loader: DataLoader[dict[str, Tensor]] = DataLoader(
         _Scenes(index, scenes, num_sweeps),
         batch_size=None,
         num_workers=min(len(scenes) // _SCENES_PER_WORKER, os.cpu_count() or 1),
-        generator=torch.Generator(),  # what others draw does not depend on whether the database was there
+        generator=torch.Generator(),  # leave the default generator's state alone
     )
-    bar = track(loader, f"Cutting out the objects of {split}", console=Console(stderr=True), transient=True)
+    bar = track(loader, f"Cropping the objects of {split}", console=Console(stderr=True), transient=True)
     with atomic_write(file) as temporary:
         _write(temporary, bar, fingerprint)
 
 
 def _write(path: Path, scenes: Iterable[dict[str, Tensor]], fingerprint: str) -> None:
-    """Write a safetensors file whose points, its first tensor, come in scene by scene; the header is filled in last."""
+    """Write a safetensors file scene by scene: points first, then the other columns, the header last."""
     with path.open("wb") as file:
         file.seek(_HEADER_BYTES)
         rows: list[dict[str, Tensor]] = []
@@ -210,7 +216,7 @@ def _write(path: Path, scenes: Iterable[dict[str, Tensor]], fingerprint: str) ->
             rows.append(scene)
         columns = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         start = torch.cat((torch.zeros(1, dtype=torch.int64), columns.pop("count").cumsum(dim=0)))
-        file.write(bytes(_POINT_BYTES * (int(start[-1]) % 2)))  # what follows is aligned: a last row that nobody has
+        file.write(bytes(_POINT_BYTES * (int(start[-1]) % 2)))  # an unused last point aligns the next column
         end = file.tell() - _HEADER_BYTES
         entries = {"points": _entry(torch.float32, [end // _POINT_BYTES, 5], 0, end)}
         for name, column in {"point_start": start, **columns}.items():

@@ -57,7 +57,7 @@ class FrameObservability:
     def of_classes(self, labels: Collection[int]) -> FrameObservability:
         """Return the objects of some classes only."""
         kept = torch.isin(self.frame.labels, torch.tensor(sorted(labels), dtype=torch.int64))
-        return FrameObservability(self.frame.of_objects(kept), self.level[kept], self.since_seen[kept])
+        return FrameObservability(self.frame.select_objects(kept), self.level[kept], self.since_seen[kept])
 
 
 def within(seconds: Tensor, window: float) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from remembev.config import Config, StreamingConfig
-from remembev.data.points import shuffled
+from remembev.data.points import shuffle_points
 from remembev.errors import StreamError
 from remembev.geometry import relative_pose, transform_boxes
 from remembev.memory.scenes import SceneStates
@@ -191,7 +191,7 @@ class StreamingDetector:
     def _crop(self, cloud: Tensor) -> Tensor:
         limits = cloud.new_tensor(self.cfg.DATA_CONFIG.POINT_CLOUD_RANGE)
         inside = cloud[((cloud[:, :3] >= limits[:3]) & (cloud[:, :3] < limits[3:])).all(dim=1)]
-        return shuffled(inside, fixed=True) if self.cfg.DATA_CONFIG.DATA_PROCESSOR.SHUFFLE_POINTS.test else inside
+        return shuffle_points(inside, fixed=True) if self.cfg.DATA_CONFIG.DATA_PROCESSOR.SHUFFLE_POINTS.test else inside
 
     def _break_reason(self, scene_token: str, previous: StreamState, now: Moment) -> str | None:
         """Return why the scene has to restart, if it has to. Raises StreamError for a frame to be refused."""

@@ -169,7 +169,7 @@ def _tracks(numbers: Iterable[int], objects: Mapping[int, FrameObservability]) -
     """Return the objects of a scene by track id."""
     tracks: dict[int, _Track] = {}
     for number in numbers:
-        frame = objects[number].frame.of_objects(objects[number].level != Observability.OUTSIDE)
+        frame = objects[number].frame.select_objects(objects[number].level != Observability.OUTSIDE)
         columns = (frame.track_ids.tolist(), frame.labels.tolist(), frame.num_points.tolist())
         for track_id, label, points in zip(*columns, strict=True):
             tracks.setdefault(track_id, _Track(label, {})).points[number] = points

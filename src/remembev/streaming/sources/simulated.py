@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from remembev.data import Frame
-from remembev.data.points import moved_cloud
+from remembev.data.points import move_cloud
 from remembev.geometry import invert_pose, relative_pose, transform_boxes
 from remembev.simulate import scene
 from remembev.simulate.scene import SceneSimulation
@@ -94,7 +94,7 @@ def _stacked(turns: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
     """Return points [N, 5] of the latest turn and of earlier ones, in its coordinates, with their ages."""
     _, here, now = turns[0]
     clouds = [
-        moved_cloud(points.clone(), relative_pose(here, pose), now - time, without_ego=number > 0)
+        move_cloud(points.clone(), relative_pose(here, pose), now - time, without_ego=number > 0)
         for number, (points, pose, time) in enumerate(turns)
     ]
     return torch.cat(clouds)
