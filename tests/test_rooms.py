@@ -29,6 +29,7 @@ ALLOWED = {
     "bench": {"geometry", "ops", "config", "memory", "models", "data", "training", "streaming", "export", "viewing"},
     "experiments": {
         *("geometry", "ops", "config", "memory", "models", "data", "training", "streaming", "evaluation", "viewing"),
+        "bench",
     },
 }
 """The rooms that each room may import; ``cli`` may import them all."""

@@ -14,7 +14,7 @@ from remembev.bench.read import ReadSize, bench_memory_read
 SMALL = ReadSize(tokens=1500, queries=2000, key_dim=16, value_dim=16, top_k=10)
 
 
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="peak memory on a CPU is Linux's to tell")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="peak CPU memory can only be measured on Linux")
 
 
 @on_linux

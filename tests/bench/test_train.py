@@ -17,7 +17,7 @@ from remembev.bench.train import StepCost, bench_training
 from remembev.cli import main
 from remembev.config import Config
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory on a CPU is Linux's to tell")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak CPU memory can only be measured on Linux")
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Measuring time and memory: a streaming step, a stream, training steps, the loader, the memory read.
 
-``step.py``, ``stream.py``, ``train.py``, ``loader.py`` and ``read.py`` measure; ``plain.py`` is OpenPCDet's way to run
-a step; ``machine.py`` and ``work.py`` give the floor of a stage; ``table.py`` and ``plots.py`` show results.
+``step.py``, ``frames.py``, ``stream.py``, ``train.py``, ``loader.py`` and ``read.py`` measure; ``plain.py`` is
+OpenPCDet's way to run a step; ``machine.py`` and ``work.py`` give the floor of a stage; ``table.py`` and ``plots.py``
+show results.
 """
 
 from remembev.bench.loader import WORKERS, LoaderSpeed, bench_loader

@@ -1,4 +1,4 @@
-"""How many frames a second a loader brings, by its number of workers: is it what training waits for?"""
+"""Frames per second of the training loader by number of workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKERS = (0, 1, 2, 4)
 
 @dataclass(frozen=True)
 class LoaderSpeed:
-    """What a loader brings when nobody keeps it waiting."""
+    """Speed of a loader that is never kept waiting."""
 
     workers: int
     frames_per_second: float
@@ -29,22 +29,25 @@ class LoaderSpeed:
 def bench_loader(
     cfg: Config, data: Path, workers: Sequence[int] = WORKERS, *, clips: int = 100
 ) -> Iterator[LoaderSpeed]:
-    """Frames a second of training's batches as a configuration has them: read, sampled, augmented, padded, handed over.
+    """Measure the loading of training batches: read, sampled, augmented, padded, handed over.
 
-    The clock runs over ``clips`` clips (whole batches; the data set again from its start where it is shorter), once
-    the workers are running and what they had loaded ahead is used up. Files come from wherever the operating system
-    has them: from its cache, if the data set was read before and fits.
+    The clock starts when the workers run and their prefetched batches are used up. Files come from the operating
+    system's cache if the data set was read before and fits.
+
+    Args:
+        cfg: The configuration.
+        data: Root of the data set.
+        workers: Numbers of workers to measure.
+        clips: Clips per measurement, in whole batches; a shorter data set is repeated.
     """
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores: on purpose
     for count in workers:
-        optimization = cfg.OPTIMIZATION.model_copy(update={"NUM_WORKERS": count})
-        _, loader = build_seq_loader(
-            cfg.model_copy(update={"OPTIMIZATION": optimization}), workers=count, root_path=data, seed=0
-        )
+        changed = cfg.with_changes({"OPTIMIZATION.NUM_WORKERS": count})
+        _, loader = build_seq_loader(changed, workers=count, root_path=data, seed=0)
         batches = chain.from_iterable(repeat(loader))
-        ahead = count * (loader.prefetch_factor or 0)
+        prefetched = count * (loader.prefetch_factor or 0)
         frames = points = 0
-        for _ in islice(batches, 1 + ahead):
+        for _ in islice(batches, 1 + prefetched):
             pass
         start = perf_counter()
         for batch in islice(batches, max(1, clips // cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU)):

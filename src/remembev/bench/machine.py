@@ -1,4 +1,4 @@
-"""What the machine really reaches: the rates against which a step is measured, taken in the same run."""
+"""Rates that the machine reaches in the same run: bytes and operations per second."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from remembev.ops import StageTimer
 
 _MATRIX = 2048
 _MAP = (128, 128, 128)  # channels, height, width: the middle of the full-size backbone
-_COPIED = 2**27  # bytes: several times what a cache holds
+_COPIED = 2**27  # bytes: several times the cache
 
 
 class MachineRates:
-    """Bytes and operations a second, each the median of the looks that were taken.
+    """Bytes and operations per second, each the median of the measurements so far.
 
-    Operations are multiplications and additions, two of them a multiply-accumulate.
+    A multiply-accumulate is two operations.
     """
 
     def __init__(self, timer: StageTimer, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -30,23 +30,23 @@ class MachineRates:
 
     @property
     def bandwidth(self) -> float:
-        """Bytes a second that a copy reads and writes."""
+        """Bytes per second that a copy reads and writes."""
         return median(self._bytes)
 
     def matmul(self, dtype: torch.dtype) -> float:
-        """Operations a second of a product of square matrices."""
+        """Return operations per second of a product of square matrices."""
         return median(self._matmul[dtype])
 
     def convolution(self, dtype: torch.dtype) -> float:
-        """Operations a second of a 3×3 convolution of 128 channels on a 128 × 128 map, channels last."""
+        """Return operations per second of a 3×3 convolution of 128 channels on a 128 × 128 map, channels last."""
         return median(self._convolution[dtype])
 
     def peak(self, dtype: torch.dtype) -> float:
-        """Operations a second of the faster of the two: oneDNN's convolutions may outrun the matrix library."""
+        """Return operations per second of the faster one: oneDNN's convolutions may outrun the matrix library."""
         return max(self.matmul(dtype), self.convolution(dtype))
 
     @torch.inference_mode()
-    def look(self) -> None:
+    def measure(self) -> None:
         """Measure each rate once more."""
         device = self._timer.device
         source = torch.ones(_COPIED // 4, device=device)
@@ -62,7 +62,7 @@ class MachineRates:
             self._convolution[dtype].append(2 * 9 * channels**2 * height * width / self._seconds(convolve))
 
     def _seconds(self, work: Callable[[], object]) -> float:
-        """Seconds that ``work`` takes once it is warm."""
+        """Return the seconds of ``work`` after a warm-up."""
         work()
         start = self._timer.now()
         work()

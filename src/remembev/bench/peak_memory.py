@@ -1,4 +1,4 @@
-"""Peak memory of a process on a CPU, by the kernel's own high-water mark (Linux only): it misses nothing."""
+"""Peak memory of a process on a CPU, by the kernel's high-water mark (Linux only)."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ _PROC = Path("/proc/self")
 
 
 def reset_peak() -> int:
-    """Bytes that are resident now, from which on the high-water mark starts anew.
+    """Reset the high-water mark and return the resident bytes.
 
-    Raises UserError where the system doesn't tell.
+    Raises:
+        UserError: If the system can't measure it.
     """
     try:
         (_PROC / "clear_refs").write_text("5")
     except OSError as error:
-        raise UserError(f"peak memory on a CPU is Linux's to tell: {error}") from error
+        raise UserError(f"peak CPU memory can only be measured on Linux: {error}") from error
     return _status("VmRSS")
 
 
 def peak() -> int:
-    """Bytes that were resident at most since ``reset_peak``."""
+    """Return the peak of resident bytes since ``reset_peak``."""
     return _status("VmHWM")
 
 
 def _status(name: str) -> int:
-    """A size in bytes out of the kernel's status of this process."""
-    found = re.search(rf"^{name}:\s+(\d+) kB$", (_PROC / "status").read_text(), re.MULTILINE)
-    assert found is not None
-    return 1024 * int(found[1])
+    """Return a size in bytes from the kernel's status of this process."""
+    match = re.search(rf"^{name}:\s+(\d+) kB$", (_PROC / "status").read_text(), re.MULTILINE)
+    assert match is not None
+    return 1024 * int(match[1])

@@ -1,7 +1,7 @@
-"""The same model as OpenPCDet would run it, in plain eager PyTorch: what a faster step is measured against.
+"""The model in OpenPCDet's way, in plain eager PyTorch: the baseline of the step's times.
 
-Padded pillars, a map of channels first filled a sample at a time, normalisation as layers of their own, every anchor
-decoded, and suppression a box at a time. It gives the same boxes.
+Padded pillars, a channels-first map filled sample by sample, separate normalisation layers, every anchor decoded, and
+NMS box by box. It gives the same boxes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from remembev.streaming import ModelEngine
 
 
 class PlainEngine(ModelEngine):
-    """A model whose parts work in OpenPCDet's way."""
+    """Runs a model in OpenPCDet's way."""
 
     def __init__(self, model: TemporalPointPillar, device: str | torch.device = "cpu") -> None:
         super().__init__(model, device)
@@ -67,7 +67,7 @@ class _PlainVFE(PillarEncoder):
 
 
 def _detect(head: SingleHead, output: HeadOutput, sample: int, post: PostProcessingConfig) -> Detections:
-    """The boxes of one head."""
+    """Return the boxes of one head."""
     scores = output.cls_preds[sample].sigmoid()
     anchors = torch.arange(len(head.anchors), device=scores.device)
     boxes = decode_boxes(output.box_preds[sample], head.anchors.boxes(anchors))

@@ -1,4 +1,4 @@
-"""What the memory read takes, in time and memory, against the formulation with a matrix of all similarities."""
+"""Time and peak memory of the memory read, against the dense formulation with a matrix of all similarities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ReadSize:
-    """The size of a read of one agent: tokens, queries, channels of keys and values, tokens that a query reads."""
+    """Size of a read of one agent: tokens, queries, channels of keys and values, tokens per query."""
 
     tokens: int = 10_000
     queries: int = 4096
@@ -32,7 +32,7 @@ class ReadSize:
 
 @dataclass(frozen=True)
 class ReadCost:
-    """What one way to read takes: seconds, the median of several reads, and the peak of the memory it takes."""
+    """Cost of a read: median seconds of several reads, and peak memory."""
 
     seconds: float
     peak_bytes: int
@@ -40,7 +40,7 @@ class ReadCost:
 
 @dataclass(frozen=True)
 class ReadBench:
-    """The two ways side by side, timed in turn in one process."""
+    """Both ways to read, timed in turn in one process."""
 
     size: ReadSize
     dense: ReadCost
@@ -48,10 +48,12 @@ class ReadBench:
 
 
 def bench_memory_read(size: ReadSize | None = None, *, repeats: int = 7) -> ReadBench:
-    """Time and peak memory of both ways to read on the CPU, with as many threads as PyTorch has here.
+    """Measure both ways to read on the CPU, with PyTorch's number of threads.
 
-    Peak memory is how far the resident memory of a process that has done nothing else rises. Raises UserError where it
-    can't be measured.
+    Peak memory is the rise of resident memory in a fresh process.
+
+    Raises:
+        UserError: If peak memory can't be measured.
     """
     size = size or ReadSize()
     inputs = _draw(size)
@@ -78,7 +80,7 @@ def _kernel(inputs: _Inputs, top_k: int) -> Tensor:
 
 
 def _draw(size: ReadSize) -> _Inputs:
-    """Random inputs, of which a twentieth of the tokens aren't there."""
+    """Draw random inputs; one token in twenty is not valid."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -96,7 +98,7 @@ def _peak_of_fresh_process(way: Callable[..., Tensor], size: ReadSize) -> int:
 
 
 def _peak(way: Callable[..., Tensor], size: ReadSize, threads: int) -> int:
-    """Bytes by which a read raises the memory of this process; a small one before it sets up what libraries keep."""
+    """Return the bytes by which a read raises the memory of this process, after a small one to warm libraries up."""
     torch.set_num_threads(threads)
     inputs = _draw(size)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What a streaming step takes: the time of each stage, how far that is above its floor, and above OpenPCDet's way."""
+"""Times of a streaming step by stage, against the stage's floor on this machine and against OpenPCDet's way."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from remembev.streaming import ModelEngine, StreamingDetector
 PLAIN = "plain"
 """OpenPCDet's way, in eager PyTorch."""
 DENSE = ("voxelise", "vfe", "scatter", "pillars", "backbone", "head")
-"""The stages from points to the head's outputs, less the memory."""
+"""Stages from points to the head's outputs, without the memory."""
 _ROUNDED = ("backbone", "head")
-"""The stages that work in bfloat16 where it is asked for."""
-_LOOKS = 5
+"""Stages that run in bfloat16 if requested."""
+_RATE_MEASUREMENTS = 5
 _CANDIDATES = 300
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds of ``frames`` steps: medians of each stage, in the order they run, and of the whole step.
+    """Median seconds over ``frames`` steps, of each stage in order and of the whole step.
 
     A step that runs as one program has no stages.
     """
@@ -47,7 +47,7 @@ class StepTimes:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One model's step done in several ways, frame by frame in turn, and what the machine could do meanwhile."""
+    """Times of one model's step in several ways, measured in turn, and the rates of the machine meanwhile."""
 
     times: dict[str, StepTimes]
     work: dict[str, dict[str, Work]]
@@ -55,12 +55,12 @@ class StepReport:
     rates: MachineRates
 
     def floor(self, way: str, stage: str) -> float:
-        """Seconds that a stage takes at least at the machine's rates."""
+        """Return the minimum seconds of a stage at the machine's rates."""
         dtype = self.dtypes[way] if stage in _ROUNDED else torch.float32
         return self.work[way][stage].floor(self.rates, dtype)
 
     def dense_share(self, way: str) -> float | None:
-        """Rate of the dense part, from points to the head's outputs, over that of a convolution."""
+        """Return the rate of the dense part, from points to the head's outputs, over that of a convolution."""
         if not self.times[way].stages:
             return None
         stages = [name for name in self.times[way].stages if name in DENSE]
@@ -69,7 +69,7 @@ class StepReport:
         return operations / seconds / self.rates.convolution(self.dtypes[way])
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain values: milliseconds, bytes and operations a second."""
+        """Return plain values: milliseconds, bytes and operations per second."""
         dtypes = (torch.float32, torch.bfloat16)
         return {
             "bytes_per_s": self.rates.bandwidth,
@@ -107,9 +107,15 @@ def compare_steps(
     device: str = "cpu",
     programs: Mapping[str, StreamingDetector] | None = None,
 ) -> StepReport:
-    """One model in OpenPCDet's way, in float32 and in bfloat16, each on the same frames in turn.
+    """Time a model in OpenPCDet's way, in float32 and in bfloat16, each on the same frames in turn.
 
-    programs  more detectors of the same model that run as one program, such as exported files
+    Args:
+        model: The model.
+        index: The data set.
+        scene: Number of the scene.
+        frames: Timed steps.
+        device: Device to run on.
+        programs: Further detectors of the same model that run as one program, such as exported files.
     """
     dtypes = {PLAIN: torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
     engines: dict[str, ModelEngine] = {PLAIN: PlainEngine(model, device)}
@@ -118,7 +124,7 @@ def compare_steps(
     rates = MachineRates(StageTimer(torch.device(device)), (torch.float32, torch.bfloat16))
     work = {way: _work(one, index, scene) for way, one in detectors.items()}
     every = {**(programs or {}), **detectors}
-    times = time_steps(every, index, scene, frames=frames, on_interval=rates.look)
+    times = time_steps(every, index, scene, frames=frames, on_interval=rates.measure)
     return StepReport({way: times[way] for way in (*detectors, *(programs or {}))}, work, dtypes, rates)
 
 
@@ -130,16 +136,16 @@ def time_steps(
     frames: int,
     on_interval: Callable[[], None] = lambda: None,
 ) -> dict[str, StepTimes]:
-    """Time ``frames`` steps of each detector over a scene's key frames, to and fro, once the memory is full.
+    """Time ``frames`` steps of each detector over a scene, forwards and backwards, with full memories.
 
-    All are of one model and take each frame in turn; ``on_interval`` is called a few times in between.
+    All detectors are of one model and take each frame in turn; ``on_interval`` is called a few times in between.
     """
     steps = endless_scene(next(iter(detectors.values())), index, scene)
     _fill_memories(detectors, steps)
     timers = {name: StageTimer(detector.device) for name, detector in detectors.items()}
     whole: dict[str, list[float]] = {name: [] for name in detectors}
     for number, (frame, now) in enumerate(islice(steps, frames)):
-        if number % ceil(frames / _LOOKS) == 0:
+        if number % ceil(frames / _RATE_MEASUREMENTS) == 0:
             on_interval()
         for name, detector in detectors.items():
             started = timers[name].now()
@@ -152,7 +158,7 @@ def time_steps(
 
 
 def frames_to_fill(cfg: MemoryConfig, interval: float) -> int:
-    """Frames, ``interval`` seconds apart, until the working memory is full, and then the long-term memory."""
+    """Return the number of frames, ``interval`` seconds apart, that fill the working and the long-term memory."""
     if cfg.FUSION == "none":
         return 2
     every = cfg.MEM_EVERY if isinstance(cfg.MEM_EVERY, int) else ceil(cfg.MEM_EVERY / interval)
@@ -162,9 +168,9 @@ def frames_to_fill(cfg: MemoryConfig, interval: float) -> int:
 
 @torch.no_grad()
 def make_selective(model: TemporalPointPillar, index: NuScenesIndex, scene: int) -> None:
-    """Shift the scores of a model with fresh weights so that a frame has some 300 candidates, as a trained one's has.
+    """Shift the scores of a model with fresh weights so that a frame has about 300 candidates, like a trained model.
 
-    Otherwise there is nothing to suppress, or everything, and the time of the last stage means nothing.
+    Otherwise NMS gets no box, or all, and its time means nothing.
     """
     frame = index.load_frame(index.scene_frames(scene)[0], model.cfg.CLASS_NAMES, model.cfg.DATA_CONFIG.NUM_SWEEPS)
     batch = FrameBatch(points=frame.points[None], num_points=torch.tensor([len(frame.points)]))
@@ -179,7 +185,7 @@ def make_selective(model: TemporalPointPillar, index: NuScenesIndex, scene: int)
 
 
 def _fill_memories(detectors: Mapping[str, StreamingDetector], steps: Iterator[tuple[Frame, float]]) -> None:
-    """Let one detector fill its memory, and give what it remembers to all."""
+    """Fill the memory of one detector and copy its state to all."""
     *_, fastest = detectors.values()
     fastest.reset(SCENE)
     first, second = next(steps), next(steps)

@@ -1,4 +1,4 @@
-"""A stream without an end, and what each of its steps takes: proof, or not, that nothing grows."""
+"""Time and memory of the steps of an endless stream: does anything grow?"""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ STEP = np.dtype(
         ("tokens", "i8"),
     ]
 )
-"""One step: seconds on the clock, of the process's CPU time, and of the latest control; after it: memory of the
-process, state, tokens."""
+"""One step: seconds of wall clock, of CPU time and of the latest control step; after it, bytes of process and state,
+and tokens."""
 
 Step = tuple[float, float, float, int, int, int]
 
@@ -43,9 +43,9 @@ _STATM = Path("/proc/self/statm")
 
 
 def endless_scene(detector: StreamingDetector, index: NuScenesIndex, scene: int) -> Iterator[tuple[Frame, float]]:
-    """The key frames of a scene forwards, backwards, forwards and so on, with times (s) that only ever go on.
+    """Yield the key frames of a scene forwards, backwards, forwards and so on, with increasing times in s.
 
-    Turning round at both ends, the car never jumps: a repeated scene would be another place each time it begins.
+    The car turns at both ends instead of jumping back to the start of the scene.
     """
     cfg = detector.cfg
     frames = [
@@ -59,16 +59,16 @@ def endless_scene(detector: StreamingDetector, index: NuScenesIndex, scene: int)
 
 
 def measure_stream(detector: StreamingDetector, index: NuScenesIndex, scene: int, frames: int) -> Iterator[Step]:
-    """So many steps over a scene without an end, from an empty memory on; a ``STEP`` each.
+    """Run steps over an endless scene from an empty memory; yield a ``STEP`` for each.
 
-    The control is the step at a tenth of the stream, done again from the same state every tenth step from there on: it
-    tells how fast the machine is at the moment, whatever the stream has come to.
+    The control step is the step at a tenth of the stream, repeated from the same state every tenth step from there on:
+    it shows the current speed of the machine, whatever has become of the stream.
     """
     clock, control, control_s = StageTimer(detector.device), StreamingDetector(detector.engine), math.nan
     detector.reset(SCENE)
     for number, (frame, now) in enumerate(islice(endless_scene(detector, index, scene), frames)):
         if number == frames // 10:
-            again = partial(control.step, frame.points, frame.global_from_lidar, now, SCENE)
+            control_step = partial(control.step, frame.points, frame.global_from_lidar, now, SCENE)
             young = detector.state(SCENE)
         wall, cpu = clock.now(), time.process_time()
         detector.step(frame.points, frame.global_from_lidar, now, SCENE)
@@ -76,7 +76,7 @@ def measure_stream(detector: StreamingDetector, index: NuScenesIndex, scene: int
         if number >= frames // 10 and (number - frames // 10) % _CONTROL_EVERY == 0:
             control.restore(SCENE, young)
             start = clock.now()
-            again()
+            control_step()
             control_s = clock.now() - start
         state = detector.state(SCENE)
         yield wall, cpu, control_s, resident_bytes(), state.nbytes, state.tokens
@@ -84,42 +84,42 @@ def measure_stream(detector: StreamingDetector, index: NuScenesIndex, scene: int
 
 @dataclass(frozen=True)
 class Comparison:
-    """The median of a quantity early and late in a stream."""
+    """Medians of a quantity early and late in a stream."""
 
     early: float
     late: float
 
     @property
     def ratio(self) -> float:
-        """Late to early."""
+        """Late over early."""
         return self.late / self.early
 
     @property
     def level(self) -> bool:
-        """Whether the two are within 5 %."""
+        """True if the two are within 5 %."""
         return abs(self.ratio - 1) <= 0.05
 
 
 @dataclass(frozen=True)
 class StreamCurve:
-    """What every step of a stream took: ``STEP`` [N]."""
+    """Measurements of every step of a stream: ``STEP`` [N]."""
 
     steps: NDArray[np.void]
 
     @classmethod
     def collect(cls, steps: Iterable[Step], frames: int) -> StreamCurve:
-        """The curve of a stream as it runs. Its room is taken beforehand: what it measures does not grow by it."""
+        """Collect a stream as it runs. Memory is allocated beforehand, so that collecting doesn't grow the process."""
         return cls(np.fromiter(steps, dtype=STEP, count=frames))
 
     @property
     def windows(self) -> tuple[slice, slice]:
-        """Early: from a tenth to two tenths of the stream. Late: its last tenth. Of 10,000 steps, a thousand each."""
+        """The early window, the second tenth of the stream, and the late one, its last tenth."""
         total = len(self.steps)
         tenth = max(1, total // 10)
         return slice(total // 10, total // 10 + tenth), slice(total - tenth, total)
 
     def compare(self) -> dict[str, Comparison]:
-        """Medians early and late of every quantity of a step that there is any of, and of step to control."""
+        """Return medians early and late of every non-zero quantity, and of step over control step."""
         medians = [
             {name: float(np.nanmedian(self.steps[name][window])) for name in STEP.names or ()}
             for window in self.windows
@@ -129,7 +129,7 @@ class StreamCurve:
         return {name: Comparison(medians[0][name], medians[1][name]) for name in medians[0] if medians[0][name]}
 
     def to_json(self) -> dict[str, Any]:
-        """Windows and medians as plain values."""
+        """Return windows and medians as plain values."""
         early, late = self.windows
         return {
             "frames": len(self.steps),
@@ -142,7 +142,7 @@ class StreamCurve:
         }
 
     def write_csv(self, path: Path) -> None:
-        """A row a step, with its number."""
+        """Write one row per step, with its number."""
         with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             print("frame", *STEP.names or (), sep=",", file=file)
             for number, step in enumerate(self.steps.tolist()):
@@ -150,7 +150,7 @@ class StreamCurve:
 
 
 def resident_bytes() -> int:
-    """Memory of the process that is in RAM; where the system does not say (outside Linux), the most there ever was."""
+    """Return the resident memory of the process; outside Linux the peak of it."""
     if _STATM.is_file():
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     import resource

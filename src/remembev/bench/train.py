@@ -1,11 +1,9 @@
-"""What a step of training takes, in memory and time, against the length of its clip.
+"""Peak memory and time of a training step by clip length.
 
-Each measurement is a short training run as ``remembev train`` does it, in a process of its own. Peak memory is
-
-on CUDA   what PyTorch's tensors take at most (``max_memory_allocated``): weights, optimiser and activations
-on a CPU  how far the process's resident memory rises over what it is once the model is built and a clip loaded: the
-          kernel's own high-water mark (Linux only), which misses nothing between two looks. It repeats to some 20 MiB
-          and holds what doesn't depend on the length: the optimiser's averages, work space, the allocator's slack
+Each measurement is a short training run in its own process. Peak memory on CUDA is ``max_memory_allocated``: weights,
+optimiser and activations. On a CPU it is the rise of resident memory from after the first clip is loaded, by the
+kernel's high-water mark (Linux only). It repeats to about 20 MiB and includes what doesn't depend on the clip length:
+optimiser state, work space, allocator slack.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ from remembev.training.run import TrainingRun, build_trainer, silence_lightning
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step on a clip takes; None where the device had not enough memory."""
+    """Cost of a training step on a clip; None if the device ran out of memory."""
 
     length: int
     way: str
@@ -45,7 +43,7 @@ class StepCost:
 
 
 def training_ways(chunk: int) -> dict[str, dict[str, Any]]:
-    """The ways to train on a clip that are compared: changes to OPTIMIZATION, by name."""
+    """Return the compared ways to train on a clip, as changes to OPTIMIZATION by name."""
     return {
         "whole clip": {"TBPTT_FRAMES": None, "ACTIVATION_CHECKPOINTING": False},
         "ACTIVATION_CHECKPOINTING": {"TBPTT_FRAMES": None, "ACTIVATION_CHECKPOINTING": True},
@@ -56,16 +54,25 @@ def training_ways(chunk: int) -> dict[str, dict[str, Any]]:
 def bench_training(
     cfg: Config, data: Path, lengths: Sequence[int], *, chunk: int = 2, device: str = "cpu", steps: int = 4
 ) -> Iterator[StepCost]:
-    """Peak memory of ``steps`` steps, and median time of all but the first, for each length and way.
+    """Measure each clip length and way to train; yield them one by one.
 
-    Raises UserError where memory can't be measured, or where a clip doesn't fit into the data's scenes.
+    Args:
+        cfg: The configuration.
+        data: Root of the data set.
+        lengths: Frames per clip.
+        chunk: TBPTT_FRAMES of the way that truncates.
+        device: Device to train on.
+        steps: Steps; the time is the median of all but the first.
+
+    Raises:
+        UserError: If memory can't be measured or the device is not available.
+        DataError: If no scene is long enough for a clip.
     """
     for length in lengths:
         for way, options in training_ways(chunk).items():
-            data_config = cfg.DATA_CONFIG.model_copy(update={"SEQ_LEN": length})
-            short: dict[str, Any] = {"NUM_EPOCHS": 1, "BATCHES_PER_EPOCH": steps}
-            optimization = cfg.OPTIMIZATION.model_copy(update={**options, **short})
-            changed = cfg.model_copy(update={"DATA_CONFIG": data_config, "OPTIMIZATION": optimization})
+            plan = {**options, "NUM_EPOCHS": 1, "BATCHES_PER_EPOCH": steps}
+            changes = {f"OPTIMIZATION.{key}": value for key, value in plan.items()}
+            changed = cfg.with_changes({"DATA_CONFIG.SEQ_LEN": length, **changes})
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
                 try:
                     peak, seconds = fresh.submit(_measure, changed, data, device).result()
@@ -76,12 +83,12 @@ def bench_training(
 
 
 def _measure(cfg: Config, data: Path, device: str) -> tuple[int, float]:
-    """Peak memory in bytes and seconds of a step, in a process that has done nothing yet."""
+    """Return peak memory in bytes and seconds of a step, in a fresh process."""
     kind, _, number = device.partition(":")
     if kind == "cpu" or number:
         os.environ["CUDA_VISIBLE_DEVICES"] = number
     if (kind == "cuda") != torch.cuda.is_available():
-        raise UserError(f"training doesn't run on {device} here")
+        raise UserError(f"device {device} is not available")
     silence_lightning()
     warnings.filterwarnings("ignore", message=".*have no `val_dataloader`")
     L.seed_everything(0, verbose=False)
@@ -96,7 +103,7 @@ def _measure(cfg: Config, data: Path, device: str) -> tuple[int, float]:
 
 
 class _Metered(ClipModule):
-    """Tells peak memory since the first step began, and the seconds of each step."""
+    """Measures peak memory since the first step began, and the seconds of each step."""
 
     def __init__(self, cfg: Config, timer: StageTimer) -> None:
         super().__init__(cfg)
@@ -108,7 +115,7 @@ class _Metered(ClipModule):
         self._start = 0.0
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Start the clock, and before the first step the measurement."""
+        """Start the clock, and before the first step the memory measurement."""
         if batch_idx == 0:
             if self.on_cuda:
                 torch.cuda.reset_peak_memory_stats()
@@ -117,6 +124,6 @@ class _Metered(ClipModule):
         self._start = self.timer.now()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stop the clock, and read the peak so far."""
+        """Stop the clock and read the peak."""
         self.seconds.append(self.timer.now() - self._start)
         self.peak = torch.cuda.max_memory_allocated() if self.on_cuda else peak() - self._baseline

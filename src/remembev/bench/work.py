@@ -1,8 +1,8 @@
-"""What each stage of a step can't do without: its operations, and the bytes that have to come in and go out.
+"""Work that each stage of a step can't avoid: operations, and bytes that have to be read and written.
 
-Counted on the real step as it runs. Operations are those of convolutions and matrix products. Bytes are the tensors
-that a stage reads and didn't make, and those that it makes and a later stage, or the next step, reads: each once,
-whatever the stage does in between. So the floor is one that no way of writing the stage gets under.
+Counted on the real step as it runs. Operations are those of convolutions and matrix products. Bytes are the inputs that
+a stage reads, and the outputs that a later stage or the next step reads, each once. The floor that follows holds for
+any implementation of the stage.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from remembev.ops import StageObserver
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage has to do."""
+    """Work of a stage."""
 
     operations: float
     nbytes: float
 
     def floor(self, rates: MachineRates, dtype: torch.dtype) -> float:
-        """Seconds under which it can't be done at these rates: the longer of computing and moving."""
+        """Return the minimum seconds at these rates: the longer of computing and moving bytes."""
         return max(self.operations / rates.peak(dtype), self.nbytes / rates.bandwidth)
 
 
 def count_work(step: Callable[[], object], following: Callable[[], object]) -> dict[str, Work]:
-    """The work of each stage of ``step``; ``following`` is the step after it, which reads what this one leaves."""
+    """Count the work of each stage of ``step``; ``following`` is the next step, which reads its outputs."""
     counter = FlopCounterMode(display=False)
     operations, traffic = _Operations(counter), _Traffic()
     with counter, operations.recording():
@@ -50,7 +50,7 @@ def count_work(step: Callable[[], object], following: Callable[[], object]) -> d
 
 
 class _Operations(StageObserver):
-    """Reads how many operations have been counted."""
+    """Observes the count of operations."""
 
     def __init__(self, counter: FlopCounterMode) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Operations(StageObserver):
 
 
 class _Traffic(TorchDispatchMode, StageObserver):  # type: ignore[no-untyped-call]
-    """Follows which storages every operation reads and makes; reads how many operations there have been."""
+    """Records which storages every operation reads and makes; observes the number of operations."""
 
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self)  # type: ignore[no-untyped-call]
@@ -70,7 +70,7 @@ class _Traffic(TorchDispatchMode, StageObserver):  # type: ignore[no-untyped-cal
         self._reads: list[set[int]] = []
         self._made_at: dict[int, int] = {}
         self._size: dict[int, int] = {}
-        self._alive: list[Any] = []  # so that no storage gets the address of one that is gone
+        self._alive: list[Any] = []  # so that no address is used twice
 
     def now(self) -> float:
         return len(self._reads)
@@ -89,7 +89,7 @@ class _Traffic(TorchDispatchMode, StageObserver):  # type: ignore[no-untyped-cal
         return result
 
     def nbytes(self) -> dict[str, float]:
-        """Bytes that have to come into and go out of each recorded stage."""
+        """Return the bytes that each recorded stage has to read and write."""
         return {name: sum(self._crossing(span) for span in spans) for name, spans in self.recorded.items()}
 
     def _crossing(self, span: tuple[float, float]) -> int:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 
+from remembev.bench.frames import time_frames
 from remembev.config import Config, load_config
 from remembev.data import ClipSampler, NuScenesIndex, build_seq_loader
 from remembev.errors import UserError
 from remembev.evaluation import evaluate_checkpoint
 from remembev.experiments.results import EVAL_FOLDER, RESULT_FILE, read_json, read_result, run_folder, write_json
 from remembev.models import load_checkpoint
-from remembev.ops import StageTimer
 from remembev.streaming import StreamingDetector
 from remembev.training import TrainingRun, train
 from remembev.training.resuming import Progress
@@ -191,34 +190,6 @@ class TimingJob:
         runs = [run_folder(self.out, self.seed, name) for name in self.variants]
         results = {run: read_result(run, self.eval_settings) for run in runs}
         return {run: result for run, result in results.items() if result is not None}
-
-
-def time_frames(
-    detectors: Mapping[Path, StreamingDetector], index: NuScenesIndex, scene: int
-) -> dict[Path, tuple[float, float]]:
-    """Return the median seconds and points of a scene's key frames after the first, by detector.
-
-    The detectors take each frame in turn, so that other work on the machine meets all alike; on a CPU it is the time of
-    the process, of one thread. Each sees as many sweeps as its configuration says.
-    """
-    seconds: dict[Path, list[float]] = {name: [] for name in detectors}
-    points: dict[Path, list[int]] = {name: [] for name in detectors}
-    token = index.scene_token(scene)
-    for number in index.scene_frames(scene):
-        for name, detector in detectors.items():
-            cfg = detector.cfg
-            frame = index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS)
-            now = _clock(detector.device)
-            began = now()
-            detector.step(frame.points, frame.global_from_lidar, frame.timestamp, token)
-            seconds[name].append(now() - began)
-            points[name].append(len(frame.points))
-    return {name: (median(seconds[name][1:]), median(points[name][1:])) for name in detectors}
-
-
-def _clock(device: torch.device) -> Callable[[], float]:
-    """Return a clock in seconds: process time on a CPU, wall time of finished work on a GPU."""
-    return StageTimer(device).now if device.type == "cuda" else time.process_time
 
 
 def _device() -> str:
