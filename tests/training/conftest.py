@@ -1,4 +1,4 @@
-"""Trainings of the tests run on the CPU: what is promised to the last bit is promised there, for any number of them."""
+"""Trainings of the tests run on the CPU, where results are reproducible to the last bit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide a GPU from the test and from the processes it starts."""
+    """Hide GPUs from the test and from the processes that it starts."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

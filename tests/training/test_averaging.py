@@ -1,4 +1,4 @@
-"""The moving average of the weights against its formula, and who uses it."""
+"""The moving average of the weights against its formula, and its use."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight.clone() for name, weight in weights.items() if weight.is_floating_point()}
 
 
-class Watched(ClipModule):
-    """Keeps the weights before and after each step, and those of each validation."""
+class Recorder(ClipModule):
+    """Records the weights before and after each step, and at each validation."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -47,46 +47,44 @@ class Watched(ClipModule):
 
 
 @pytest.fixture(scope="module")
-def watched(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Watched, TrainingRun]:
+def recorded(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recorder, TrainingRun]:
     """Two epochs of three steps, each of several backward passes, with a clip of validation after each."""
     changes = [*SMALL, f"OPTIMIZATION.EMA={DECAY}", "OPTIMIZATION.BATCHES_PER_EPOCH=3", "OPTIMIZATION.TBPTT_FRAMES=2"]
     cfg, run = load_config("tiny", changes), TrainingRun(tmp_path_factory.mktemp("run"))
     _, loader = build_seq_loader(cfg, root_path=sim_root, seed=0)
-    module = Watched(cfg)
+    module = Recorder(cfg)
     build_trainer(cfg, run).fit(module, loader, torch.utils.data.DataLoader([{}], collate_fn=lambda clips: clips[0]))
     return module, run
 
 
-def averages(steps: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+def expected_averages(steps: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
     """average ← decay · average + (1 − decay) · weights, from a copy of the first step's weights on."""
-    found = [steps[0]]
+    averages = [steps[0]]
     for weights in steps[1:]:
-        found.append({name: DECAY * found[-1][name] + (1 - DECAY) * weight for name, weight in weights.items()})
-    return found
+        averages.append({name: DECAY * averages[-1][name] + (1 - DECAY) * weight for name, weight in weights.items()})
+    return averages
 
 
-def test_what_is_written_and_validated_is_the_average_after_each_step(watched: tuple[Watched, TrainingRun]) -> None:
-    module, run = watched
-    expected = averages(module.after)
+def test_the_average_is_validated_and_saved(recorded: tuple[Recorder, TrainingRun]) -> None:
+    module, run = recorded
+    expected = expected_averages(module.after)
     assert len(expected) == 6
     torch.testing.assert_close(module.validated, [expected[2], expected[5]])
     torch.testing.assert_close(copied(load_checkpoint(run.weights).state_dict()), expected[5])
     assert any("running_var" in name for name in expected[5])
 
 
-def test_steps_go_on_from_the_weights_themselves(watched: tuple[Watched, TrainingRun]) -> None:
-    module, _ = watched
+def test_training_continues_from_the_weights_not_the_average(recorded: tuple[Recorder, TrainingRun]) -> None:
+    module, _ = recorded
     for before, after in zip(module.before[1:], module.after, strict=False):
         torch.testing.assert_close(before, after, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.999])
-def test_constants_and_whole_numbers_stay_what_they_are(decay: float) -> None:
+def test_the_average_of_constant_buffers_is_exact(decay: float) -> None:
     cfg = load_config("tiny", SMALL)
-    average, trainer = (
-        AveragedWeights(decay),
-        SimpleNamespace(strategy=SimpleNamespace(root_device=None), global_step=0),
-    )
+    average = AveragedWeights(decay)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=None), global_step=0)
     module = ClipModule(cfg)
     average.setup(trainer, module, "fit")
     constants = {name: value.clone() for name, value in module.model.named_buffers()}
@@ -99,6 +97,6 @@ def test_constants_and_whole_numbers_stay_what_they_are(decay: float) -> None:
 
 
 @pytest.mark.parametrize("decay", ["0", "1", "1.5"])
-def test_a_decay_lies_between_0_and_1(decay: str) -> None:
+def test_a_decay_has_to_be_between_0_and_1(decay: str) -> None:
     with pytest.raises(ConfigError, match=r"OPTIMIZATION\.EMA"):
         load_config("tiny", [f"OPTIMIZATION.EMA={decay}"])

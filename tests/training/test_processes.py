@@ -1,4 +1,4 @@
-"""Several processes train as one: the same clips between them, the mean of their gradients, one set of files."""
+"""Distributed training: processes share the clips, average their gradients and write one set of files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 class Recorder(ClipModule):
-    """Writes down which clips each process of a distributed run was given, and the gradients of each step."""
+    """Records the clips of each process of a distributed run, and the gradients of its last step."""
 
     folder: Path
 
@@ -48,8 +48,8 @@ class Recorder(ClipModule):
         super().on_before_optimizer_step(optimizer)
 
 
-def in_two_processes(folder: Path, sim_root: Path, *changes: str) -> ClipModule:
-    """The model as it was before two processes trained it; ``Recorder`` leaves its notes in the folder."""
+def train_in_two_processes(folder: Path, sim_root: Path, *changes: str) -> ClipModule:
+    """Train in two processes and return the model before training; ``Recorder`` writes to the folder."""
     cfg = load_config("tiny", [*SMALL, *changes])
     _, loader = build_seq_loader(cfg, workers=0, root_path=sim_root, seed=0)
     module = Recorder(cfg)
@@ -59,26 +59,26 @@ def in_two_processes(folder: Path, sim_root: Path, *changes: str) -> ClipModule:
     return before
 
 
-def test_two_processes_share_the_clips_and_shuffle_them_anew_each_epoch(sim_root: Path, tmp_path: Path) -> None:
-    """Lightning replaces the sampler under DDP: each clip has to be seen once an epoch all the same."""
-    module = in_two_processes(tmp_path, sim_root, "OPTIMIZATION.BATCHES_PER_EPOCH=null")
+def test_two_processes_share_the_clips_and_reshuffle_them_every_epoch(sim_root: Path, tmp_path: Path) -> None:
+    """Lightning replaces the sampler under DDP; each clip has to be used once per epoch nevertheless."""
+    module = train_in_two_processes(tmp_path, sim_root, "OPTIMIZATION.BATCHES_PER_EPOCH=null")
     dataset, _ = build_seq_loader(module.cfg, workers=0, root_path=sim_root)
-    seen = [[line.split() for line in (tmp_path / f"{rank}.txt").read_text().splitlines()] for rank in (0, 1)]
+    lines_of_rank = [[line.split() for line in (tmp_path / f"{rank}.txt").read_text().splitlines()] for rank in (0, 1)]
     starts = {dataset.index.load_frame(clip[0]).sample_token for clip in dataset.clips}
     for epoch in ("0", "1"):
-        shares = [[token for number, token in lines if number == epoch] for lines in seen]
+        shares = [[token for number, token in lines if number == epoch] for lines in lines_of_rank]
         assert len(shares[0]) == len(shares[1]) == (len(starts) + 1) // 2
         assert set(shares[0]) | set(shares[1]) == starts
-    first, second = ([token for number, token in seen[0] if number == epoch] for epoch in ("0", "1"))
+    first, second = ([token for number, token in lines_of_rank[0] if number == epoch] for epoch in ("0", "1"))
     assert first != second
     steps = torch.load(tmp_path / "schedule")
-    assert steps == len(seen[0]) == 2 * ((len(starts) + 1) // 2)
+    assert steps == len(lines_of_rank[0]) == 2 * ((len(starts) + 1) // 2)
 
 
-@pytest.mark.parametrize("frames", [3, 4])  # of 3 the last is a chunk alone: the weights that write stay idle
-def test_the_gradients_of_two_processes_in_chunks_are_the_mean_of_those_of_their_clips(
-    frames: int, sim_root: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    "frames", [3, 4]
+)  # with 3 the last chunk is a single frame, in which the weights that write get no gradient
+def test_gradients_of_two_processes_are_the_mean_over_their_clips(frames: int, sim_root: Path, tmp_path: Path) -> None:
     one_step = ["OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.NUM_EPOCHS=1"]
     chunks = [
         f"DATA_CONFIG.SEQ_LEN={frames}",
@@ -86,7 +86,7 @@ def test_the_gradients_of_two_processes_in_chunks_are_the_mean_of_those_of_their
         "OPTIMIZATION.ACTIVATION_CHECKPOINTING=true",
     ]
     forcing = "MODEL.MEMORY.TEACHER_FORCING={START: 1.0, END: 1.0}"
-    module = in_two_processes(tmp_path, sim_root, *one_step, *chunks, forcing)
+    module = train_in_two_processes(tmp_path, sim_root, *one_step, *chunks, forcing)
     for rank in (0, 1):
         clip = torch.load(tmp_path / f"{rank}.clip")
         for share in module.model.train().chunk_losses(clip, progress=0.0, tbptt_frames=2):
@@ -96,16 +96,16 @@ def test_the_gradients_of_two_processes_in_chunks_are_the_mean_of_those_of_their
         torch.testing.assert_close(given, gradients(module.model), rtol=1e-3, atol=1e-5)
 
 
-def test_the_clips_of_a_step_are_those_of_one_process_with_a_batch_of_as_many(sim_root: Path, tmp_path: Path) -> None:
-    in_two_processes(tmp_path, sim_root, "OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.NUM_EPOCHS=1")
+def test_two_processes_get_the_clips_of_one_process_with_twice_the_batch(sim_root: Path, tmp_path: Path) -> None:
+    train_in_two_processes(tmp_path, sim_root, "OPTIMIZATION.BATCHES_PER_EPOCH=1", "OPTIMIZATION.NUM_EPOCHS=1")
     cfg = load_config("tiny", [*SMALL, "OPTIMIZATION.BATCH_SIZE_PER_GPU=2"])
     _, loader = build_seq_loader(cfg, workers=0, root_path=sim_root, seed=0)
-    together = next(iter(loader))
+    batch = next(iter(loader))
     for rank in (0, 1):
         clip = torch.load(tmp_path / f"{rank}.clip")
         count = clip["points"].shape[2]
-        torch.testing.assert_close(clip["points"][0], together["points"][rank, :, :count], rtol=0, atol=0)
-        torch.testing.assert_close(clip["scene_masks"][0], together["scene_masks"][rank], rtol=0, atol=0)
+        torch.testing.assert_close(clip["points"][0], batch["points"][rank, :, :count], rtol=0, atol=0)
+        torch.testing.assert_close(clip["scene_masks"][0], batch["scene_masks"][rank], rtol=0, atol=0)
 
 
 CHANGES = [
@@ -118,7 +118,7 @@ CHANGES = [
 
 
 def start_two(root: Path, outs: tuple[Path, Path], prepare: Callable[[int], None] = lambda rank: None) -> list[Any]:
-    """Two processes as torchrun starts them, each with a folder of its own to write to."""
+    """Start two training processes as torchrun does, each with its own output folder."""
     port = free_port()
 
     def work(rank: int) -> None:
@@ -132,8 +132,8 @@ def start_two(root: Path, outs: tuple[Path, Path], prepare: Callable[[int], None
     return processes
 
 
-def note_weights(folder: Path, rank: int) -> None:
-    """Leave weights and statistics as a process has them when it is done."""
+def record_weights(folder: Path, rank: int) -> None:
+    """Save a process's weights and statistics at the end of training."""
 
     def on_train_end(module: ClipModule) -> None:
         torch.save(module.state_dict(), folder / f"{rank}.weights")
@@ -143,9 +143,9 @@ def note_weights(folder: Path, rank: int) -> None:
 
 @pytest.fixture(scope="module")
 def whole(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run of two processes, ``run``, and of their notes; the second was told to write to ``nobody``."""
+    """Folder of a run of two processes, ``run``, and of their weights. The second process was given ``unused``."""
     folder = tmp_path_factory.mktemp("whole")
-    for process in start_two(sim_root, (folder / "run", folder / "nobody"), partial(note_weights, folder)):
+    for process in start_two(sim_root, (folder / "run", folder / "unused"), partial(record_weights, folder)):
         process.join()
     assert TrainingRun(folder / "run").finished
     return folder
@@ -157,10 +157,10 @@ def test_processes_end_with_the_same_weights_and_statistics(whole: Path) -> None
 
 
 def test_only_the_first_process_writes(whole: Path) -> None:
-    assert not (whole / "nobody").exists()
+    assert not (whole / "unused").exists()
 
 
-def die_in_the_second_epoch(rank: int) -> None:
+def kill_in_the_second_epoch(rank: int) -> None:
     def on_before_optimizer_step(module: ClipModule, optimizer: Any) -> None:
         if rank == 0 and module.global_step == 4:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -168,8 +168,8 @@ def die_in_the_second_epoch(rank: int) -> None:
     ClipModule.on_before_optimizer_step = on_before_optimizer_step
 
 
-def test_two_processes_that_were_killed_end_as_those_that_were_not(whole: Path, sim_root: Path, tmp_path: Path) -> None:
-    processes = start_two(sim_root, (tmp_path, tmp_path), die_in_the_second_epoch)
+def test_two_killed_processes_resume_exactly(whole: Path, sim_root: Path, tmp_path: Path) -> None:
+    processes = start_two(sim_root, (tmp_path, tmp_path), kill_in_the_second_epoch)
     processes[0].join()
     assert processes[0].exitcode == -signal.SIGKILL
     processes[1].kill()
@@ -179,7 +179,7 @@ def test_two_processes_that_were_killed_end_as_those_that_were_not(whole: Path, 
         assert (tmp_path / file).read_bytes() == (whole / "run" / file).read_bytes()
 
 
-def test_the_command_starts_as_many_processes_as_devices(whole: Path, sim_root: Path, tmp_path: Path) -> None:
+def test_the_command_line_starts_a_process_per_device(whole: Path, sim_root: Path, tmp_path: Path) -> None:
     changes = [part for change in [*SMALL, *CHANGES] for part in ("--set", change)]
     command = ["remembev", "train", "tiny", "--data", str(sim_root), "--out", str(tmp_path), "--devices", "2", *changes]
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)

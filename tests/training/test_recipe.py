@@ -1,3 +1,5 @@
+"""Training with balanced clips and ground-truth sampling."""
+
 from __future__ import annotations
 
 from pathlib import Path

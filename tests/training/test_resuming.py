@@ -1,4 +1,4 @@
-"""Runs that are killed (SIGKILL: no chance to tidy up) and started again are, to the last bit, the one that wasn't."""
+"""A run that is killed (SIGKILL) and resumed equals an uninterrupted one to the last bit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CHANGES = [
 
 
 def start(root: Path, out: Path, workers: int = 0, prepare: Callable[[], None] = lambda: None) -> Any:
-    """A process that trains, or goes on training."""
+    """Start a process that trains, or resumes."""
 
     def work() -> None:
         prepare()
@@ -52,16 +52,16 @@ def start(root: Path, out: Path, workers: int = 0, prepare: Callable[[], None] =
 
 @pytest.fixture(scope="module")
 def whole(sim_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, float]:
-    """A run that nobody has stopped, and the seconds it took."""
-    run, began = TrainingRun(tmp_path_factory.mktemp("whole")), time.monotonic()
+    """An uninterrupted run, and its duration in seconds."""
+    run, started = TrainingRun(tmp_path_factory.mktemp("whole")), time.monotonic()
     process = start(sim_root, run.out)
     process.join()
     assert run.finished
-    return run, time.monotonic() - began
+    return run, time.monotonic() - started
 
 
 def tensors(value: Any, name: str = "") -> dict[str, Any]:
-    """All leaves of a checkpoint by their path, but for times and folders."""
+    """Return all leaves of a checkpoint by their path."""
     if isinstance(value, dict | list | tuple):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return {path: leaf for key, item in items for path, leaf in tensors(item, f"{name}/{key}").items()}
@@ -69,14 +69,14 @@ def tensors(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def scalars(run: TrainingRun) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows."""
+    """Return the values that TensorBoard shows."""
     events = EventAccumulator(str(run.out / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def assert_same(run: TrainingRun, other: TrainingRun) -> None:
-    """Weights, average, optimiser, schedule, loops and curves."""
+    """Compare weights, average, optimiser, schedule, loops and curves."""
     assert run.finished
     first, second = (tensors(torch.load(one.resume_from, weights_only=True)) for one in (run, other))
     assert first.keys() == second.keys()
@@ -91,10 +91,10 @@ def assert_same(run: TrainingRun, other: TrainingRun) -> None:
     assert not list(run.out.rglob(".*"))
 
 
-def test_a_run_killed_at_random_moments_ends_as_the_one_that_was_not(
+def test_a_run_killed_at_random_moments_resumes_exactly(
     whole: tuple[TrainingRun, float], sim_root: Path, tmp_path: Path
 ) -> None:
-    unharmed, seconds = whole
+    uninterrupted, seconds = whole
     run, moments = TrainingRun(tmp_path), random.Random(0)
     for _ in range(3):
         process = start(sim_root, run.out)
@@ -102,24 +102,24 @@ def test_a_run_killed_at_random_moments_ends_as_the_one_that_was_not(
         process.kill()
         process.join()
     start(sim_root, run.out).join()
-    assert_same(run, unharmed)
+    assert_same(run, uninterrupted)
 
 
 def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at(target: Any, name: str, count: int, before: Callable[..., None] = lambda *_: None) -> None:
-    """Be killed as a function is called for the time number ``count``, when ``before`` has done its damage."""
+def kill_at(target: Any, name: str, count: int, before: Callable[..., None] = lambda *_: None) -> None:
+    """Kill the process when a function is called for the ``count``-th time (from 0), after calling ``before``."""
     function, calls = getattr(target, name), iter(range(count + 1))
 
-    def deadly(*arguments: Any, **options: Any) -> Any:
+    def killing(*arguments: Any, **options: Any) -> Any:
         if next(calls, count) == count:
             before(*arguments)
             kill()
         return function(*arguments, **options)
 
-    setattr(target, name, deadly)
+    setattr(target, name, killing)
 
 
 def half_a_checkpoint(checkpoint: Any, file: Any) -> None:
@@ -131,25 +131,25 @@ def half_a_table(logger: CSVLogger) -> None:
     Path(logger.experiment.metrics_file_path).write_text("step,ep")
 
 
-AWKWARD = {
-    "before the first checkpoint": partial(die_at, ClipModule, "training_step", 0),
-    "while a checkpoint is written": partial(die_at, resuming.torch, "save", 1, half_a_checkpoint),
-    "while the curves are written": partial(die_at, CSVLogger, "save", 1, half_a_table),
-    "in an epoch's last step": partial(die_at, ClipModule, "training_step", 1),
-    "in validation": partial(die_at, ClipModule, "validation_step", 0),
-    "while the weights are written": partial(die_at, model_checkpoint, "save_file", 0),
-    "at the end of an epoch": partial(die_at, SaveProgress, "on_train_epoch_end", 0),
-    "in the middle of the second epoch": partial(die_at, ClipModule, "training_step", 4),
-    "at the end of the last epoch": partial(die_at, SaveProgress, "on_train_epoch_end", 0),
-    "when all is done": partial(die_at, ClipModule, "on_train_end", 0),
+MOMENTS = {
+    "before the first checkpoint": partial(kill_at, ClipModule, "training_step", 0),
+    "while a checkpoint is written": partial(kill_at, resuming.torch, "save", 1, half_a_checkpoint),
+    "while the curves are written": partial(kill_at, CSVLogger, "save", 1, half_a_table),
+    "in an epoch's last step": partial(kill_at, ClipModule, "training_step", 1),
+    "in validation": partial(kill_at, ClipModule, "validation_step", 0),
+    "while the weights are written": partial(kill_at, model_checkpoint, "save_file", 0),
+    "at the end of an epoch": partial(kill_at, SaveProgress, "on_train_epoch_end", 0),
+    "in the middle of the second epoch": partial(kill_at, ClipModule, "training_step", 4),
+    "at the end of the last epoch": partial(kill_at, SaveProgress, "on_train_epoch_end", 0),
+    "after the last checkpoint": partial(kill_at, ClipModule, "on_train_end", 0),
 }
 
 
-def test_a_run_killed_at_every_awkward_moment_ends_as_the_one_that_was_not(
+def test_a_run_killed_at_critical_moments_resumes_exactly(
     whole: tuple[TrainingRun, float], sim_root: Path, tmp_path: Path
 ) -> None:
     run = TrainingRun(tmp_path)
-    for moment, prepare in AWKWARD.items():
+    for moment, prepare in MOMENTS.items():
         killed = start(sim_root, run.out, prepare=prepare)
         killed.join()
         assert killed.exitcode == -signal.SIGKILL, moment
@@ -157,11 +157,11 @@ def test_a_run_killed_at_every_awkward_moment_ends_as_the_one_that_was_not(
     assert_same(run, whole[0])
 
 
-def test_loader_processes_change_nothing_nor_does_a_kill_among_them(
+def test_loader_processes_do_not_change_the_result(
     whole: tuple[TrainingRun, float], sim_root: Path, tmp_path: Path
 ) -> None:
     run = TrainingRun(tmp_path)
-    killed = start(sim_root, run.out, workers=2, prepare=partial(die_at, ClipModule, "training_step", 8))
+    killed = start(sim_root, run.out, workers=2, prepare=partial(kill_at, ClipModule, "training_step", 8))
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
     start(sim_root, run.out, workers=1).join()
@@ -170,39 +170,39 @@ def test_loader_processes_change_nothing_nor_does_a_kill_among_them(
 
 @pytest.fixture
 def stopped(whole: tuple[TrainingRun, float], tmp_path: Path) -> TrainingRun:
-    """A run that was killed before its end was noted."""
+    """A run that was killed before it was marked as finished."""
     run = TrainingRun(tmp_path / "run")
     shutil.copytree(whole[0].out, run.out)
     (run.out / "finished").unlink()
     return run
 
 
-def test_a_finished_run_that_is_resumed_stays_as_it_is(whole: tuple[TrainingRun, float], sim_root: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(whole: tuple[TrainingRun, float], sim_root: Path) -> None:
     run = whole[0]
     before = {path: path.stat().st_mtime_ns for path in run.out.rglob("*")}
     train(load_config("tiny", [*SMALL, *CHANGES]), sim_root, run.out, resume=True)
     assert {path: path.stat().st_mtime_ns for path in run.out.rglob("*")} == before
 
 
-def test_a_run_is_gone_on_with_as_it_was_begun(stopped: TrainingRun, sim_root: Path) -> None:
+def test_resuming_needs_the_same_seed_and_number_of_processes(stopped: TrainingRun, sim_root: Path) -> None:
     cfg = load_config("tiny", [*SMALL, *CHANGES])
-    with pytest.raises(UserError, match="begun with seed 0, not 1"):
+    with pytest.raises(UserError, match="started with seed 0, not 1"):
         train(cfg, sim_root, stopped.out, resume=True, seed=1)
-    with pytest.raises(UserError, match="begun with 1 processes, not with 2"):
+    with pytest.raises(UserError, match="started with 1 processes, not 2"):
         train(cfg, sim_root, stopped.out, resume=True, devices=2)
 
 
-def test_a_checkpoint_that_was_cut_off_is_named(stopped: TrainingRun) -> None:
+def test_a_truncated_checkpoint_is_named(stopped: TrainingRun) -> None:
     stopped.resume_from.write_bytes(stopped.resume_from.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"last\.ckpt: not a checkpoint of a training, or not all of it"):
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: not a training checkpoint, or truncated"):
         Progress.read(stopped.resume_from)
 
 
 @pytest.mark.parametrize(("every", "saved"), [(2, [2, 4, 6]), (5, [6]), (Seconds(100), [4])])
-def test_checkpoints_come_every_so_many_steps_or_seconds_but_not_where_losses_are_logged(
+def test_checkpoints_are_saved_at_intervals_except_when_losses_are_logged(
     every: int | str, saved: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of 8 steps of 30 s the fifth is logged, and the last has the epoch's checkpoint."""
+    """Of 8 steps of 30 s, the fifth is logged and the last is followed by the epoch's checkpoint."""
     trainer = SimpleNamespace(
         global_step=0,
         num_training_batches=8,

@@ -1,4 +1,4 @@
-"""Training runs end to end on a small simulated data set, and the traps on the way."""
+"""Training runs end to end on a small simulated data set."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def logged(run: TrainingRun, name: str) -> list[float]:
     return [float(row[name]) for row in rows if row.get(name)]
 
 
-def test_a_run_leaves_weights_curves_and_a_checkpoint(trained: TrainingRun) -> None:
+def test_a_run_writes_weights_curves_and_a_checkpoint(trained: TrainingRun) -> None:
     assert trained.finished
     assert trained.resume_from.is_file()
     before, after = load_checkpoint(trained.initial_weights), load_checkpoint(trained.weights)
@@ -45,17 +45,17 @@ def test_every_epoch_is_validated(trained: TrainingRun) -> None:
     assert len(logged(trained, "val/loss")) == 2
 
 
-def test_a_run_is_not_overwritten_and_not_gone_on_with_another_configuration(
+def test_a_run_is_not_overwritten_or_resumed_with_another_configuration(
     trained: TrainingRun, small_cfg: Config, sim_root: Path
 ) -> None:
-    with pytest.raises(UserError, match="holds a run already"):
+    with pytest.raises(UserError, match="already holds a run"):
         train(small_cfg, sim_root, trained.out)
     other = small_cfg.model_copy(update={"OPTIMIZATION": small_cfg.OPTIMIZATION.model_copy(update={"LR": 0.5})})
     with pytest.raises(UserError, match=r"config\.yaml differs"):
         train(other, sim_root, trained.out, resume=True)
 
 
-def test_a_run_that_was_stopped_goes_on_from_its_last_epoch(
+def test_an_interrupted_run_resumes_from_its_last_epoch(
     trained: TrainingRun, small_cfg: Config, sim_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(self: ClipModule) -> None:
@@ -80,8 +80,8 @@ def test_a_run_that_was_stopped_goes_on_from_its_last_epoch(
     assert run.curves.read_bytes() == trained.curves.read_bytes()
 
 
-class Steps(ClipModule):
-    """Keeps the gradients of its latest step as they came and as they were clipped, and the model before it."""
+class Recorder(ClipModule):
+    """Records the gradients of its latest step before and after clipping, and the model before it."""
 
     def training_step(self, batch_seq: dict[str, Any], batch_idx: int) -> torch.Tensor:
         self.before, self.clip, self.random = deepcopy(self.model), batch_seq, torch.get_rng_state()
@@ -97,32 +97,30 @@ def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: weight.grad for name, weight in module.named_parameters() if weight.grad is not None}
 
 
-def stepped(sim_root: Path, out: Path, *changes: str) -> Steps:
-    """A small model after two steps."""
+def train_two_steps(sim_root: Path, out: Path, *changes: str) -> Recorder:
+    """Train a small model for two steps."""
     cfg = load_config("tiny", [*SMALL, "OPTIMIZATION.NUM_EPOCHS=1", *changes])
     _, loader = build_seq_loader(cfg, workers=0, root_path=sim_root)
-    module = Steps(cfg)
+    module = Recorder(cfg)
     build_trainer(cfg, TrainingRun(out)).fit(module, loader)
     return module
 
 
-def test_a_clip_is_one_step_of_the_optimiser_and_its_schedule_however_many_chunks_it_has(
-    sim_root: Path, tmp_path: Path
-) -> None:
-    module = stepped(sim_root, tmp_path, "OPTIMIZATION.TBPTT_FRAMES=1")
+def test_a_clip_of_several_chunks_is_one_optimiser_step(sim_root: Path, tmp_path: Path) -> None:
+    module = train_two_steps(sim_root, tmp_path, "OPTIMIZATION.TBPTT_FRAMES=1")
     assert module.global_step == 2
     assert module.lr_schedulers().last_epoch == 2
 
 
-def test_gradients_are_clipped_to_the_norm_of_the_configuration(sim_root: Path, tmp_path: Path) -> None:
-    module = stepped(sim_root, tmp_path, "OPTIMIZATION.GRAD_NORM_CLIP=0.01")
-    raw, clipped = (torch.nn.utils.get_total_norm(one.values()) for one in (module.raw, module.clipped))
+def test_gradients_are_clipped_to_the_configured_norm(sim_root: Path, tmp_path: Path) -> None:
+    module = train_two_steps(sim_root, tmp_path, "OPTIMIZATION.GRAD_NORM_CLIP=0.01")
+    raw, clipped = (torch.nn.utils.get_total_norm(gradient.values()) for gradient in (module.raw, module.clipped))
     assert raw > 0.1
     assert clipped == pytest.approx(0.01, rel=1e-3)
 
 
-def test_only_the_way_forward_is_under_autocast(sim_root: Path, tmp_path: Path) -> None:
-    module = stepped(sim_root, tmp_path, "OPTIMIZATION.PRECISION=bf16")
+def test_only_the_forward_pass_runs_under_autocast(sim_root: Path, tmp_path: Path) -> None:
+    module = train_two_steps(sim_root, tmp_path, "OPTIMIZATION.PRECISION=bf16")
     torch.set_rng_state(module.random)
     with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):  # as Lightning has it
         losses = module.before.clip_losses(module.clip, progress=0.5)
@@ -130,7 +128,7 @@ def test_only_the_way_forward_is_under_autocast(sim_root: Path, tmp_path: Path) 
     torch.testing.assert_close(module.raw, gradients(module.before), rtol=0, atol=0)
 
 
-def test_the_loss_falls_on_a_clip_that_is_learnt_by_heart(small_cfg: Config, sim_root: Path) -> None:
+def test_the_loss_falls_when_a_clip_is_repeated(small_cfg: Config, sim_root: Path) -> None:
     torch.manual_seed(0)
     _, loader = build_seq_loader(small_cfg, workers=0, training=False, root_path=sim_root)
     clip = next(iter(loader))
@@ -147,7 +145,7 @@ def test_the_loss_falls_on_a_clip_that_is_learnt_by_heart(small_cfg: Config, sim
 
 
 class Shrinking(Dataset[dict[str, Any]]):
-    """The same clips, fewer of them each epoch."""
+    """Clips of a data set, fewer every epoch."""
 
     def __init__(self, dataset: Dataset[dict[str, Any]]) -> None:
         self.dataset = dataset

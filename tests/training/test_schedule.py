@@ -1,4 +1,4 @@
-"""The optimiser and its one cycle are OpenPCDet's ``adam_onecycle``, written out."""
+"""Optimiser and schedule against OpenPCDet's ``adam_onecycle``, written out."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def one_cycle(step: int) -> tuple[float, float]:
     return cosine(1e-3, 1e-8, (step - 40) / 60), cosine(0.85, 0.95, (step - 40) / 60)
 
 
-def test_the_cycle_is_at_most_a_step_ahead_of_the_one_written_out(
-    small_cfg: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_schedule_is_at_most_a_step_ahead_of_openpcdets(small_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClipModule, "_total_steps", STEPS)
     optimization = small_cfg.OPTIMIZATION.model_copy(update={"LR": 1e-3})
     configured = ClipModule(small_cfg.model_copy(update={"OPTIMIZATION": optimization})).configure_optimizers()
@@ -42,7 +40,7 @@ def test_the_cycle_is_at_most_a_step_ahead_of_the_one_written_out(
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-8)
 
 
-def test_weights_of_normalisations_decay_like_all_others(small_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_normalisation_weights_decay_too(small_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClipModule, "_total_steps", STEPS)
     module = ClipModule(small_cfg)
     (group,) = module.configure_optimizers()["optimizer"].param_groups

@@ -1,4 +1,4 @@
-"""Training: clips through Lightning, back-propagated through time; checkpoints, resuming, curves."""
+"""Training with Lightning: back-propagation through time on clips, pretraining, checkpoints, exact resume."""
 
 from remembev.training.module import ClipModule
 from remembev.training.pretrain import describe_training, pretrain_config

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is what is validated, evaluated and streamed with."""
+"""Exponential moving average of the weights (``OPTIMIZATION.EMA``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Tensors = Sequence[Tensor]
 
 
 def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor], None]:
-    """Updates averages of one type; torch's own rounds whole numbers down: at a decay of 0.9 an index 3 to 2."""
+    """Return the update of averages of one dtype. Integers are copied: torch's own update would round them down."""
     update_floats = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     def update(averages: Tensors, values: Tensors, count: Tensor) -> None:
@@ -30,17 +30,17 @@ def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor], None]:
 
 
 class AveragedWeights(WeightAveraging):
-    """After each step of the optimiser average ← decay · average + (1 − decay) · weights; the first step's is a copy.
+    """Exponential moving average of the weights: average ← decay · average + (1 − decay) · weights after every step.
 
-    Running statistics of batch normalisation are averaged like weights, so that they go with them; whole numbers are
-    copied. Lightning swaps the average in for validation, and keeps both it and the weights in its checkpoints.
+    The first step copies the weights. Running statistics of batch normalisation are averaged like weights, integers
+    are copied. Lightning swaps the average in for validation, and keeps both in its checkpoints.
     """
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=_moving_average(decay))
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Make the average where the weights will be: Lightning moves them to their device only after this."""
+        """Create the average on the training device, to which Lightning moves the weights only after this."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
 

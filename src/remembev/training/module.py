@@ -1,12 +1,9 @@
-"""The model as Lightning trains it: clips back-propagated a chunk at a time, AdamW, one cycle.
+"""Lightning module: truncated back-propagation through clips, AdamW, one cycle of the learning rate.
 
-Lightning's manual optimisation: a clip is one step of the optimiser, however many backward passes it takes.
+Optimisation is manual, since one optimiser step takes a backward pass per chunk of the clip.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import lightning as L
 import torch
@@ -16,15 +13,16 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LRScheduler
 
+from remembev.batch import ClipBatch
 from remembev.config import Config
 from remembev.models import build_model
 
 _FINAL_DIV_FACTOR = 1e4
-"""One cycle ends at this fraction of the learning rate it began with, as in OpenPCDet's schedule."""
+"""Ratio of the initial learning rate to the final one, as in OpenPCDet."""
 
 
 class ClipModule(L.LightningModule):
-    """Trains a ``TemporalPointPillar`` on clips."""
+    """Training of a ``TemporalPointPillar`` on clips."""
 
     def __init__(self, cfg: Config) -> None:
         super().__init__()
@@ -33,14 +31,14 @@ class ClipModule(L.LightningModule):
         self.model = build_model(cfg)
 
     def on_train_start(self) -> None:
-        """Hold the running statistics, where the configuration says so."""
+        """Freeze the running statistics of batch normalisation (``NORM_EVAL``)."""
         if self.cfg.OPTIMIZATION.NORM_EVAL:
             for norm in self.modules():
                 if isinstance(norm, _BatchNorm):
                     norm.eval()
 
-    def training_step(self, batch_seq: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """One step of the optimiser. Returns the loss [] of a batch of clips, the mean over their frames."""
+    def training_step(self, batch_seq: ClipBatch, batch_idx: int) -> Tensor:
+        """Run one optimiser step on a batch of clips. Returns the loss [], the mean over their frames."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer)
         assert isinstance(schedule, LRScheduler)
@@ -54,26 +52,26 @@ class ClipModule(L.LightningModule):
         self._share_statistics()
         return losses["loss"]
 
-    def _back_propagate(self, batch_seq: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Gradients of the loss of a batch of clips, a chunk at a time. Returns the losses."""
-        cfg, shares = self.cfg.OPTIMIZATION, []
-        for share in self.model.chunk_losses(
+    def _back_propagate(self, batch_seq: ClipBatch) -> dict[str, Tensor]:
+        """Accumulate the gradients of a batch of clips, chunk by chunk. Returns the losses of the clips."""
+        cfg, losses_of_chunks = self.cfg.OPTIMIZATION, []
+        for losses in self.model.chunk_losses(
             batch_seq,
             self.progress,
             tbptt_frames=cfg.TBPTT_FRAMES,
             activation_checkpointing=cfg.ACTIVATION_CHECKPOINTING,
         ):
-            # Lightning runs the whole step under autocast: what is exact on the way forward must be on the way back.
+            # Lightning runs the whole step under autocast; the backward pass has to be as exact as the forward pass.
             with torch.autocast(self.device.type, enabled=False):
-                self.manual_backward(share["loss"])
-            shares.append({name: value.detach() for name, value in share.items()})
-        return {name: torch.stack([share[name] for share in shares]).sum() for name in shares[0]}
+                self.manual_backward(losses["loss"])
+            losses_of_chunks.append({name: value.detach() for name, value in losses.items()})
+        return {name: torch.stack([losses[name] for losses in losses_of_chunks]).sum() for name in losses_of_chunks[0]}
 
     @torch.no_grad()
     def _share_statistics(self) -> None:
-        """Running statistics of batch normalisation become the means of the processes', which see different clips.
+        """Average the running statistics of batch normalisation over the processes.
 
-        In manual optimisation DistributedDataParallel takes nobody's: each process would go on with its own.
+        DistributedDataParallel doesn't synchronise them in manual optimisation.
         """
         if self.trainer.world_size == 1:
             return
@@ -85,18 +83,21 @@ class ClipModule(L.LightningModule):
             own.copy_(shared)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradients, which by now are no longer scaled."""
+        """Clip the gradients, which the loss scaler has unscaled by now."""
         clip = self.cfg.OPTIMIZATION.GRAD_NORM_CLIP
         self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
 
-    def validation_step(self, batch_seq: Mapping[str, Any], batch_idx: int) -> None:
-        """The same loss on clips of the test split, every cell of the occupancy counted alike over the whole run."""
+    def validation_step(self, batch_seq: ClipBatch, batch_idx: int) -> None:
+        """Log the losses of a batch of clips of the test split.
+
+        ``progress`` is 0 for the whole run, so that the occupancy loss always counts every cell.
+        """
         losses = self.model.clip_losses(batch_seq, progress=0.0)
-        self.log("val/loss", losses["loss"], prog_bar=True, batch_size=len(batch_seq["points"]), sync_dist=True)
+        self.log("val/loss", losses["loss"], prog_bar=True, batch_size=len(batch_seq.points), sync_dist=True)
         self._log_losses("val", losses, batch_seq)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and one cycle of learning rate and momentum, a step of the schedule a batch."""
+        """Return AdamW and one cycle of learning rate and momentum, stepped every batch."""
         cfg = self.cfg.OPTIMIZATION
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=cfg.LR, betas=(cfg.MOMS[0], 0.99), weight_decay=cfg.WEIGHT_DECAY
@@ -115,13 +116,13 @@ class ClipModule(L.LightningModule):
 
     @property
     def progress(self) -> float:
-        """Share of the training that is done, 0 to 1."""
+        """Share of the training's steps that are done, 0 to 1."""
         return min(1.0, self.global_step / self._total_steps)
 
     @property
     def _total_steps(self) -> int:
         return max(1, int(self.trainer.estimated_stepping_batches))
 
-    def _log_losses(self, stage: str, losses: dict[str, Tensor], batch_seq: Mapping[str, Any]) -> None:
+    def _log_losses(self, stage: str, losses: dict[str, Tensor], batch_seq: ClipBatch) -> None:
         parts = {f"{stage}/{name}": value for name, value in losses.items() if name != "loss"}
-        self.log_dict(parts, batch_size=len(batch_seq["points"]), sync_dist=stage == "val")
+        self.log_dict(parts, batch_size=len(batch_seq.points), sync_dist=stage == "val")

@@ -1,6 +1,6 @@
 """Pretraining: the detector without its memory, on single frames.
 
-A memory is trained on clips, whose frames are much alike; a detector learns far faster from unrelated frames.
+A memory is trained on clips, whose frames are much alike; a detector learns faster from unrelated frames.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from remembev.config.schema import PretrainConfig
 
 
 def pretrain_config(cfg: Config) -> Config | None:
-    """Return the configuration that a configuration is pretrained with, None if it isn't (``OPTIMIZATION.PRETRAIN``).
+    """Return the configuration of a configuration's pretraining (``OPTIMIZATION.PRETRAIN``), None if it has none.
 
     Keys that only matter to a memory, a clip or a history take their defaults, so that configurations that differ in
     nothing else share their pretraining.
@@ -52,7 +52,7 @@ def describe_training(cfg: Config) -> str:
 
 
 def _batches(cfg: Config, pretrain: PretrainConfig) -> tuple[int, int | None]:
-    """Return the frames of a pretraining step, and the steps of an epoch."""
+    """Return frames per step and steps per epoch of pretraining."""
     plan = cfg.OPTIMIZATION
     size = pretrain.BATCH_SIZE_PER_GPU or cfg.DATA_CONFIG.SEQ_LEN * plan.BATCH_SIZE_PER_GPU
     return size, pretrain.BATCHES_PER_EPOCH or plan.BATCHES_PER_EPOCH

@@ -1,4 +1,4 @@
-"""One training run: its folder, its loaders, Lightning's trainer, and what is left on disk."""
+"""A training run: its folder, its loaders, Lightning's trainer."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Where a run keeps its files."""
+    """Files of a run in its folder ``out``."""
 
     out: Path
 
     @property
     def config(self) -> Path:
-        """The configuration it was started with."""
+        """The run's configuration."""
         return self.out / "config.yaml"
 
     @property
     def weights(self) -> Path:
-        """The latest weights, with their configuration: what evaluation and streaming load."""
+        """The latest weights with their configuration, for evaluation and streaming."""
         return self.out / "model.safetensors"
 
     @property
@@ -54,12 +54,12 @@ class TrainingRun:
 
     @property
     def pretrain(self) -> TrainingRun:
-        """Its pretraining, if its configuration has one."""
+        """The run's pretraining (``OPTIMIZATION.PRETRAIN``)."""
         return TrainingRun(self.out / "start")
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """True if the run is complete."""
         return (self.out / "finished").is_file()
 
     @property
@@ -69,14 +69,16 @@ class TrainingRun:
 
     @property
     def curves(self) -> Path:
-        """The logged values."""
+        """The table of logged values."""
         return self.out / "logs" / "metrics.csv"
 
 
 class WriteWeights(Callback):
-    """Writes the weights with their configuration, from one process: before the first step, and after every epoch.
+    """Write the weights with their configuration before the first step and after every epoch, from one process.
 
-    average  whose weights are the run's, if it has one
+    Args:
+        run: The run.
+        average: The moving average to write, if the run has one.
     """
 
     def __init__(self, run: TrainingRun, average: AveragedWeights | None = None) -> None:
@@ -110,17 +112,25 @@ def train(
     workers: int | None = None,
     init: Path | None = None,
 ) -> TrainingRun:
-    """Train a configuration on a nuScenes root; weights, curves and checkpoints go to ``out``.
+    """Train a configuration.
 
-    resume    go on where ``out`` was stopped, if it holds a run: to the last bit as if it hadn't been, on a CPU
-    devices   processes, on as many GPUs if there are any; under torchrun the processes are torchrun's
-    init      a checkpoint to start from: its weights where the model has them by name, fresh ones elsewhere; without
-              one, ``OPTIMIZATION.PRETRAIN`` is trained first, in a folder in ``out``
+    Args:
+        cfg: The configuration.
+        data: Root of the data set, in nuScenes format.
+        out: Folder for weights, curves and checkpoints.
+        resume: Resume the run in ``out``, if there is one. On a CPU the result is the same to the last bit.
+        seed: Seed of all random numbers.
+        devices: Number of processes, each on a GPU if there are any. Under torchrun its processes are used.
+        workers: Loader processes per device; None: ``OPTIMIZATION.NUM_WORKERS``.
+        init: Checkpoint whose weights are loaded where names match. None: run ``OPTIMIZATION.PRETRAIN`` first, if
+            set, in a folder in ``out``.
 
-    Raises UserError if ``out`` holds a run and ``resume`` isn't set, or holds one that was begun differently.
+    Raises:
+        UserError: If ``out`` already holds a run and ``resume`` isn't set, or the run differs in configuration, seed
+            or number of processes.
     """
     run = TrainingRun(out)
-    begun = _begun(run, cfg, seed, resume)
+    resumed = _resumed_progress(run, cfg, seed, resume)
     if run.finished:
         return run
     silence_lightning()
@@ -128,36 +138,37 @@ def train(
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data, seed=seed)
     val_loader = _validation_loader(cfg, data)
     pretrain = pretrain_config(cfg)
-    if init is None and pretrain is not None:  # not before the clips are known to be there
+    if init is None and pretrain is not None:  # after the loaders, so that missing clips are noticed first
         init = train(
             pretrain, data, run.pretrain.out, resume=resume, seed=seed, devices=devices, workers=workers
         ).weights
-    if init is None and begun is None and cfg.OPTIMIZATION.NORM_EVAL:
+    if init is None and resumed is None and cfg.OPTIMIZATION.NORM_EVAL:
         raise UserError(
-            "OPTIMIZATION.NORM_EVAL holds the statistics of other weights: give --init or OPTIMIZATION.PRETRAIN"
+            "OPTIMIZATION.NORM_EVAL freezes normalisation statistics, which fresh weights lack: "
+            "pass --init or set OPTIMIZATION.PRETRAIN"
         )
     L.seed_everything(seed, verbose=False)
     module = ClipModule(cfg)
     if init is not None:
         load_pretrained(module.model, init)
-    trainer = build_trainer(cfg, run, devices=devices, seed=seed, begun=begun)
-    if begun is not None:
-        if trainer.world_size != begun.processes:
-            raise UserError(f"{run.out} was begun with {begun.processes} processes, not with {trainer.world_size}")
+    trainer = build_trainer(cfg, run, devices=devices, seed=seed, resumed=resumed)
+    if resumed is not None:
+        if trainer.world_size != resumed.processes:
+            raise UserError(f"{run.out} was started with {resumed.processes} processes, not {trainer.world_size}")
         assert isinstance(train_loader.sampler, ClipSampler)
-        train_loader.sampler.set_epoch(begun.epoch, begun.batches * cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU)
+        train_loader.sampler.set_epoch(resumed.epoch, resumed.batches * cfg.OPTIMIZATION.BATCH_SIZE_PER_GPU)
     if trainer.is_global_zero:
         discard_leftovers(run.out, run.resume_from.parent, run.curves.parent)
         with atomic_write(run.config) as temporary:
             temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
         assert isinstance(trainer.logger, CSVLogger)
-        restore_curves(trainer.logger, begun.curves if begun else "")
-    trainer.fit(module, train_loader, val_loader, ckpt_path=run.resume_from if begun else None, weights_only=True)
+        restore_curves(trainer.logger, resumed.curves if resumed else "")
+    trainer.fit(module, train_loader, val_loader, ckpt_path=run.resume_from if resumed else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         (out / "finished").touch()
-    trainer.strategy.barrier()  # what the first process wrote last, others may be about to read
+    trainer.strategy.barrier()  # others may read files that the first process writes last
     return run
 
 
@@ -168,18 +179,26 @@ def build_trainer(
     devices: int = 1,
     strategy: str = "ddp",
     seed: int = 0,
-    begun: Progress | None = None,
+    resumed: Progress | None = None,
 ) -> L.Trainer:
-    """Lightning's trainer for a configuration; ``strategy`` is that of several devices, ``begun`` where a run goes on.
+    """Return Lightning's trainer for a configuration.
 
-    The loaders are asked for anew every epoch: Lightning works out once a loading after how many batches it validates,
-    and an epoch that turned out shorter would go without.
+    Loaders are reloaded every epoch, since Lightning derives once per loading after how many batches it validates: it
+    would not validate an epoch that is shorter than the one before.
+
+    Args:
+        cfg: The configuration.
+        run: The run's files.
+        devices: Number of processes.
+        strategy: Lightning's strategy for several processes.
+        seed: Seed of all random numbers.
+        resumed: Progress of the run that is resumed.
     """
     plan = cfg.OPTIMIZATION
     env = torchrun_env(devices)
     devices, nodes = (devices, 1) if env is None else (env.local_world_size, env.num_machines)
-    # Events that a run which was killed has written after its checkpoint are hidden from the step on where it goes on.
-    tensorboard = TensorBoardLogger(run.out, name="tensorboard", version="", purge_step=begun.step if begun else 0)
+    # Hide events of a killed run that are later than its checkpoint
+    tensorboard = TensorBoardLogger(run.out, name="tensorboard", version="", purge_step=resumed.step if resumed else 0)
     log_every = min(_LOG_EVERY, plan.BATCHES_PER_EPOCH or _LOG_EVERY)
     average = None if plan.EMA is None else AveragedWeights(plan.EMA)
     return L.Trainer(
@@ -206,27 +225,27 @@ def build_trainer(
 
 
 def _has_lone_frames(cfg: Config) -> bool:
-    """Whether a chunk is a single frame: nothing reads what that one writes, and the weights that write stay idle."""
+    """Return True if a chunk is a single frame: nothing reads what it writes, so that some weights get no gradient."""
     frames = cfg.DATA_CONFIG.SEQ_LEN
     chunk = min(cfg.OPTIMIZATION.TBPTT_FRAMES or frames, frames)
     return chunk == 1 or frames % chunk == 1
 
 
 def silence_lightning() -> None:
-    """Keep Lightning from saying what nobody asked."""
-    for chatty in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own, about torch's pytree
-    # How many workers read is the configuration's to say; ours stay from epoch to epoch, since the loader is the same.
+    """Hide Lightning's information messages, and warnings that don't apply here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own use of torch's pytree
+    # The configuration sets the number of workers
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message="The combination of `DataLoader")
-    # The loader's sampler starts where it is told to.
+    # The sampler starts at the checkpoint's position
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
 
 
 def resolve_precision(precision: str) -> str:
-    """What ``auto`` means on this machine: bf16 or fp16 on a GPU, fp32 on a CPU; anything else is taken as it is."""
+    """Return the precision that ``auto`` means on this machine; others are returned as they are."""
     if precision != "auto":
         return precision
     if not torch.cuda.is_available():
@@ -234,23 +253,23 @@ def resolve_precision(precision: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def _begun(run: TrainingRun, cfg: Config, seed: int, resume: bool) -> Progress | None:
-    """How far the run is that a folder holds, which has to be the one that is asked for; None without a checkpoint."""
+def _resumed_progress(run: TrainingRun, cfg: Config, seed: int, resume: bool) -> Progress | None:
+    """Return the progress of the run in a folder, after checking that it can be resumed; None without a checkpoint."""
     if not run.resume_from.is_file():
         return None
     if not resume:
-        raise UserError(f"{run.out} holds a run already: resume it, or give another folder")
+        raise UserError(f"{run.out} already holds a run: pass --resume or choose another --out")
     if config_from_yaml(run.config.read_text(encoding="utf-8"), name=str(run.config)) != cfg:
-        raise UserError(f"{run.config} differs from the configuration given: to resume needs the same one")
-    begun = Progress.read(run.resume_from)
-    if begun.seed != seed:
-        raise UserError(f"{run.out} was begun with seed {begun.seed}, not {seed}: to resume needs the same one")
-    return begun
+        raise UserError(f"{run.config} differs from the given configuration; resuming needs the same one")
+    progress = Progress.read(run.resume_from)
+    if progress.seed != seed:
+        raise UserError(f"{run.out} was started with seed {progress.seed}, not {seed}; resuming needs the same seed")
+    return progress
 
 
 def _validation_loader(cfg: Config, data: Path) -> DataLoader[Clip]:
-    """Clips of the test split, at most VAL_CLIPS of them, spread evenly over it."""
+    """Return a loader of VAL_CLIPS clips spread evenly over the test split, of all clips if it has fewer."""
     dataset, _ = build_seq_loader(cfg, logger, 0, training=False, root_path=data)
     count = min(cfg.OPTIMIZATION.VAL_CLIPS, len(dataset))
-    chosen = [round(i * (len(dataset) - 1) / max(1, count - 1)) for i in range(count)]
-    return DataLoader(Subset(dataset, chosen), batch_size=1, collate_fn=collate_seq)
+    indices = [round(i * (len(dataset) - 1) / max(1, count - 1)) for i in range(count)]
+    return DataLoader(Subset(dataset, indices), batch_size=1, collate_fn=collate_seq)
