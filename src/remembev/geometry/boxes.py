@@ -14,12 +14,12 @@ _BEV_SIGNS = ((0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (0.5, -0.5))
 
 
 def wrap_angle(angle: Tensor) -> Tensor:
-    """Angle in radians, wrapped into [-π, π)."""
+    """Wrap an angle in radians into [-π, π)."""
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
 def bev_corners(boxes: Tensor) -> Tensor:
-    """Corners [..., 4, 2] seen from above, counter-clockwise, front left first."""
+    """Return BEV corners [..., 4, 2], counter-clockwise, front left first."""
     signs = boxes.new_tensor(_BEV_SIGNS)
     local = signs * boxes[..., None, 3:5]
     cos, sin = boxes[..., 6].cos()[..., None], boxes[..., 6].sin()[..., None]
@@ -29,7 +29,7 @@ def bev_corners(boxes: Tensor) -> Tensor:
 
 
 def box_corners(boxes: Tensor) -> Tensor:
-    """Corners [..., 8, 3]: the four of the bottom counter-clockwise, then the four of the top."""
+    """Return corners [..., 8, 3]: the bottom four counter-clockwise, then the top four."""
     flat = bev_corners(boxes)
     bottom = (boxes[..., 2] - boxes[..., 5] / 2)[..., None, None].expand(*flat.shape[:-1], 1)
     top = (boxes[..., 2] + boxes[..., 5] / 2)[..., None, None].expand(*flat.shape[:-1], 1)
@@ -37,7 +37,7 @@ def box_corners(boxes: Tensor) -> Tensor:
 
 
 def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
-    """Which points [N, ≥3] lie in which boxes [M, ≥7], faces included: bool [M, N]."""
+    """Return True where points [N, ≥3] lie in boxes [M, ≥7], faces included: bool [M, N]."""
     offset = points[None, :, :3] - boxes[:, None, :3]
     cos, sin = boxes[:, 6].cos()[:, None], boxes[:, 6].sin()[:, None]
     along = offset[..., 0] * cos + offset[..., 1] * sin
@@ -47,7 +47,7 @@ def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def nearest_aligned_bev(boxes: Tensor) -> Tensor:
-    """Axis-aligned rectangles [..., 4] (x1, y1, x2, y2) of the boxes turned to the nearest axis."""
+    """Return rectangles [..., 4] (x1, y1, x2, y2) of boxes turned to the nearest axis."""
     lies_along_y = boxes[..., 6].sin().abs() > boxes[..., 6].cos().abs()
     length, width = boxes[..., 3], boxes[..., 4]
     half_x = torch.where(lies_along_y, width, length) / 2

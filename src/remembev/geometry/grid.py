@@ -1,4 +1,4 @@
-"""The BEV grid: which square metres a row and a column of a feature map stand for, and rasterising boxes onto it.
+"""The BEV grid: the area of each cell of a feature map, and rasterised boxes.
 
 Maps are [..., H, W] with rows along +y and columns along +x, as in OpenPCDet.
 """
@@ -33,7 +33,7 @@ class BEVGrid:
         return (self.y_max - self.y_min) / self.height
 
     def strided(self, stride: int) -> BEVGrid:
-        """The same area in cells ``stride`` times as large.
+        """Return a grid over the same area with cells ``stride`` times as large.
 
         Raises ValueError if the grid does not divide by ``stride``.
         """
@@ -42,7 +42,7 @@ class BEVGrid:
         return BEVGrid(self.x_min, self.y_min, self.x_max, self.y_max, self.height // stride, self.width // stride)
 
     def centres(self, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
-        """Centres of all cells in metres, [H, W, 2] as (x, y)."""
+        """Return the centres of all cells in metres, [H, W, 2] as (x, y)."""
         columns = torch.arange(self.width, dtype=dtype, device=device)
         rows = torch.arange(self.height, dtype=dtype, device=device)
         x = self.x_min + (columns + 0.5) * self.cell_x
@@ -50,7 +50,7 @@ class BEVGrid:
         return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
     def cells(self, xy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Row and column (int64) of points [..., ≥2], and whether they lie on the grid: three tensors [...].
+        """Return row and column (int64) of points [..., ≥2], and True for points on the grid: three tensors [...].
 
         NaN and infinity do not; the row and column of a point that does not mean nothing.
         """
@@ -60,14 +60,14 @@ class BEVGrid:
         return row.long(), column.long(), inside
 
     def normalised(self, xy: Tensor) -> Tensor:
-        """Points [..., 2] in metres as the (x, y) in [-1, 1] of ``grid_sample(align_corners=False)``."""
+        """Return points [..., 2] in metres as (x, y) in [-1, 1] for ``grid_sample(align_corners=False)``."""
         x = (xy[..., 0] - self.x_min) / (self.x_max - self.x_min)
         y = (xy[..., 1] - self.y_min) / (self.y_max - self.y_min)
         return torch.stack((x, y), dim=-1) * 2 - 1
 
 
 def rasterise_boxes(boxes: Tensor, grid: BEVGrid) -> Tensor:
-    """Cells that boxes [M, ≥7] cover, with their true orientation: bool [M, H, W].
+    """Rasterise rotated boxes [M, ≥7]: bool [M, H, W].
 
     A cell is covered if its centre lies in the box, or if the box's centre lies in the cell: no box on the grid is too
     small to leave a mark.

@@ -1,4 +1,4 @@
-"""Overlap of boxes seen from above: rotated rectangles exactly, axis-aligned ones cheaply."""
+"""BEV overlap of boxes: exact for rotated rectangles, cheap for axis-aligned ones."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 SLIVER = 1e-6
-"""Square metres, and shares of two boxes' area, that count as rounding."""
+"""Areas in m², and shares of two boxes' area, that count as rounding."""
 
 
 def rectangles(boxes: Tensor) -> Tensor:
-    """Boxes [..., ≥7] seen from above, number by number: [6, ...] (x, y, half length, half width, cosine, sine)."""
+    """Return BEV rectangles [6, ...] (x, y, half length, half width, cosine, sine) of boxes [..., ≥7]."""
     x, y, _, length, width, _, yaw = boxes[..., :7].unbind(dim=-1)
     return torch.stack((x, y, length / 2, width / 2, yaw.cos(), yaw.sin()))
 
 
 def _mean_clamped(start: Tensor, end: Tensor, limit: Tensor) -> Tensor:
-    """Mean of clamp(y, -limit, limit) as y goes from ``start`` to ``end``.
+    """Return the mean of clamp(y, -limit, limit) as y goes from ``start`` to ``end``.
 
-    The way is split where it crosses the limits and each part adds its share, so that nothing cancels on a short way.
+    The interval is split at the limits and each part adds its share, so that nothing cancels on short intervals.
     """
     low, high = torch.minimum(start, end), torch.maximum(start, end)
     low_off_floor, high_off_floor = torch.maximum(low, -limit), torch.maximum(high, -limit)
@@ -31,18 +31,18 @@ def _mean_clamped(start: Tensor, end: Tensor, limit: Tensor) -> Tensor:
 
 
 def _corners(centre: Tensor, along: Tensor, across: Tensor) -> Tensor:
-    """One coordinate of a rectangle's corners [5, ...], counter-clockwise and back to the first, from its half axes."""
+    """Return one coordinate of a rectangle's corners [5, ...], counter-clockwise and closed, from its half axes."""
     front, rear = centre + along, centre - along
     first = front + across
     return torch.stack((first, rear + across, rear - across, front - across, first))
 
 
 def shared_area(first: Tensor, second: Tensor) -> Tensor:
-    """Area in m² [...] that ``rectangles`` [6, ...] and [6, ...] share, pair by pair, to the rounding of their type.
+    """Return the area in m² [...] that ``rectangles`` [6, ...] and [6, ...] share, pair by pair.
 
-    Seen from the second one, it is the integral over its length of the first one's extent across, clamped to the
-    second's width: a sum over the first one's four edges in closed form (Green's theorem), without any polygon
-    clipping, sorting or special case for edges that coincide.
+    In the frame of the second rectangle it is the integral over its length of the first one's extent, clamped to the
+    second's width: a sum over the first one's four edges in closed form (Green's theorem), without polygon clipping,
+    sorting or special cases for coinciding edges.
     """
     own_x, own_y, half_length, half_width, cos, sin = first.unbind()
     other_x, other_y, w, h, other_cos, other_sin = second.unbind()
@@ -62,9 +62,9 @@ def shared_area(first: Tensor, second: Tensor) -> Tensor:
 
 
 def overlap_more(first: Tensor, second: Tensor, threshold: float) -> Tensor:
-    """Whether the intersection over union of ``rectangles`` [6, ...] is above ``threshold``: bool [...].
+    """Return True where the intersection over union of ``rectangles`` [6, ...] is above ``threshold``: bool [...].
 
-    Less than a millionth of the boxes is rounding, even in float32: boxes that only touch do not overlap.
+    Overlaps below a millionth of the boxes are rounding: boxes that only touch do not overlap.
     """
     threshold = max(threshold, SLIVER)
     areas = 4 * (first[2] * first[3] + second[2] * second[3])
@@ -72,16 +72,16 @@ def overlap_more(first: Tensor, second: Tensor, threshold: float) -> Tensor:
 
 
 def intersection_bev(first: Tensor, second: Tensor) -> Tensor:
-    """Area in m², float64 [...], shared by rotated rectangles: boxes [..., ≥7] and [..., ≥7], pair by pair.
+    """Return the BEV intersection in m², float64 [...], of boxes [..., ≥7] and [..., ≥7], pair by pair.
 
-    Less than 1 mm² is rounding: boxes that are apart share exactly nothing.
+    Areas below 1 mm² are rounding and become 0.
     """
     shared = shared_area(rectangles(first.double()), rectangles(second.double()))
     return torch.where(shared < SLIVER, 0.0, shared)
 
 
 def iou_bev(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of rotated rectangles, pair by pair: boxes [..., ≥7] and [..., ≥7] to float64 [...]."""
+    """Return the BEV intersection over union, float64 [...], of boxes [..., ≥7] and [..., ≥7], pair by pair."""
     shared = intersection_bev(first, second)
     area_first = (first[..., 3] * first[..., 4]).double()
     area_second = (second[..., 3] * second[..., 4]).double()
@@ -89,12 +89,12 @@ def iou_bev(first: Tensor, second: Tensor) -> Tensor:
 
 
 def pairwise_iou_bev(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of every box of [N, ≥7] with every one of [M, ≥7]: float64 [N, M]."""
+    """Return the BEV intersection over union of all pairs of boxes [N, ≥7] and [M, ≥7]: float64 [N, M]."""
     return iou_bev(first[:, None], second[None, :])
 
 
 def iou_aligned(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of axis-aligned rectangles (x1, y1, x2, y2): [N, 4] with [M, 4] to [N, M]."""
+    """Return the intersection over union [N, M] of axis-aligned rectangles (x1, y1, x2, y2) [N, 4] and [M, 4]."""
     low = torch.maximum(first[:, None, :2], second[None, :, :2])
     high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(dim=-1)

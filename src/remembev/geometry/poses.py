@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def make_pose(translation: Sequence[float] | Tensor, quaternion: Sequence[float] | Tensor) -> Tensor:
-    """Poses [..., 4, 4] float64 from translations [..., 3] in metres and quaternions [..., 4] (w, x, y, z).
+    """Return poses [..., 4, 4] float64 from translations [..., 3] in metres and quaternions [..., 4] (w, x, y, z).
 
     Quaternions may have any length but zero.
     """
@@ -34,7 +34,7 @@ def make_pose(translation: Sequence[float] | Tensor, quaternion: Sequence[float]
 
 
 def invert_pose(pose: Tensor) -> Tensor:
-    """Inverse [..., 4, 4] of rigid poses [..., 4, 4]: the transposed rotation, no linear solve."""
+    """Invert rigid poses [..., 4, 4] by transposing the rotation."""
     rotation = pose[..., :3, :3].transpose(-1, -2)
     inverse = torch.zeros_like(pose)
     inverse[..., :3, :3] = rotation
@@ -44,7 +44,7 @@ def invert_pose(pose: Tensor) -> Tensor:
 
 
 def relative_pose(global_from_target: Tensor, global_from_source: Tensor) -> Tensor:
-    """Pose ``target_from_source`` [..., 4, 4] float64 of two global poses [..., 4, 4], composed in float64."""
+    """Return ``target_from_source`` [..., 4, 4] float64 of two global poses [..., 4, 4]."""
     return invert_pose(global_from_target.double()) @ global_from_source.double()
 
 
@@ -54,6 +54,6 @@ def transform_points(pose: Tensor, points: Tensor) -> Tensor:
 
 
 def _turn(linear: Tensor, vectors: Tensor) -> Tensor:
-    """Vectors [..., N, 3] under linear maps [..., 3, 3], in their own precision: autocast would round a product."""
+    """Apply linear maps [..., 3, 3] to vectors [..., N, 3] in their own precision, which autocast would round."""
     columns = linear[..., None, :, :].unbind(dim=-1)
     return reduce(torch.add, [column * vectors[..., i, None] for i, column in enumerate(columns)])

@@ -1,4 +1,4 @@
-"""The few hot kernels, one signature each, written in plain PyTorch; and the marks by which their time is taken."""
+"""Kernels, one signature each: in PyTorch, with Triton twins in ``triton/`` and plain twins in ``reference.py``."""
 
 from remembev.ops.memory_read import read_memory, similarity
 from remembev.ops.nms import nms_bev, pick_best_first

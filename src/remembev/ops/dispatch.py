@@ -1,4 +1,4 @@
-"""Which back end runs a kernel: Triton's on a GPU, else PyTorch's."""
+"""Dispatch between back ends: Triton on a GPU, else PyTorch."""
 
 from __future__ import annotations
 

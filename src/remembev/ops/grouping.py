@@ -1,4 +1,4 @@
-"""Points sorted by pillar, in fixed shapes: what the one-pass pillar encoders work on."""
+"""Points sorted by pillar in fixed shapes: input of the one-pass pillar encoders."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from remembev.geometry import BEVGrid
 
 @dataclass(frozen=True)
 class GroupedPoints:
-    """The points of a batch by pillar: S = B·P slots for the pillars of the samples, and one for what doesn't count.
+    """Points of a batch sorted by pillar: S = B·P slots for the pillars of the samples, and one for ignored points.
 
-    In the places of a pillar stand its points in their order, then its first point again in place of those too many.
+    A pillar's points are in their original order; points beyond the maximum are replaced by its first point.
     """
 
-    order: Tensor  # [B·N] int64, the point at each place
-    slot: Tensor  # [B·N] int64, the slot of the pillar at each place
-    start: Tensor  # [S + 1] int64, the first place of a pillar
-    count: Tensor  # [S + 1] int64, how many of its points count; 0 in a slot without a pillar
+    order: Tensor  # [B·N] int64, point at each position
+    slot: Tensor  # [B·N] int64, slot of the pillar at each position
+    start: Tensor  # [S + 1] int64, first position of a pillar
+    count: Tensor  # [S + 1] int64, points that count; 0 in a slot without a pillar
     cell: Tensor  # [S + 1] int64, its cell among the B·H·W of the batch; B·H·W in a slot without a pillar
 
 
@@ -32,9 +32,9 @@ def group_points(
     max_points: int | None = None,
     max_pillars: int | None = None,
 ) -> GroupedPoints:
-    """The first ``max_points`` points of the first ``max_pillars`` pillars of each sample, as ``voxelise`` takes them.
+    """Group the first ``max_points`` points of the first ``max_pillars`` pillars of each sample, like ``voxelise``.
 
-    Points are sorted by the first point in their cell, and so stand in the order in which their pillars appear.
+    Pillars are in order of their first point.
     """
     batch, length = points.shape[:2]
     device = points.device

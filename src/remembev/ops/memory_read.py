@@ -1,4 +1,4 @@
-"""The read of the memory: anisotropic L2 similarity, top-k softmax, weighted sum of values (XMem §3.2)."""
+"""Memory read: anisotropic L2 similarity, top-k softmax, weighted sum of values (XMem §3.2)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 from remembev.ops.dispatch import runs_triton
 
 _CHUNK = 2**21
-"""Similarities held at a time while the nearest tokens are searched: as many as a cache holds."""
+"""Similarities that are computed at a time in the search, to fit a cache."""
 _BLOCKS = (32, 4)
-"""Tokens of which the search looks at the most similar one only, before it looks at those of the best blocks."""
+"""Block sizes of the search: it compares maxima of blocks first, then the tokens of the best blocks."""
 _LEAST_QUERIES = 192
-"""Queries of a chunk at least: PyTorch leaves convolutions of fewer than some 20,000 numbers to slower code."""
+"""Minimum queries of a chunk: PyTorch runs convolutions of fewer than about 20,000 numbers with slower code."""
 _NEVER = -1e30
-"""Similarity of a token that isn't there: finite, so that nothing is ever 0 · ∞."""
+"""Similarity of a missing token: finite, since 0 · ∞ is NaN."""
 
 
 @dataclass(frozen=True)
 class Positions:
-    """Where queries and tokens are, in units of the distance at which similarity has fallen by ½."""
+    """Positions of queries and tokens, in units of the distance at which similarity has fallen by ½."""
 
     query: Tensor  # [B, 3, Q]
     token: Tensor  # [B, 3, N]
@@ -31,13 +31,13 @@ class Positions:
 
 @dataclass(frozen=True)
 class Readout:
-    """What a read gives."""
+    """Result of a read."""
 
     value: Tensor  # [B, A, C_v, Q], zeros where an agent has no token among those read
-    is_read: Tensor  # [B, A, Q] bool, whether the query read any token of the agent
+    is_read: Tensor  # [B, A, Q] bool, True if the query read a token of the agent
     usage: Tensor  # [B, N], affinity each token received, summed over the queries
-    token: Tensor  # [B, Q, K] int64, the tokens that each query looked at
-    affinity: Tensor  # [B, Q, K], softmax over those of them that are valid
+    token: Tensor  # [B, Q, K] int64, tokens that each query read
+    affinity: Tensor  # [B, Q, K], softmax over the valid ones among them
 
 
 def similarity(
@@ -49,9 +49,9 @@ def similarity(
     positions: Positions | None = None,
     bias: Tensor | None = None,  # [B, N]
 ) -> Tensor:
-    """Similarity of all pairs [B, Q, N] as one matrix product: −s_i · Σ_c e_cj (k_ci − q_cj)² / √C_k (XMem eq. 2).
+    """Return the similarity of all pairs [B, Q, N]: −s_i · Σ_c e_cj (k_ci − q_cj)² / √C_k (XMem eq. 2).
 
-    With ``positions`` less ½ ‖p_i − p_j‖², and with ``bias`` that of each token more.
+    ``positions`` subtract ½ ‖p_i − p_j‖²; ``bias`` is added per token.
     """
     query, token = _factors(query_key, selection, key, shrinkage, positions, bias)
     return query.transpose(1, 2) @ token
@@ -65,7 +65,7 @@ def _factors(
     positions: Positions | None,
     bias: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Queries [B, F, Q] and tokens [B, F, N] whose products over F are the similarities.
+    """Return queries [B, F, Q] and tokens [B, F, N] whose products over F are the similarities.
 
     The product of [e, e⊙q, Σ e q²] with s/√C_k · [−k², 2k, −1]. The q² term stays: each token's shrinkage scales it.
     """
@@ -84,24 +84,23 @@ def _factors(
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last dimension of what the mask lets through; all zeros where that is nothing."""
+    """Softmax over the last dimension under a mask; zeros where the mask is empty."""
     return scores.masked_fill(~mask, _NEVER).softmax(dim=-1) * mask
 
 
 def _first_largest(scores: Tensor, count: int) -> Tensor:
-    """Places [..., K] of the ``count`` largest of scores [..., N], which are 0 or less; of equal ones the first.
+    """Return indices [..., K] of the ``count`` largest of scores [..., N] ≤ 0; of equal ones the first.
 
-    In double precision a score has room for its place behind what tells it from the next in single precision, for
-    places up to 2¹⁹.
+    Float64 encodes the index in digits below float32's precision, for indices up to 2¹⁹.
     """
-    place = torch.arange(scores.shape[-1], dtype=torch.float64, device=scores.device)
-    return (scores.clamp(max=-1e-30).double() * (1 + place * 2.0**-44)).topk(count, dim=-1).indices
+    index = torch.arange(scores.shape[-1], dtype=torch.float64, device=scores.device)
+    return (scores.clamp(max=-1e-30).double() * (1 + index * 2.0**-44)).topk(count, dim=-1).indices
 
 
 def _nearest_of(scores: Tensor, count: int, blocks: tuple[int, ...] = _BLOCKS) -> Tensor:
-    """Tokens [B, Q, K] of the ``count`` largest similarities [B, Q, N] of each query; of equal ones the first.
+    """Return the tokens [B, Q, K] of the ``count`` largest similarities [B, Q, N]; of equal ones the first.
 
-    Those K are in the K blocks of the largest maxima: each block before another one holds a token before all of its.
+    They are in the K blocks of the largest maxima.
     """
     if not blocks:
         return _first_largest(scores, count)
@@ -114,9 +113,9 @@ def _nearest_of(scores: Tensor, count: int, blocks: tuple[int, ...] = _BLOCKS) -
     return _in_blocks(_nearest_of(candidates, count, further), best, size)
 
 
-def _in_blocks(place: Tensor, block: Tensor, size: int) -> Tensor:
-    """Tokens [B, Q, K] at places [B, Q, K] among those of blocks [B, Q, ·] of ``size`` tokens, one behind another."""
-    return block.gather(2, place // size) * size + place % size
+def _in_blocks(index: Tensor, block: Tensor, size: int) -> Tensor:
+    """Return tokens [B, Q, K] from indices [B, Q, K] into concatenated blocks [B, Q, ·] of ``size`` tokens."""
+    return block.gather(2, index // size) * size + index % size
 
 
 @torch.no_grad()
@@ -129,7 +128,7 @@ def _nearest_tokens(
     positions: Positions | None,
     count: int,
 ) -> Tensor:
-    """Indices [B, Q, K] of the ``count`` tokens most similar to each query."""
+    """Return indices [B, Q, K] of the ``count`` tokens most similar to each query."""
     query, token = _factors(query_key, selection, key, shrinkage, positions, bias)
     missing = -token.shape[2] % _BLOCKS[0]
     token = torch.cat((F.pad(token[:, :-1], (0, missing)), F.pad(token[:, -1:], (0, missing), value=2 * _NEVER)), dim=1)
@@ -139,7 +138,7 @@ def _nearest_tokens(
 
 
 def _search(query: Tensor, token: Tensor, count: int) -> Tensor:
-    """Tokens [B, Q, K] of the largest products of [B, F, Q] and [B, F, N], a chunk of queries at a time."""
+    """Return tokens [B, Q, K] of the largest products of [B, F, Q] and [B, F, N], chunk by chunk of queries."""
     step = max(_LEAST_QUERIES, _CHUNK // (token.shape[0] * token.shape[2]))
     chunks = torch.split(query.transpose(1, 2), step, dim=1)
     rows = token.transpose(1, 2).contiguous()
@@ -147,9 +146,9 @@ def _search(query: Tensor, token: Tensor, count: int) -> Tensor:
 
 
 def _products(query: Tensor, token: Tensor) -> Tensor:
-    """Products [B, Q, N] of all rows of [B, Q, F] with all of [B, N, F]; on a CPU a convolution, a group a sample.
+    """Return products [B, Q, N] of all rows of [B, Q, F] and [B, N, F].
 
-    oneDNN's convolutions are up to twice as fast as the matrix library, which doesn't get the most out of every CPU.
+    On a CPU by a grouped convolution: oneDNN's convolutions are up to twice as fast as the matrix library.
     """
     if query.device.type != "cpu" or torch.compiler.is_compiling():
         return query @ token.transpose(1, 2)
@@ -160,20 +159,20 @@ def _products(query: Tensor, token: Tensor) -> Tensor:
 
 
 def _search_by_triton(query: Tensor, token: Tensor, count: int) -> Tensor:
-    """The same with kernels that write the maxima of blocks, and then the products in the best blocks."""
+    """Search with Triton kernels: maxima of blocks first, then the products in the best blocks."""
     from remembev.ops.triton.memory_read import block_maxima, block_scores
 
     size, *further = _BLOCKS
     best = _first_largest(block_maxima(query, token, size), count).sort(dim=2).values
-    place = _nearest_of(block_scores(query, token, best, size), count, tuple(further))
-    return _in_blocks(place, best, size)
+    index = _nearest_of(block_scores(query, token, best, size), count, tuple(further))
+    return _in_blocks(index, best, size)
 
 
 def _distances(query_key: Tensor, selection: Tensor, key: Tensor, row: Tensor) -> Tensor:
-    """Σ_c e_cj (k_ci − q_cj)² [B, Q, K] for rows [B, Q, K] of the keys of all samples, a chunk of queries at a time.
+    """Return Σ_c e_cj (k_ci − q_cj)² [B, Q, K] for rows [B, Q, K] of all keys, chunk by chunk of queries.
 
-    The expanded product loses digits where keys are large beside their differences; this doesn't. Channels are brought
-    next to each other, because a gather of strided ones takes eight times as long.
+    Unlike the expanded product this keeps its digits where keys are large compared to their differences. Channels are
+    made contiguous, since a gather of strided ones takes eight times as long.
     """
     keys = key.transpose(1, 2).contiguous().flatten(0, 1)
     step = max(1, _CHUNK // (4 * row[:, 0].numel() * key.shape[1]))
@@ -196,14 +195,13 @@ def read_memory(
     positions: Positions | None = None,
     age: Tensor | None = None,  # [B, N], in units of the time after which similarity has fallen by 1
 ) -> Readout:
-    """Values that queries read from tokens, and what the tokens were worth.
+    """Read the memory: soft nearest-neighbour lookup of queries in tokens (XMem eq. 3-4 and §3.3).
 
-    Each query takes the softmax of its similarities to the ``top_k`` most similar valid tokens (XMem eq. 3-4 and §3.3).
-    Agents share keys and the choice of tokens; each takes the softmax over those of them that hold it (XMem's object
-    groups).
+    Each query takes the softmax of its similarities to the ``top_k`` most similar valid tokens. Agents share keys and
+    the choice of tokens; each takes the softmax over those that hold a value of it (XMem's object groups).
 
-    All in float32 at least: similarities lose 0.3 in bfloat16. The search needs no gradient, so the similarities of all
-    pairs are never kept: only those of the tokens that are read are worked out again, with gradient.
+    Inputs have to be float32 at least: similarities are off by 0.3 in bfloat16. The search needs no gradient, so the
+    similarities of all pairs are never kept; those of the tokens that are read are computed again with gradient.
     """
     batch, agents, channels, tokens = value.shape
     queries = query_key.shape[2]
@@ -213,7 +211,7 @@ def read_memory(
     row = nearest + tokens * torch.arange(batch, device=key.device)[:, None, None]
 
     def near(per_token: Tensor) -> Tensor:
-        """[B, C, N] of the tokens read: [B, Q, K, C]."""
+        """Gather [B, C, N] at the tokens read: [B, Q, K, C]."""
         return F.embedding(row, per_token.transpose(1, 2).flatten(0, 1))
 
     distance = _distances(query_key, selection, key, row)

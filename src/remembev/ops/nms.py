@@ -1,7 +1,7 @@
-"""Non-maximum suppression of rotated boxes, a class at a time, without a loop over boxes: in two forms of one rule.
+"""Rotated NMS per class without a loop over boxes, in two forms of one rule.
 
-A box goes if a better one of its class that stays overlaps it by more than a threshold. ``nms_bev`` takes any number of
-boxes, and its cost goes with that number; ``pick_best_first`` has fixed shapes, for exported programs and CUDA graphs.
+A box is suppressed if a better box of its class that is kept overlaps it by more than a threshold. ``nms_bev`` has
+dynamic shapes; ``pick_best_first`` has fixed shapes, for exported programs and CUDA graphs.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from remembev.geometry.overlap import overlap_more, rectangles
 from remembev.ops.dispatch import runs_triton
 
 _TILE = 128
-"""Boxes of a class that are compared with one another at a time: what they suppress is never compared again."""
+"""Boxes of a class that are compared at a time; boxes that they suppress are not compared again."""
 
 
 def nms_bev(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, limit: int) -> Tensor:
-    """Indices [K] of the boxes [N, ≥7] that greedy suppression keeps, best score first; classes ignore each other.
+    """Rotated greedy NMS per class.
 
-    scores     [N]; of equal ones the earlier is the better
-    labels     [N] int64, 0 or more
-    threshold  intersection over union, seen from above, above which the worse of two boxes of a class goes
-    limit      boxes that are kept of a class, at most: its best ones
+    Args:
+        boxes: [N, ≥7].
+        scores: [N]; of equal scores the earlier box is the better one.
+        labels: [N] int64, at least 0; classes ignore each other.
+        threshold: BEV intersection over union above which the worse of two boxes is suppressed.
+        limit: Boxes that are kept of a class, its best ones.
+
+    Returns:
+        Indices [K] of the boxes that are kept, best score first.
     """
     order = scores.argsort(descending=True, stable=True)
     nobody = len(order)
@@ -44,7 +49,7 @@ def nms_bev(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, lim
 
 
 def _by_class(labels: Tensor) -> Tensor:
-    """Positions [C, M] in labels [N], a row for each class from 0 on, in order; N pads."""
+    """Return positions [C, M] in labels [N], a row per class in order; N pads."""
     ranks = (labels[:, None] == torch.arange(int(labels.max()) + 1 if len(labels) else 0, device=labels.device)).cumsum(
         0
     )
@@ -55,22 +60,22 @@ def _by_class(labels: Tensor) -> Tensor:
 
 
 def _without(rows: Tensor, positions: Tensor, nobody: int) -> Tensor:
-    """``rows`` [C, M] of positions, with ``nobody`` in place of some of them."""
+    """Replace some positions in ``rows`` [C, M] by ``nobody``."""
     stays = torch.ones(nobody + 1, dtype=torch.bool, device=rows.device).index_fill_(0, positions, False)
     return torch.where(stays[rows], rows, nobody)
 
 
 def _narrowed(rows: Tensor, nobody: int) -> Tensor:
-    """The same positions in order, in no more columns than they need."""
+    """Sort the positions of each row and drop the columns that only pad."""
     width = int((rows < nobody).sum(dim=1).max())
     return rows.sort(dim=1).values[:, :width]
 
 
 def _overlapping_pairs(rects: Tensor, first: Tensor, second: Tensor, threshold: float) -> Tensor:
-    """Pairs, int64 [2, P], of a position in ``first`` [C, F] and a later one in the same row of ``second`` [C, S].
+    """Return overlapping pairs [2, P] of a position in ``first`` [C, F] and a later one in a row of ``second`` [C, S].
 
-    Those whose ``rects`` [6, N] overlap by more than the threshold. Exact areas are for those alone that come near: at
-    N, which pads, and where a number is NaN, no circle is around a box.
+    Only pairs whose circumscribed circles meet get an exact area of their ``rects`` [6, N]. Position N, which pads, and
+    boxes with NaN have no circle.
     """
     circles = F.pad(torch.stack((*rects[:2], torch.hypot(*rects[2:4]))), (0, 1), value=torch.nan)
     one, other = circles[:, first, None], circles[:, second][:, :, None]
@@ -82,10 +87,10 @@ def _overlapping_pairs(rects: Tensor, first: Tensor, second: Tensor, threshold: 
 
 
 def _suppressed(count: int, better: Tensor, worse: Tensor) -> Tensor:
-    """Which of ``count`` boxes go, int64, where ``better`` [P] ones overlap ``worse`` [P] ones.
+    """Return the suppressed ones of ``count`` boxes, int64, given pairs of a ``better`` [P] and a ``worse`` [P] box.
 
-    What stays is the only fixed point of the rule: applied to all boxes at once, again and again, the rule reaches it
-    in as many rounds as the longest chain of boxes that suppress one another.
+    The result is the only fixed point of the rule. Applied to all boxes at once, the rule reaches it in as many rounds
+    as the longest chain of boxes that suppress one another.
     """
     goes = torch.zeros(count, dtype=torch.bool, device=better.device)
     while True:
@@ -97,14 +102,19 @@ def _suppressed(count: int, better: Tensor, worse: Tensor) -> Tensor:
 
 
 def pick_best_first(boxes: Tensor, valid: Tensor, threshold: float, limit: int) -> Tensor:
-    """Positions [R, limit] int64 of the boxes that greedy suppression keeps of each of R rows, best first, -1 pads.
+    """Rotated greedy NMS of R rows, with fixed shapes.
 
-    boxes  [R, M, ≥7], the best of a row first; rows, a class each, ignore each other
-    valid  [R, M] bool: the others are no boxes
+    All rows run in lock step: each picks its best remaining box and suppresses what that overlaps, until no box remains
+    or ``limit`` are picked. The loop can be exported; on a GPU it is one kernel without synchronisation.
 
-    All rows go in lock step: each picks the best box it has left and strikes out what that overlaps, until nothing is
-    left or ``limit`` are picked. That looks at no more than ``limit`` pairs a box, and its one loop can be exported. On
-    a GPU it is one kernel that nobody waits for.
+    Args:
+        boxes: [R, M, ≥7], best first; rows ignore each other.
+        valid: [R, M] bool, False for padding.
+        threshold: BEV intersection over union above which the worse of two boxes is suppressed.
+        limit: Boxes that are kept of a row.
+
+    Returns:
+        Positions [R, limit] int64 in the rows, best first; -1 pads.
     """
     if runs_triton(boxes):
         from remembev.ops.triton.nms import pick_best_first_triton

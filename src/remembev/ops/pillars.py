@@ -1,7 +1,6 @@
-"""Points to the BEV map in one pass: a pillar feature network of one layer without padding, for inference.
+"""Points to the BEV map in one pass: a one-layer pillar feature network without padding, for inference.
 
-Static shapes only: nothing waits for how many points or pillars there are, so that the pass can be exported and
-captured in a CUDA graph.
+Shapes are static and nothing synchronises, so that the pass can be exported and captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from remembev.ops.dispatch import runs_triton
 from remembev.ops.grouping import GroupedPoints, group_points
 
 _CHUNK = 2**14
-"""Points that are encoded at a time: their features stay in the cache, and nothing large is allocated for them."""
+"""Points that are encoded at a time, so that their features stay in the cache."""
 
 
 def encode_pillars(
@@ -28,18 +27,30 @@ def encode_pillars(
     max_pillars: int | None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """BEV map [B, C, H, W], channels last, of a pillar feature network of one layer (PointPillars §2.1) in eval mode.
+    """Encode pillars with one layer (PointPillars §2.1) in eval mode: ReLU, then maximum over the points.
 
-    weight, bias  linear layer with its normalisation folded in, on x, y, z, intensity, age, offset to the mean of the
-                  pillar's points (3) and to the centre of its cell (3): ReLU, maximum over the points, zeros elsewhere
-    max_points    a pillar's first so many points count, and a pillar of fewer takes the maximum with ReLU(bias) too,
-                  the value of a padded row, as ``PillarVFE``'s; with None all points count, as ``DynPillarVFE``'s
-    max_pillars   a sample's first so many pillars count
-    dtype         of the map; everything before it is in the points' own, which has to be float32 at least
+    With d = xyz − centre the layer is (W_xyz + W_mean + W_centre) d + W_rest (intensity, age) per point, plus
+    W_xyz centre − W_mean mean(d) + bias per pillar, which commutes with the maximum. Both terms stay small where the
+    map is large, so that nothing cancels.
 
-    With d = xyz − centre the layer is (W_xyz + W_mean + W_centre) d + W_rest (intensity, age) of each point, and
-    W_xyz centre − W_mean mean(d) + bias of its pillar, which commutes with the maximum. Both are small where the map is
-    large, so that nothing cancels. Raises ValueError where a gradient is asked for, or weight has another shape.
+    Args:
+        points: Padded points [B, N, 5].
+        num_points: Real points [B].
+        weight: Linear layer with folded normalisation, on x, y, z, intensity, age, offset to the mean of the pillar's
+            points (3) and to the centre of its cell (3).
+        bias: Bias [C].
+        grid: Grid of pillars.
+        z_range: Lowest and highest z in m.
+        max_points: First points that count in a pillar; a pillar with fewer also takes the maximum with ReLU(bias), the
+            value of a padded row, like ``PillarVFE``. None: all points count, like ``DynPillarVFE``.
+        max_pillars: First pillars that count in a sample.
+        dtype: Of the map; earlier results have the points' type, at least float32.
+
+    Returns:
+        BEV map [B, C, H, W], channels last, zeros outside pillars.
+
+    Raises:
+        ValueError: If a gradient is required, or weight has another shape.
     """
     if weight.shape[1] not in (11, 12):
         raise ValueError(f"weight: expected [C, 11] or [C, 12], got {list(weight.shape)}")
@@ -67,7 +78,7 @@ def _encode_grouped(
     of_pillar: Tensor,  # [C, 7]
     max_points: int | None,
 ) -> Tensor:
-    """The map filled: weights of d, intensity, age and ‖xyz‖ of a point, of the centre, −mean(d) and 1 of a pillar."""
+    """Fill the map: weights of d, intensity, age and ‖xyz‖ per point, of centre, −mean(d) and 1 per pillar."""
     slot, count = grouped.slot, grouped.count[:, None]
     rows = points.index_select(0, grouped.order)
     offset = rows[:, :3] - centre.index_select(0, slot)
@@ -86,14 +97,14 @@ def _encode_grouped(
 
 
 def _centres(cell: Tensor, grid: BEVGrid, z_range: tuple[float, float]) -> Tensor:
-    """Centres [..., 3] of pillars by their cells [...] among those of a batch."""
+    """Return the centres [..., 3] of pillars from their cells [...] in the batch."""
     x = (cell % grid.width + 0.5) * grid.cell_x + grid.x_min
     y = (cell // grid.width % grid.height + 0.5) * grid.cell_y + grid.y_min
     return torch.stack((x, y, torch.full_like(x, sum(z_range) / 2)), dim=-1)
 
 
 def _largest(inputs: Tensor, weight: Tensor, grouped: GroupedPoints) -> Tensor:
-    """Maximum [S + 1, C] of inputs [B·N, F] × weight [C, F] over the places of each slot; −∞ where there are none."""
+    """Return the maximum [S + 1, C] of inputs [B·N, F] × weight [C, F] over each slot's points; −∞ without points."""
     channels = len(weight)
     best = inputs.new_full((len(grouped.cell), channels), -torch.inf)
     for start in range(0, len(inputs), _CHUNK):

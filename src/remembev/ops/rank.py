@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def rank_in_group(group: Tensor) -> Tensor:
-    """How many elements before each one are of the same group: int64 [N] from group numbers [N], 0 or more each."""
+    """Count the earlier elements of the same group: int64 [N] from group numbers [N], each at least 0."""
     order = group.argsort(stable=True)
     size = torch.bincount(group)
     start = size.cumsum(0) - size
@@ -17,10 +17,14 @@ def rank_in_group(group: Tensor) -> Tensor:
 
 
 def argmax_in_group(values: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Row of the largest value of each group and channel, the first of equals: int64 [G, C] from values [N, C].
+    """Return the row of the largest value of each group and channel, the first of equals: int64 [G, C].
 
-    group   [N] number of each row's group; each of the groups 0..G-1 has a row
-    A channel with a NaN in a group has the group's first row.
+    A channel with a NaN in a group gets the group's first row.
+
+    Args:
+        values: [N, C].
+        group: Group of each row [N]; every group has a row.
+        groups: Number of groups G.
     """
     channels = values.shape[1]
     largest = values.new_full((groups, channels), -torch.inf)

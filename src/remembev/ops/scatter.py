@@ -1,4 +1,4 @@
-"""Pillars onto the BEV map."""
+"""Scatter pillars to the BEV map."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from remembev.geometry import BEVGrid
 
 
 def scatter_pillars(features: Tensor, coords: Tensor, batch_size: int, grid: BEVGrid) -> Tensor:
-    """Pillar features [P, C] at their (sample, row, column) [P, 3] on a map of zeros: [B, C, H, W], channels last."""
+    """Scatter features [P, C] to (sample, row, column) [P, 3] of a zero map [B, C, H, W], channels last."""
     sample, row, column = coords.unbind(dim=1)
     bev = features.new_zeros(batch_size, grid.height, grid.width, features.shape[1])
     return bev.index_put((sample, row, column), features).permute(0, 3, 1, 2)

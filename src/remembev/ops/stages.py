@@ -1,4 +1,4 @@
-"""Named stages of a streaming step, so that a benchmark can watch them in the one code path there is."""
+"""Named stages of a streaming step, for benchmarks to observe."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _active: ContextVar[StageObserver | None] = ContextVar("remembev_stage_observer"
 
 
 class StageObserver(ABC):
-    """Takes a reading where each stage begins and where it ends, while ``recording()``."""
+    """Takes a reading at the begin and end of each stage while ``recording()``."""
 
     def __init__(self) -> None:
         self.spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        """Readings at both ends of every run of each stage; stages in order of first appearance."""
+        """Readings at begin and end of every run of each stage, in order of first appearance."""
 
     @abstractmethod
     def now(self) -> float:
-        """The reading."""
+        """Return the reading."""
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -36,27 +36,27 @@ class StageObserver(ABC):
 
 
 class StageTimer(StageObserver):
-    """Reads seconds on a steady clock, once the device has done all that it was given."""
+    """Reads seconds of a monotonic clock after synchronising the device."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.device = device
 
     def now(self) -> float:
-        """Seconds."""
+        """Return seconds."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
     @property
     def seconds(self) -> dict[str, list[float]]:
-        """The seconds that every run of each stage took."""
+        """Seconds of every run of each stage."""
         return {name: [stop - start for start, stop in spans] for name, spans in self.spans.items()}
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Mark the code inside as one stage; costs nothing worth naming unless a ``StageObserver`` is recording."""
+    """Mark the code inside as one stage; free unless a ``StageObserver`` is recording."""
     observer = _active.get()
     if observer is None:
         yield

@@ -1,7 +1,4 @@
-"""Points to pillars: which pillar each point lies in, and pillars of a fixed number of points.
-
-Plain PyTorch without a loop over points or samples; the same points in the same order give the same pillars.
-"""
+"""Points to pillars: the pillar of each point, and pillars with a fixed number of points. Deterministic."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from remembev.ops.rank import rank_in_group
 
 @dataclass(frozen=True)
 class PillarAssignment:
-    """The Q real points in range and the P pillars they lie in, numbered by first appearance, sample after sample."""
+    """The Q real points in range and their P pillars, numbered by first appearance, sample after sample."""
 
     points: Tensor  # [Q, C] the points, in their order
     pillar: Tensor  # [Q] int64, number of each point's pillar
@@ -28,7 +25,7 @@ class Pillars:
     """P pillars of at most S points each."""
 
     points: Tensor  # [P, S, C] padded with zeros
-    num_points: Tensor  # [P] int64, how many of the S rows are points
+    num_points: Tensor  # [P] int64, points among the S rows
     coords: Tensor  # [P, 3] int64, (sample, row, column)
 
 
@@ -38,7 +35,7 @@ def assign_pillars(
     grid: BEVGrid,
     z_range: tuple[float, float],
 ) -> PillarAssignment:
-    """The pillar of every real point with x and y on the grid and z in [z_min, z_max); other points are left out."""
+    """Assign every real point with x, y on the grid and z in [z_min, z_max) to its pillar; drop other points."""
     batch, length = points.shape[:2]
     row, column, inside = grid.cells(points)
     is_real = torch.arange(length, device=points.device) < num_points[:, None]
@@ -73,7 +70,7 @@ def voxelise(
     max_points: int,
     max_pillars: int,
 ) -> Pillars:
-    """Hard voxels: the first ``max_pillars`` pillars of each sample with the first ``max_points`` points of each."""
+    """Return hard voxels: the first ``max_pillars`` pillars of each sample, with their first ``max_points`` points."""
     assigned = assign_pillars(points, num_points, grid, z_range)
     pillar_rank = rank_in_group(assigned.coords[:, 0])
     is_kept = pillar_rank < max_pillars
