@@ -1,4 +1,4 @@
-"""What the sensor has seen of each object, now and before: the basis of all measures of a memory.
+"""Observability of objects, now and before: the basis of all measures of a memory.
 
 It follows from the annotations alone, so that it is the same for every detector.
 """
@@ -23,7 +23,7 @@ HIDDEN_SECONDS = 4.0
 
 
 class Observability(IntEnum):
-    """What the sensor has seen of an object; where objects share a cell the highest level counts."""
+    """Level of what the sensor has seen of an object; where objects share a cell the highest level counts."""
 
     FREE = 0
     """No object."""

@@ -1,4 +1,4 @@
-"""How well the memory's occupancy tells objects from free space, by what the sensor has seen of the objects.
+"""Scores of the memory's occupancy: separation of objects from free space, by the objects' observability.
 
 The official score ignores objects without a point; here every cell has the ``Observability`` of the object in it.
 """

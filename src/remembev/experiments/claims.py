@@ -1,4 +1,4 @@
-"""What a memory is claimed to bring, held against the results.
+"""Claims about a memory, held against the results.
 
 A claim is made only between two variants whose configurations differ in nothing but what it names.
 """

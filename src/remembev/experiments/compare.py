@@ -119,7 +119,7 @@ def report(out: Path, console: Console) -> None:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is compared: a configuration by its name, and what it is."""
+    """A configuration that is compared, with its name and a description."""
 
     name: str
     cfg: Config
@@ -164,7 +164,7 @@ def pretraining_name(pretraining: Config) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared, on what, and where it is kept.
+    """A comparison: its variants, data set and folder.
 
     Attributes:
         split: The split that is scored.
@@ -186,7 +186,7 @@ class Comparison:
 
     @property
     def eval_settings(self) -> dict[str, str]:
-        """How the runs are scored."""
+        """Settings by which the runs are scored."""
         return {"split": self.split, "tracks": " ".join(self.tracks)}
 
     def trainings(self) -> list[TrainingJob]:

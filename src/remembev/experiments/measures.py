@@ -1,4 +1,4 @@
-"""What trained variants are measured by: where each value stands in a run's files, and what is better."""
+"""Measures of trained variants: the place of each value in a run's files, and which direction is better."""
 
 from __future__ import annotations
 

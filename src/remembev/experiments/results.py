@@ -49,7 +49,7 @@ def run_folder(out: Path, seed: int, variant: str) -> Path:
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured of each variant by seed, as far as a comparison has come.
+    """Measurements of each variant by seed, as far as a comparison has come.
 
     Attributes:
         comparison: The content of ``compare.json``.

@@ -38,7 +38,7 @@ class Spread:
 
 
 class Verdict(Enum):
-    """How a mean difference stands to the standard deviation of the differences over the seeds."""
+    """A mean difference against the standard deviation of the differences over the seeds."""
 
     BETTER = "better"
     WORSE = "worse"

@@ -24,7 +24,7 @@ State = TypeVar("State", bound=TensorStruct)
 
 @dataclass(frozen=True)
 class FrameContext(TensorStruct):
-    """What the memory reads of a frame beside its features; the masks only in training."""
+    """Inputs of the memory beside the features of a frame; masks only in training."""
 
     prev_from_frame: Tensor | None = None  # [B, 4, 4], takes the frame's coordinates to the state's; None: the same
     timestamp: Tensor | None = None  # [B] float64, seconds; None: no time passes

@@ -1,4 +1,4 @@
-"""How the memory changes the features: by a gate from the occupancy, and by what it reads.
+"""Fusion of the memory with the features: a gate from the occupancy, and the readout.
 
 Every layer here starts at 0, so that a detector that is given a memory starts as the detector it was.
 """

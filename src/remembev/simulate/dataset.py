@@ -40,7 +40,7 @@ FINISHED = ".scenes"
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """What is simulated; equal settings give equal bytes.
+    """Settings of a simulation; equal settings give equal bytes.
 
     Raises:
         ConfigError: A field is out of bounds; the message names it.

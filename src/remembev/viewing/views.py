@@ -1,4 +1,4 @@
-"""What is shown of a frame, and the streams that it comes from: a scene of a data set, or one key frame in a folder.
+"""Views of frames, and the streams that they come from: a scene of a data set, or one key frame in a folder.
 
 bev.py draws a `FrameView`, recording.py logs it to rerun, terminal.py prints it.
 """
@@ -30,7 +30,7 @@ from remembev.viewing.tracking import Track, Tracker
 
 @dataclass(frozen=True)
 class MemoryView:
-    """What the cells of a frame read from the memory.
+    """Tokens that the cells of a frame read from the memory.
 
     Attributes:
         grid: Grid of the cells, in the order of the read's queries.
@@ -45,7 +45,7 @@ class MemoryView:
 
 @dataclass(frozen=True)
 class FrameView:
-    """What is shown of a frame, in its LiDAR frame; None is not shown.
+    """Contents of a view of a frame, in its LiDAR frame; None is not shown.
 
     Attributes:
         grid: Area to show, and the area that `gate` and `occupancy` cover.

@@ -21,7 +21,7 @@ Furnish = Callable[[WorldBuilder, Street, int, list[Interval]], None]
 
 @dataclass(frozen=True)
 class Parking:
-    """How a kerb is parked.
+    """Parking along a kerb.
 
     Attributes:
         shares: Probability of each kind.
