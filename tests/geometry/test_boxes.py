@@ -43,7 +43,7 @@ def test_corners_go_counter_clockwise_from_the_front_left() -> None:
     torch.testing.assert_close(bev_corners(box), expected)
 
 
-def test_corners_in_space_are_those_from_above_at_bottom_and_top() -> None:
+def test_box_corners_are_the_bev_corners_at_bottom_and_top() -> None:
     boxes = random_boxes(6)
     corners = box_corners(boxes)
     torch.testing.assert_close(corners[:, :4, :2], bev_corners(boxes))
@@ -52,7 +52,7 @@ def test_corners_in_space_are_those_from_above_at_bottom_and_top() -> None:
     torch.testing.assert_close(corners[:, 4:, 2], (boxes[:, 2] + boxes[:, 5] / 2)[:, None].expand(-1, 4))
 
 
-def test_a_point_is_in_a_box_exactly_if_its_own_coordinates_in_the_box_are() -> None:
+def test_points_in_boxes_agrees_with_coordinates_in_the_box_frame() -> None:
     boxes = random_boxes(20, seed=1)
     share = torch.rand(20, 50, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 1.6 - 0.8
     for box, local in zip(boxes, share * boxes[:, None, 3:6], strict=True):
@@ -77,7 +77,7 @@ def test_the_nearest_axis_is_less_than_an_eighth_turn_away(yaw: float) -> None:
     scale=st.floats(0.5, 2.0),
     mirror=st.sampled_from([(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)]),
 )
-def test_moving_a_box_moves_its_corners_heading_and_velocity(
+def test_transforming_a_box_transforms_its_corners_heading_and_velocity(
     turn: float, shift: tuple[float, float, float], scale: float, mirror: tuple[float, float]
 ) -> None:
     boxes = random_boxes(5, seed=3)
@@ -100,13 +100,13 @@ def test_moving_a_box_moves_its_corners_heading_and_velocity(
     torch.testing.assert_close(travelled[:, :2], moved[:, 7:9], atol=1e-9, rtol=0)
 
 
-def test_batches_of_boxes_are_moved_by_batches_of_transforms() -> None:
+def test_batches_of_boxes_take_batches_of_transforms() -> None:
     boxes = random_boxes(6).view(2, 3, 9)
     transforms = torch.stack([yaw_pose(0.3, (1, 2, 3)), yaw_pose(-1.0, (0, 5, 0))])
     torch.testing.assert_close(transform_boxes(transforms, boxes)[1], transform_boxes(transforms[1], boxes[1]))
 
 
-def test_boxes_given_are_not_changed() -> None:
+def test_transforming_does_not_change_the_input() -> None:
     boxes = random_boxes(3)
     before = boxes.clone()
     transform_boxes(yaw_pose(1.0, (1, 2, 3)), boxes)

@@ -35,7 +35,7 @@ def test_normalised_centres_sample_each_cell_itself(grid: BEVGrid) -> None:
     torch.testing.assert_close(sampled, values, atol=1e-6, rtol=0)
 
 
-def test_rows_go_along_y_and_columns_along_x() -> None:
+def test_rows_run_along_y_and_columns_along_x() -> None:
     grid = BEVGrid(-2.0, 0.0, 2.0, 2.0, 2, 4)
     row, column, inside = grid.cells(torch.tensor([[1.5, 0.5], [-1.5, 1.5], [2.0, 0.5], [-2.0, 0.0], [0.0, -0.01]]))
     assert inside.tolist() == [True, True, False, True, False]
@@ -44,7 +44,7 @@ def test_rows_go_along_y_and_columns_along_x() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
-def test_what_is_no_place_is_not_on_the_grid(value: float) -> None:
+def test_nan_and_infinity_are_off_the_grid(value: float) -> None:
     grid = BEVGrid(-2.0, 0.0, 2.0, 2.0, 2, 4)
     assert not grid.cells(torch.tensor([[value, 1.0], [1.0, value]]))[2].any()
 
@@ -56,7 +56,7 @@ def test_a_strided_grid_covers_the_same_area() -> None:
 
 
 def test_a_stride_that_does_not_divide_the_grid_is_refused() -> None:
-    with pytest.raises(ValueError, match="does not divide by 3"):
+    with pytest.raises(ValueError, match="is not divisible by 3"):
         BEVGrid(0, 0, 1, 1, 8, 9).strided(3)
 
 
@@ -83,7 +83,7 @@ def test_a_cell_is_covered_if_its_centre_is_in_the_box_or_the_boxs_centre_in_it(
             assert covered[row, column] == (outline.contains(centre) or (row, column) == home)
 
 
-def test_a_box_off_the_grid_leaves_no_mark_but_a_big_one_reaches_in() -> None:
+def test_a_box_centred_off_the_grid_covers_only_the_cells_it_reaches() -> None:
     grid = BEVGrid(0, 0, 4, 4, 4, 4)
     boxes = torch.tensor([[-5.0, 2, 0, 1, 1, 1, 0], [-1.0, 2, 0, 4, 2, 1, 0]])
     covered = rasterise_boxes(boxes, grid)

@@ -25,7 +25,7 @@ def shapely_intersection(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 @given(boxes, boxes)
-def test_the_shared_area_is_shapelys(first: torch.Tensor, second: torch.Tensor) -> None:
+def test_the_intersection_area_equals_shapelys(first: torch.Tensor, second: torch.Tensor) -> None:
     shared = intersection_bev(first, second).item()
     assert shared == pytest.approx(shapely_intersection(first, second), abs=3e-6)
 
@@ -36,19 +36,19 @@ def test_overlap_is_symmetric(first: torch.Tensor, second: torch.Tensor) -> None
 
 
 @given(boxes, st.integers(-3, 3))
-def test_a_box_overlaps_itself_wholly_however_often_it_is_turned_round(box: torch.Tensor, half_turns: int) -> None:
+def test_a_box_overlaps_itself_fully_after_half_turns(box: torch.Tensor, half_turns: int) -> None:
     turned = box.clone()
     turned[6] += half_turns * math.pi
     assert iou_bev(box, turned).item() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_boxes_side_by_side_share_nothing() -> None:
+def test_touching_boxes_do_not_overlap() -> None:
     left = torch.tensor([0.0, 0.0, 0.0, 4.0, 2.0, 1.0, 0.0])
     right = torch.tensor([0.0, 2.0, 0.0, 4.0, 2.0, 1.0, math.pi])
     assert iou_bev(left, right).item() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_boxes_that_are_apart_share_exactly_nothing() -> None:
+def test_separate_boxes_have_an_intersection_of_exactly_zero() -> None:
     generator = torch.Generator().manual_seed(0)
     crowd = torch.rand(300, 7, generator=generator) * torch.tensor([80.0, 80, 1, 5, 3, 2, 6])
     distance = torch.cdist(crowd[:, :2], crowd[:, :2])
@@ -57,7 +57,7 @@ def test_boxes_that_are_apart_share_exactly_nothing() -> None:
     assert (pairwise_iou_bev(crowd, crowd)[apart] == 0).all()
 
 
-def test_overlap_holds_far_from_the_origin() -> None:
+def test_overlap_is_exact_far_from_the_origin() -> None:
     first = torch.tensor([5000.0, -3000.0, 0.0, 4.0, 2.0, 1.0, 0.3], dtype=torch.float64)
     second = first + torch.tensor([0.5, 0.2, 0, 0, 0, 0, 0.4], dtype=torch.float64)
     shift = torch.tensor([5000.0, -3000.0, 0, 0, 0, 0, 0], dtype=torch.float64)
@@ -75,7 +75,7 @@ def test_pairwise_overlap_compares_every_box_with_every_other() -> None:
 
 
 @given(boxes, boxes)
-def test_aligned_overlap_is_the_rotated_one_at_yaw_zero(first: torch.Tensor, second: torch.Tensor) -> None:
+def test_iou_aligned_equals_iou_bev_at_yaw_zero(first: torch.Tensor, second: torch.Tensor) -> None:
     upright = torch.stack((first, second))
     upright[:, 6] = 0
     half = upright[:, 3:5] / 2

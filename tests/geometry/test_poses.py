@@ -34,7 +34,7 @@ def test_the_inverse_undoes_a_pose(pose: torch.Tensor) -> None:
 
 
 @given(poses, poses, st.tuples(coordinate, coordinate, coordinate))
-def test_a_relative_pose_goes_by_way_of_the_global_frame(
+def test_a_relative_pose_maps_through_the_global_frame(
     target: torch.Tensor, source: torch.Tensor, point: tuple[float, float, float]
 ) -> None:
     points = torch.tensor([point], dtype=torch.float64)
@@ -43,12 +43,12 @@ def test_a_relative_pose_goes_by_way_of_the_global_frame(
     torch.testing.assert_close(direct, by_way_of_global, atol=1e-8, rtol=0)
 
 
-def test_relative_poses_are_composed_in_float64_whatever_they_come_in() -> None:
+def test_relative_poses_are_composed_in_float64() -> None:
     far = make_pose((1234.567, -2345.678, 12.3), (0.9, 0.01, 0.02, 0.4)).float()
     assert relative_pose(far, far).dtype == torch.float64
 
 
-def test_batches_of_poses_move_batches_of_points() -> None:
+def test_batches_of_poses_transform_batches_of_points() -> None:
     translations = torch.randn(5, 3, dtype=torch.float64)
     quaternions = torch.randn(5, 4, dtype=torch.float64)
     points = torch.randn(5, 7, 3, dtype=torch.float64)
@@ -58,7 +58,7 @@ def test_batches_of_poses_move_batches_of_points() -> None:
         torch.testing.assert_close(together[index], alone)
 
 
-def test_one_grid_of_points_is_moved_by_each_of_many_poses() -> None:
+def test_points_broadcast_over_poses() -> None:
     poses = make_pose(torch.randn(2, 3), torch.randn(2, 4))
     points = torch.randn(6, 3, dtype=torch.float64)
     assert transform_points(poses, points).shape == (2, 6, 3)

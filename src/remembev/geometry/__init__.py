@@ -1,7 +1,7 @@
-"""Boxes, poses, the BEV grid, rotated overlap and suppression: plain geometry, no learning.
+"""Geometry: boxes, poses, the BEV grid, overlap of rotated boxes.
 
-Conventions: right-handed LiDAR frame, metres, radians; boxes are (x, y, z, l, w, h, yaw, vx, vy) with the centre of the
-box first, l along the heading, yaw counter-clockwise from +x.
+Conventions: right-handed LiDAR frame, metres, radians. Boxes are (x, y, z, l, w, h, yaw, vx, vy): the centre, l along
+the heading, yaw counter-clockwise from +x.
 """
 
 from remembev.geometry.boxes import (

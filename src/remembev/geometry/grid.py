@@ -35,10 +35,11 @@ class BEVGrid:
     def strided(self, stride: int) -> BEVGrid:
         """Return a grid over the same area with cells ``stride`` times as large.
 
-        Raises ValueError if the grid does not divide by ``stride``.
+        Raises:
+            ValueError: If height or width is not divisible by ``stride``.
         """
         if self.height % stride or self.width % stride:
-            raise ValueError(f"a grid of {self.height} × {self.width} cells does not divide by {stride}")
+            raise ValueError(f"a grid of {self.height} × {self.width} cells is not divisible by {stride}")
         return BEVGrid(self.x_min, self.y_min, self.x_max, self.y_max, self.height // stride, self.width // stride)
 
     def centres(self, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
