@@ -98,7 +98,7 @@ def test_a_file_that_is_not_of_this_version_is_an_error_that_names_it(exported: 
         tmp_path / "model.bin": r"an exported file ends in \.onnx or \.pt2",
         bad: "ONNX Runtime .* can't run it",
         _with_metadata(file, tmp_path / "a.onnx", None): "not exported by RememBEV",
-        _with_metadata(file, tmp_path / "b.onnx", later): "version 2 of the exported step",
+        _with_metadata(file, tmp_path / "b.onnx", later): "exported step has version 2",
         _with_metadata(file, tmp_path / "c.onnx", other): "its state differs",
     }
     for path, message in cases.items():

@@ -1,4 +1,4 @@
-"""Commands that make weights: import, training, comparison of trainings, and the demo that does everything once."""
+"""Commands that create weights: import, training, comparison, demo."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from remembev.files import atomic_write
 
 @app.command(name="import-openpcdet")
 def import_openpcdet(
-    model: Annotated[Path, typer.Argument(help="Weights that OpenPCDet saved (.pth).", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="OpenPCDet checkpoint (.pth).", show_default=False)],
     config: Annotated[
         Path,
-        typer.Option(help="OpenPCDet's YAML file of that model, where its base files are found.", show_default=False),
+        typer.Option(help="OpenPCDet's YAML file of the model, beside its base files.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(help="Checkpoint to write (.safetensors); its YAML goes beside it.")],
+    out: Annotated[
+        Path, typer.Option(help="Checkpoint to write (.safetensors); its configuration is written beside it.")
+    ],
     overrides: Overrides = None,
 ) -> None:
-    """Take over a multi-head PointPillars from OpenPCDet: the same numbers, and a memory to be trained from there."""
+    """Import a multi-head PointPillars from OpenPCDet, with the same outputs, and add an untrained memory."""
     from remembev.config.openpcdet import load_openpcdet_config
     from remembev.models import save_checkpoint
     from remembev.models.openpcdet import import_openpcdet as import_weights
     from remembev.models.openpcdet import published_layout
 
     if out.suffix != ".safetensors":
-        raise UserError(f"{out}: a checkpoint's name ends in .safetensors")
+        raise UserError(f"{out}: a checkpoint has to end in .safetensors")
     beside = out.with_suffix(".yaml")
     if beside.resolve() == config.resolve():
-        raise UserError(f"{beside} is OpenPCDet's file, and where ours would go: give --out another name")
+        raise UserError(f"would overwrite OpenPCDet's {beside}: choose another --out")
     imported = import_weights(model, load_openpcdet_config(config, overrides or ()))
     save_checkpoint(out, imported)
     with atomic_write(beside) as temporary:
@@ -56,12 +58,12 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in OUT, if there is one.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, clips and augmentation.")] = 0,
-    devices: Annotated[int, typer.Option(help="GPUs, or processes where there is none.", min=1)] = 1,
+    devices: Annotated[int, typer.Option(help="Number of GPUs, or of processes on a CPU.", min=1)] = 1,
     workers: Annotated[
         int | None, typer.Option(help="Loader processes; at most the configuration's.", show_default=False)
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="Checkpoint, or shipped weights, to start from where the model has them.")
+        Path | None, typer.Option(help="Initial weights: a checkpoint or a shipped name; loaded where names match.")
     ] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -94,15 +96,15 @@ def compare(
             show_default=False,
         ),
     ] = "",
-    seeds: Annotated[int, typer.Option(help="Trainings of each variant.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Seeds per variant.", min=1)] = 3,
     split: Annotated[
         str | None, typer.Option(help="Split to score on; by default the configuration's test split.")
     ] = None,
     track: Track = "unbounded",
-    workers: Annotated[int, typer.Option(help="Trainings at a time, one thread each.", min=1)] = 2,
+    workers: Annotated[int, typer.Option(help="Trainings in parallel, one thread each.", min=1)] = 2,
     overrides: Overrides = None,
 ) -> None:
-    """Train variants of a configuration alike over several seeds, score all, and report which is better."""
+    """Train variants of a configuration with several seeds, evaluate them, and report which is better."""
     from remembev.experiments.compare import run_comparison
 
     failed = run_comparison(
@@ -124,13 +126,13 @@ def compare(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Argument(help="Folder of everything that is made.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Argument(help="Folder of all outputs.")] = Path("runs/demo"),
     keyframe: Annotated[
         Path | None,
-        typer.Option(help="Folder of a real key frame (LIDAR_TOP.pcd.bin, frame.json) to stream over as well."),
+        typer.Option(help="Folder of a real key frame (LIDAR_TOP.pcd.bin, frame.json) to stream too."),
     ] = None,
 ) -> None:
-    """Do everything once, in about ten minutes on two cores: simulate, train, score, stream, report."""
+    """Simulate, train, evaluate, stream and report, in about ten minutes on two cores."""
     from remembev.demo import run_demo
 
     run_demo(out, keyframe=keyframe, console=console)

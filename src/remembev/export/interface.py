@@ -95,7 +95,7 @@ class Interface:
         values = json.loads(text)
         if values.get("version") != VERSION:
             raise ExportError(
-                f"{name}: version {values.get('version')} of the exported step, this is version {VERSION}: "
+                f"{name}: exported step has version {values.get('version')}, this release reads {VERSION}: "
                 "export the checkpoint again"
             )
         for key, kind in (("inputs", TensorInfo), ("outputs", TensorInfo), ("state", StateInfo)):

@@ -76,7 +76,7 @@ def load_pretrained(model: nn.Module, path: str | Path) -> None:
     own = model.state_dict()
     shared = {key: weight for key, weight in weights.items() if key in own}
     if not shared:
-        raise CheckpointError(f"{path}: has no weight of the model's")
+        raise CheckpointError(f"{path}: shares no weights with the model")
     load_weights(model, {**own, **shared}, name=str(path))
 
 
@@ -100,9 +100,9 @@ def check_fit(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, 
         name: Name of the file, for the error.
     """
     problems = [f"{key} is missing" for key in expected.keys() - weights.keys()]
-    problems += [f"{key} has no place in the model" for key in weights.keys() - expected.keys()]
+    problems += [f"{key} is not in the model" for key in weights.keys() - expected.keys()]
     problems += [
-        f"{key} is {list(weights[key].shape)}, the model wants {list(expected[key].shape)}"
+        f"{key} is {list(weights[key].shape)}, the model's is {list(expected[key].shape)}"
         for key in expected.keys() & weights.keys()
         if weights[key].shape != expected[key].shape
     ]
@@ -115,5 +115,5 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], str]:
     """Read a checkpoint's weights, and its configuration as YAML."""
     weights, metadata = read_tensors(find_checkpoint(path), "checkpoint", CheckpointError)
     if _CONFIG not in metadata:
-        raise CheckpointError(f"{path}: holds weights but no configuration: not written by RememBEV")
+        raise CheckpointError(f"{path}: has no configuration: not a RememBEV checkpoint")
     return weights, metadata[_CONFIG]

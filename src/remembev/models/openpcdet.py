@@ -93,13 +93,14 @@ def read_openpcdet(path: Path) -> dict[str, Tensor]:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused:
             raise CheckpointError(
-                f"{path}: holds {refused[1]}, and only tensors, numbers and text are read: save its model_state alone"
+                f"{path}: contains {refused[1]}; only tensors, numbers and strings are loaded: "
+                "save its model_state alone"
             ) from error
-        raise CheckpointError(f"{path}: not a checkpoint of PyTorch's, or not all of it") from error
+        raise CheckpointError(f"{path}: not a PyTorch checkpoint, or truncated") from error
     state = saved.get("model_state") if isinstance(saved, dict) else None
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: holds no model_state: not saved by OpenPCDet's training")
+        raise CheckpointError(f"{path}: no key model_state: not an OpenPCDet training checkpoint")
     others = [str(key) for key, weight in state.items() if not isinstance(weight, Tensor)]
     if others:
-        raise CheckpointError(f"{path}: {others[0]} of its model_state is no tensor")
+        raise CheckpointError(f"{path}: model_state[{others[0]}] is not a tensor")
     return state
