@@ -69,7 +69,10 @@ def test_lightning_moves_a_batch_as_one() -> None:
     assert moved.scene_token is not None
 
 
-def test_pinned_batches_are_read_as_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loader_pins_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: self.clone())
-    pinned = pin_memory(clip())
-    assert list(ClipBatch.from_mapping(pinned)) == list(clip())
+    batch = clip()
+    pinned = pin_memory(batch)  # a dictionary up to torch 2.6
+    assert list(ClipBatch.from_mapping(pinned)) == list(batch)
+    assert pinned["points"] is not batch.points
+    assert torch.equal(batch.pin_memory().points, batch.points)

@@ -17,9 +17,10 @@ from remembev.structs import TensorStruct
 
 @dataclass(frozen=True, eq=False)
 class Batch(TensorStruct, Mapping[str, Any]):
-    """Values [B, T, ...] of a batch of clips, or [B, ...] of one of its frames. Values that are None are no keys.
+    """Values [B, T, ...] of a batch of clips, or [B, ...] of one of its frames.
 
-    Everything is in the LiDAR frame of its time step, in metres, seconds and radians.
+    As a mapping it has the keys of the fields that aren't None. Coordinates are those of the frame's LiDAR, or of the
+    clip's last frame with ``ALIGNMENT: explicit``, in metres, seconds and radians.
     """
 
     points: Tensor  # [B, T, N, 5] float32: x, y, z, intensity, age in seconds; padded
@@ -41,7 +42,7 @@ class Batch(TensorStruct, Mapping[str, Any]):
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Return a mapping as a batch. Raises ValueError, naming the keys, if some are missing or unknown."""
+        """Convert a mapping to a batch. Raises ValueError, naming the keys, if some are missing or unknown."""
         if type(values) is cls:
             return values
         known = [field.name for field in fields(cls)]
@@ -63,10 +64,14 @@ class Batch(TensorStruct, Mapping[str, Any]):
         """Move the tensors to a device."""
         return self.map(lambda tensor: tensor.to(device, **options))
 
+    def pin_memory(self) -> Self:
+        """Copy the tensors to pinned memory; called by loaders."""
+        return self.map(Tensor.pin_memory)
+
     __eq__, __hash__ = object.__eq__, object.__hash__  # by identity, like tensors' hashes
 
     def __getitem__(self, key: str) -> Any:
-        value = getattr(self, key, None) if key in self.__dataclass_fields__ else None
+        value = getattr(self, key) if any(key == field.name for field in fields(self)) else None
         if value is None:
             raise KeyError(key)
         return value

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+from inspect import getsource
+from itertools import pairwise
+
 import pytest
 from pydantic import ValidationError
 
-from remembev.config import Config, load_config
+from remembev.config import Config, load_config, schema
 from remembev.config.schema import MemoryConfig, PretrainConfig
 from remembev.config.sizes import Metres
 from remembev.errors import ConfigError
@@ -135,3 +139,21 @@ def test_a_key_of_a_section_that_is_null_creates_the_section() -> None:
     assert cfg.with_changes(changes).OPTIMIZATION.PRETRAIN == PretrainConfig(EPOCHS=2, LR=0.1)
     with pytest.raises(ConfigError, match=r"OPTIMIZATION\.PRETRAIN\.LR: this key is missing"):
         cfg.with_changes({"OPTIMIZATION.PRETRAIN.EPOCHS": 2})
+
+
+SECTIONS = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, schema.Section)]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_documented_below_it_or_by_its_section(section: type[schema.Section]) -> None:
+    (node,) = ast.parse(getsource(section)).body
+    assert isinstance(node, ast.ClassDef)
+    assert ast.get_docstring(node)
+    documented = {
+        ast.unparse(key.target)
+        for key, text in pairwise(node.body)
+        if isinstance(key, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+    fields = section.model_fields.items()
+    sections = {key for key, field in fields if any(other.__name__ in str(field.annotation) for other in SECTIONS)}
+    assert set(section.model_fields) == documented | sections

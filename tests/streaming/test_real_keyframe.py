@@ -20,8 +20,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no real LiDAR at {
 
 def test_a_stream_goes_over_the_real_key_frame(small_cfg: Config) -> None:
     torch.manual_seed(0)
-    post = small_cfg.MODEL.POST_PROCESSING.model_copy(update={"SCORE_THRESH": 0.0099})
-    cfg = small_cfg.model_copy(update={"MODEL": small_cfg.MODEL.model_copy(update={"POST_PROCESSING": post})})
+    cfg = small_cfg.with_changes({"MODEL.POST_PROCESSING.SCORE_THRESH": 0.0099})
     detector = StreamingDetector(build_model(cfg))
     view = view_keyframe(detector, Path(FOLDER))
     assert view.points is not None

@@ -184,6 +184,16 @@ def test_resuming_a_finished_run_changes_nothing(whole: tuple[TrainingRun, float
     assert {path: path.stat().st_mtime_ns for path in run.out.rglob("*")} == before
 
 
+def test_a_run_with_former_keys_in_its_configuration_is_resumed(stopped: TrainingRun, sim_root: Path) -> None:
+    present = former = stopped.config.read_text()
+    for key, old in (("TBPTT_FRAMES", "CHUNK"), ("ACTIVATION_CHECKPOINTING", "CHECKPOINT"), ("PRETRAIN", "START")):
+        assert f"  {key}:" in former
+        former = former.replace(f"  {key}:", f"  {old}:")
+    stopped.config.write_text(former)
+    assert train(load_config("tiny", [*SMALL, *CHANGES]), sim_root, stopped.out, resume=True, workers=0).finished
+    assert stopped.config.read_text() == present
+
+
 def test_resuming_needs_the_same_seed_and_number_of_processes(stopped: TrainingRun, sim_root: Path) -> None:
     cfg = load_config("tiny", [*SMALL, *CHANGES])
     with pytest.raises(UserError, match="started with seed 0, not 1"):

@@ -50,7 +50,7 @@ def test_a_run_is_not_overwritten_or_resumed_with_another_configuration(
 ) -> None:
     with pytest.raises(UserError, match="already holds a run"):
         train(small_cfg, sim_root, trained.out)
-    other = small_cfg.model_copy(update={"OPTIMIZATION": small_cfg.OPTIMIZATION.model_copy(update={"LR": 0.5})})
+    other = small_cfg.with_changes({"OPTIMIZATION.LR": 0.5})
     with pytest.raises(UserError, match=r"config\.yaml differs"):
         train(other, sim_root, trained.out, resume=True)
 
@@ -173,8 +173,7 @@ def test_validation_is_not_skipped_when_an_epoch_is_shorter_than_the_first(
         def on_validation_epoch_end(self) -> None:
             validated.append(self.current_epoch)
 
-    optimization = small_cfg.OPTIMIZATION.model_copy(update={"BATCHES_PER_EPOCH": None, "NUM_EPOCHS": 3})
-    cfg = small_cfg.model_copy(update={"OPTIMIZATION": optimization})
+    cfg = small_cfg.with_changes({"OPTIMIZATION.BATCHES_PER_EPOCH": None, "OPTIMIZATION.NUM_EPOCHS": 3})
     trainer = build_trainer(cfg, TrainingRun(tmp_path))
     trainer.fit(Watch(cfg), changing, DataLoader(shrinking.dataset, collate_fn=loader.collate_fn, sampler=[0]))
     assert validated == [0, 1, 2]

@@ -25,8 +25,7 @@ def one_cycle(step: int) -> tuple[float, float]:
 
 def test_the_schedule_is_at_most_a_step_ahead_of_openpcdets(small_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClipModule, "_total_steps", STEPS)
-    optimization = small_cfg.OPTIMIZATION.model_copy(update={"LR": 1e-3})
-    configured = ClipModule(small_cfg.model_copy(update={"OPTIMIZATION": optimization})).configure_optimizers()
+    configured = ClipModule(small_cfg.with_changes({"OPTIMIZATION.LR": 1e-3})).configure_optimizers()
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]
     for step in range(STEPS):
         group = optimizer.param_groups[0]

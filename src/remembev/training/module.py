@@ -5,6 +5,9 @@ Optimisation is manual, since one optimiser step takes a backward pass per chunk
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -13,7 +16,6 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LRScheduler
 
-from remembev.batch import ClipBatch
 from remembev.config import Config
 from remembev.models import build_model
 
@@ -37,22 +39,28 @@ class ClipModule(L.LightningModule):
                 if isinstance(norm, _BatchNorm):
                     norm.eval()
 
-    def training_step(self, batch_seq: ClipBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch_seq: Mapping[str, Any], batch_idx: int) -> Tensor:
         """Run one optimiser step on a batch of clips. Returns the loss [], the mean over their frames."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer)
         assert isinstance(schedule, LRScheduler)
+
+        # Back-propagate the clips chunk by chunk
         optimizer.zero_grad()
         losses = self._back_propagate(batch_seq)
+
+        # Log the losses and the learning rate
         self.log("train/loss", losses["loss"], prog_bar=True)
         self._log_losses("train", losses, batch_seq)
         self.log("lr", optimizer.param_groups[0]["lr"])
+
+        # Update weights, learning rate and running statistics
         optimizer.step()
         schedule.step()
         self._share_statistics()
         return losses["loss"]
 
-    def _back_propagate(self, batch_seq: ClipBatch) -> dict[str, Tensor]:
+    def _back_propagate(self, batch_seq: Mapping[str, Any]) -> dict[str, Tensor]:
         """Accumulate the gradients of a batch of clips, chunk by chunk. Returns the losses of the clips."""
         cfg, losses_of_chunks = self.cfg.OPTIMIZATION, []
         for losses in self.model.chunk_losses(
@@ -87,13 +95,13 @@ class ClipModule(L.LightningModule):
         clip = self.cfg.OPTIMIZATION.GRAD_NORM_CLIP
         self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
 
-    def validation_step(self, batch_seq: ClipBatch, batch_idx: int) -> None:
+    def validation_step(self, batch_seq: Mapping[str, Any], batch_idx: int) -> None:
         """Log the losses of a batch of clips of the test split.
 
         ``progress`` is 0 for the whole run, so that the occupancy loss always counts every cell.
         """
         losses = self.model.clip_losses(batch_seq, progress=0.0)
-        self.log("val/loss", losses["loss"], prog_bar=True, batch_size=len(batch_seq.points), sync_dist=True)
+        self.log("val/loss", losses["loss"], prog_bar=True, batch_size=len(batch_seq["points"]), sync_dist=True)
         self._log_losses("val", losses, batch_seq)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -123,6 +131,6 @@ class ClipModule(L.LightningModule):
     def _total_steps(self) -> int:
         return max(1, int(self.trainer.estimated_stepping_batches))
 
-    def _log_losses(self, stage: str, losses: dict[str, Tensor], batch_seq: ClipBatch) -> None:
+    def _log_losses(self, stage: str, losses: dict[str, Tensor], batch_seq: Mapping[str, Any]) -> None:
         parts = {f"{stage}/{name}": value for name, value in losses.items() if name != "loss"}
-        self.log_dict(parts, batch_size=len(batch_seq.points), sync_dist=stage == "val")
+        self.log_dict(parts, batch_size=len(batch_seq["points"]), sync_dist=stage == "val")

@@ -82,8 +82,7 @@ class SaveProgress(Checkpoint):
         self.curves = curves
         self.seed = seed
         self.log_every = log_every
-        self.interval_steps = every if isinstance(every, int) else None
-        self.interval_seconds = None if isinstance(every, int) else every
+        self.every = every
         self._position = 0, 0  # epoch, batches
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -114,9 +113,9 @@ class SaveProgress(Checkpoint):
         checkpoint[_KEY] = asdict(progress)
 
     def _is_due(self, trainer: L.Trainer) -> bool:
-        if self.interval_seconds is None:
-            return trainer.global_step - self._step >= (self.interval_steps or 1)
-        due = time.monotonic() - self._time >= self.interval_seconds
+        if isinstance(self.every, int):
+            return trainer.global_step - self._step >= self.every
+        due = time.monotonic() - self._time >= self.every
         return bool(trainer.strategy.broadcast(due))  # clocks differ, but all processes have to save at the same step
 
     def _save(self, trainer: L.Trainer, epoch: int, batches: int) -> None:

@@ -134,11 +134,15 @@ def train(
     if run.finished:
         return run
     silence_lightning()
+
+    # Open the data first, so that its errors come before pretraining
     workers = cfg.OPTIMIZATION.NUM_WORKERS if workers is None else workers
     _, train_loader = build_seq_loader(cfg, logger, workers, root_path=data, seed=seed)
     val_loader = _validation_loader(cfg, data)
+
+    # Pretrain the detector without its memory
     pretrain = pretrain_config(cfg)
-    if init is None and pretrain is not None:  # after the loaders, so that missing clips are noticed first
+    if init is None and pretrain is not None:
         init = train(
             pretrain, data, run.pretrain.out, resume=resume, seed=seed, devices=devices, workers=workers
         ).weights
@@ -147,11 +151,15 @@ def train(
             "OPTIMIZATION.NORM_EVAL freezes normalisation statistics, which fresh weights lack: "
             "pass --init or set OPTIMIZATION.PRETRAIN"
         )
+
+    # Build the model and the trainer
     L.seed_everything(seed, verbose=False)
     module = ClipModule(cfg)
     if init is not None:
         load_pretrained(module.model, init)
     trainer = build_trainer(cfg, run, devices=devices, seed=seed, resumed=resumed)
+
+    # Continue with the checkpoint's next clip, and with its curves
     if resumed is not None:
         if trainer.world_size != resumed.processes:
             raise UserError(f"{run.out} was started with {resumed.processes} processes, not {trainer.world_size}")
@@ -163,6 +171,8 @@ def train(
             temporary.write_text(config_to_yaml(cfg), encoding="utf-8")
         assert isinstance(trainer.logger, CSVLogger)
         restore_curves(trainer.logger, resumed.curves if resumed else "")
+
+    # Train
     trainer.fit(module, train_loader, val_loader, ckpt_path=run.resume_from if resumed else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
