@@ -29,7 +29,7 @@ def test_the_documented_loop_runs_with_onnx_runtime_alone(exported: Export, tmp_
     clouds = [np.pad(frame.points.numpy(), ((0, 0), (0, 1))) for frame in frames]
     poses, seconds = [frame.pose.numpy() for frame in frames], [frame.timestamp for frame in frames]
     np.savez(tmp_path / "lidar.npz", clouds=np.stack(clouds), poses=np.stack(poses), seconds=seconds)
-    page = (REPOSITORY / "docs" / "deployment.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "guides" / "deployment.md").read_text(encoding="utf-8")
     loop = next(block for block in page.split("```python\n") if block.startswith("import json")).split("```")[0]
     program = "\n".join(
         (
@@ -140,7 +140,7 @@ def test_a_missing_package_is_an_error_that_names_the_extra(
         monkeypatch.setattr("sys.argv", ["remembev", *arguments])
         with pytest.raises(SystemExit):
             main()
-        assert "pip install 'remembev[export]'" in capsys.readouterr().err
+        assert "pip install -e '.[export]'" in capsys.readouterr().err
 
 
 def test_a_stream_of_a_data_set_runs_on_an_exported_file_as_on_its_checkpoint(
