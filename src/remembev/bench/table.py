@@ -14,12 +14,12 @@ from remembev.bench.stream import StreamCurve
 from remembev.bench.train import StepCost
 
 _PARTS = {"voxelise": "pillars", "vfe": "pillars", "scatter": "pillars"}
-"""What of OpenPCDet's stages another stage does in one pass."""
+"""Stage here that includes each of these stages of OpenPCDet."""
 _NEXT_TO_NOTHING = 1e-6  # seconds
 
 
 def step_table(report: StepReport, title: str) -> Table:
-    """Milliseconds of each stage in each way, with the floor and how many times that it is."""
+    """Return the milliseconds of each stage by implementation, with its floor and the ratio of the two."""
     table = Table(title=title, caption=_machine(report), caption_justify="left")
     table.add_column("ms", no_wrap=True)
     ways = [way for way, times in report.times.items() if way != PLAIN and times.stages]
@@ -46,7 +46,7 @@ def step_table(report: StepReport, title: str) -> Table:
 
 
 def _summary(report: StepReport) -> dict[str, dict[str, str]]:
-    """Rows of the whole step: a cell each way."""
+    """Return the rows of the whole step, a cell per implementation."""
     steps, baseline = report.times, report.times[PLAIN].step
     return {
         "step": {way: f"{1e3 * times.step:.2f}" for way, times in steps.items()},
@@ -61,7 +61,7 @@ def _percent(share: float | None) -> str:
 
 
 def _merged(stages: dict[str, float]) -> dict[str, float]:
-    """Seconds of OpenPCDet's stages by the stages that do the same here."""
+    """Sum the seconds of OpenPCDet's stages by the stage here that includes them."""
     merged: dict[str, float] = {}
     for name, seconds in stages.items():
         stage = _PARTS.get(name, name)
@@ -89,7 +89,7 @@ _STREAM_ROWS = {
 
 
 def stream_table(curve: StreamCurve, title: str) -> Table:
-    """Medians early and late in a stream."""
+    """Return the medians early and late in a stream."""
     early, late = curve.windows
     windows = (f"frames {early.start:,}-{early.stop:,}", f"{late.start:,}-{late.stop:,}")
     table = _table(title, "", *windows, "ratio", "within 5 %")
@@ -101,7 +101,7 @@ def stream_table(curve: StreamCurve, title: str) -> Table:
 
 
 def training_table(costs: Sequence[StepCost], title: str) -> Table:
-    """Peak memory and time of a training step, a row per clip length and way to train."""
+    """Return peak memory and time of a training step, a row per clip length and way to train."""
     table = _table(title, "way", "frames", "peak MiB", "s")
     for cost in costs:
         peak = "out of memory" if cost.peak_bytes is None else f"{cost.peak_bytes / 2**20:,.0f}"
@@ -110,7 +110,7 @@ def training_table(costs: Sequence[StepCost], title: str) -> Table:
 
 
 def loader_table(speeds: Sequence[LoaderSpeed], title: str) -> Table:
-    """Frames per second by number of workers."""
+    """Return frames per second by number of workers."""
     table = _table(title, "workers", "frames per second", "points per frame")
     for speed in speeds:
         table.add_row(str(speed.workers), f"{speed.frames_per_second:.1f}", f"{speed.points_per_frame:,.0f}")
@@ -118,7 +118,7 @@ def loader_table(speeds: Sequence[LoaderSpeed], title: str) -> Table:
 
 
 def read_table(result: ReadBench) -> Table:
-    """Time and peak memory of a memory read, dense and by the kernel."""
+    """Return time and peak memory of a memory read, dense and by the kernel."""
     size, dense, kernel = result.size, result.dense, result.kernel
     title = f"a read of {size.tokens:,} tokens by {size.queries:,} queries, top {size.top_k}, on the CPU"
     table = _table(title, "", "dense", "read_memory", "ratio")

@@ -188,8 +188,8 @@ def read_memory(
     key: Tensor,  # [B, C_k, N]
     shrinkage: Tensor,  # [B, 1, N]
     value: Tensor,  # [B, A, C_v, N]
-    has_value: Tensor,  # [B, A, N] bool, whether the token holds a value of the agent
-    valid: Tensor,  # [B, N] bool, whether the token is there
+    has_value: Tensor,  # [B, A, N] bool, True if the token has a value of the agent
+    valid: Tensor,  # [B, N] bool, False for empty slots
     *,
     top_k: int,
     positions: Positions | None = None,

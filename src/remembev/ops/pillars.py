@@ -70,7 +70,7 @@ def encode_pillars(
 
 
 def _encode_grouped(
-    bev: Tensor,  # [B·H·W + 1, C] zeros, the last row for what goes nowhere
+    bev: Tensor,  # [B·H·W + 1, C] zeros, the last row for ignored pillars
     points: Tensor,  # [B·N, 5]
     grouped: GroupedPoints,
     centre: Tensor,  # [S + 1, 3]

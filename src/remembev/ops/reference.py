@@ -23,7 +23,7 @@ def voxelise(
     max_points: int,
     max_pillars: int,
 ) -> Pillars:
-    """Hard voxels by a loop over points."""
+    """Group points into hard voxels by a loop over points."""
     rows: list[list[Tensor]] = []
     coords: list[tuple[int, int, int]] = []
     for sample in range(len(points)):
@@ -43,7 +43,7 @@ def scatter_pillars(
     batch_size: int,
     grid: BEVGrid,
 ) -> Tensor:
-    """Pillars placed on a map [B, C, H, W] one by one."""
+    """Scatter pillars to a map [B, C, H, W] one by one."""
     bev = features.new_zeros(batch_size, features.shape[1], grid.height, grid.width)
     for feature, (sample, row, column) in zip(features, coords.tolist(), strict=True):
         bev[sample, :, row, column] = feature
@@ -136,7 +136,7 @@ def read_memory_dense(
     *,
     top_k: int,
 ) -> Tensor:
-    """Values [B, C_v, Q] by the matrix of all similarities, its top-k, and a dense matrix of affinities (XMem §3.3).
+    """Read values [B, C_v, Q] with the matrix of all similarities and a dense matrix of affinities (XMem §3.3).
 
     −s (Σ e k² − 2 Σ e q k + Σ e q²) / √C_k by its terms, of which two are matrix products.
     """
@@ -157,7 +157,7 @@ def nms_bev(
     threshold: float,
     limit: int,
 ) -> Tensor:
-    """Indices of the boxes that stay, best first: a class at a time, a box at a time."""
+    """Return the indices of the boxes that are kept, best first, class by class and box by box."""
     order = scores.argsort(descending=True, stable=True)
     kept = [order[:0]]
     for label in sorted(set(labels.tolist())):
@@ -172,7 +172,7 @@ def greedy_nms(
     boxes: Tensor,  # [N, ≥7], best first
     threshold: float,
 ) -> Tensor:
-    """Indices of the boxes of one class that stay: the best box left, without what it overlaps, again and again."""
+    """Return the indices of the boxes of a class that greedy NMS keeps."""
     left, kept = torch.arange(len(boxes), device=boxes.device), []
     while len(left):
         best, others = left[:1], left[1:]
@@ -199,7 +199,7 @@ def argmax_in_group(
 
 
 def _points_by_cell(points: Tensor, grid: BEVGrid, z_range: tuple[float, float]) -> dict[tuple[int, int], list[Tensor]]:
-    """Points [N, C] in range by the (row, column) of their cell, cells in order of their first point."""
+    """Group points [N, C] in range by the (row, column) of their cell, cells in order of their first point."""
     cells: dict[tuple[int, int], list[Tensor]] = {}
     for point in points:
         x, y, z = point[:3].tolist()

@@ -1,1 +1,1 @@
-"""Triton kernels, a file each; imported only where ``dispatch.runs_triton`` says that they run."""
+"""Triton kernels, imported only if ``dispatch.runs_triton`` is True."""

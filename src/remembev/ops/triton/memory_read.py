@@ -1,6 +1,6 @@
-"""The search of the memory read in two passes, which write maxima of blocks of tokens and the scores of few blocks.
+"""Search of the memory read in two passes: maxima of all blocks of tokens, then similarities in the best blocks.
 
-Similarities stay in float32: TF32 would err by more than what tells tokens apart.
+Similarities are computed in float32: the error of TF32 is larger than the differences between tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 _QUERIES, _TOKENS, _FACTORS = 64, 64, 32
-"""The tile that a program of the first pass works on."""
+"""Tile of a program of the first pass."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -26,7 +26,7 @@ def _maxima_of_tile(  # type: ignore[no-untyped-def]
     FACTORS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Maxima over blocks of tokens of a tile of the similarities."""
+    """Compute a tile of similarities and their maxima over blocks of tokens."""
     sample = tl.program_id(2).to(tl.int64)
     i = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     j = tl.program_id(1) * TOKENS + tl.arange(0, TOKENS)
@@ -63,7 +63,7 @@ def _scores_of_block(  # type: ignore[no-untyped-def]
     FACTORS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Similarities of a query to the tokens of one block."""
+    """Compute the similarities of a query to the tokens of a block."""
     sample = tl.program_id(2).to(tl.int64)
     i, rank = tl.program_id(0), tl.program_id(1)
     place = (sample * queries + i) * count + rank
@@ -82,7 +82,7 @@ def _scores_of_block(  # type: ignore[no-untyped-def]
 
 
 def block_maxima(query: Tensor, token: Tensor, block: int) -> Tensor:
-    """Largest similarity [B, Q, N / block] of queries [B, F, Q] to the tokens [B, F, N] of each block, in float32."""
+    """Return the largest similarity [B, Q, N / block] of queries [B, F, Q] to tokens [B, F, N] by block, in float32."""
     batch, factors, queries = query.shape
     tokens = token.shape[2]
     maxima = query.new_empty(batch, queries, tokens // block)
@@ -103,7 +103,7 @@ def block_maxima(query: Tensor, token: Tensor, block: int) -> Tensor:
 
 
 def block_scores(query: Tensor, token: Tensor, chosen: Tensor, block: int) -> Tensor:
-    """Similarities [B, Q, K · block] of queries [B, F, Q] to the tokens [B, F, N] of their blocks [B, Q, K]."""
+    """Return the similarities [B, Q, K · block] of queries [B, F, Q] to tokens [B, F, N] in chosen blocks [B, Q, K]."""
     batch, factors, queries = query.shape
     count = chosen.shape[2]
     scores = query.new_empty(batch, queries, count * block)

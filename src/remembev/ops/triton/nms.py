@@ -1,4 +1,4 @@
-"""The suppression of ``pick_best_first`` as one Triton kernel; imported when a GPU is there to run it."""
+"""``pick_best_first`` as one Triton kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from remembev.geometry.overlap import SLIVER
 
 @triton.jit
 def _edge(x0, y0, x1, y1, w, h):  # type: ignore[no-untyped-def]
-    """One edge's part of ``overlap.shared_area``: minus ∫ clamp(y, -h, h) dx over its part with -w <= x <= w."""
+    """Compute an edge's term of ``overlap.shared_area``: −∫ clamp(y, -h, h) dx over -w <= x <= w."""
     is_flat = tl.abs(x1 - x0) < 1e-6
     slope = (y1 - y0) / tl.where(is_flat, 1.0, x1 - x0)
     from_x, to_x = tl.minimum(tl.maximum(x0, -w), w), tl.minimum(tl.maximum(x1, -w), w)
@@ -36,7 +36,7 @@ def _pick_row(  # type: ignore[no-untyped-def]
     threshold,
     BLOCK: tl.constexpr,
 ):
-    """One row: the best box left is picked and strikes out what it overlaps, until nothing is left."""
+    """Pick the best remaining box of a row and suppress the boxes that it overlaps, until none remains."""
     row, stride = tl.program_id(0), tl.num_programs(0) * count
     box = tl.arange(0, BLOCK)
     own, inside = rects + row * count, box < count
@@ -75,10 +75,18 @@ def _pick_row(  # type: ignore[no-untyped-def]
 
 
 def pick_best_first_triton(rects: Tensor, valid: Tensor, threshold: float, limit: int) -> Tensor:
-    """Positions [R, limit] int64 that stay of ``rectangles`` [6, R, M] float32, valid [R, M]; see ``nms``.
+    """Rotated greedy NMS of rows, a program per row with the row's boxes in registers.
 
-    A program a row, which holds the row's boxes in registers. The host is never waited for, so that it may be part of a
-    CUDA graph.
+    Doesn't synchronise with the host, so that it can be part of a CUDA graph.
+
+    Args:
+        rects: ``rectangles`` [6, R, M] float32, best first.
+        valid: True for boxes [R, M].
+        threshold: Intersection over union above which a box is suppressed.
+        limit: Boxes picked per row at most.
+
+    Returns:
+        Positions of the picked boxes [R, limit] int64, padded with -1.
     """
     rows, count = valid.shape
     picked = torch.full((rows, limit), -1, device=rects.device)

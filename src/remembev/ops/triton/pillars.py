@@ -1,4 +1,4 @@
-"""Grouped points to the BEV map: a program a pillar, which reads its points once and writes its cell once."""
+"""Encoding of grouped points to the BEV map, a program per pillar."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _encode_pillar(  # type: ignore[no-untyped-def]
     CHANNELS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """One pillar: the largest part of a point, the part of the pillar, ReLU, and a padded row where there is one."""
+    """Encode a pillar: maximum of the points' terms, plus the pillar's term, ReLU, maximum with a padded row if any."""
     pillar = tl.program_id(0)
     size = tl.load(count + pillar)
     if size > 0:
@@ -87,7 +87,7 @@ def _encode_pillar(  # type: ignore[no-untyped-def]
 
 
 def encode_grouped_triton(
-    bev: Tensor,  # [B·H·W + 1, C] zeros, the last row for what goes nowhere
+    bev: Tensor,  # [B·H·W + 1, C] zeros, the last row for ignored pillars
     points: Tensor,  # [B·N, 5]
     grouped: GroupedPoints,
     centre: Tensor,  # [S + 1, 3]
@@ -95,7 +95,7 @@ def encode_grouped_triton(
     of_pillar: Tensor,  # [C, 7]
     max_points: int | None,
 ) -> Tensor:
-    """The map filled with grouped points, as ``remembev.ops.pillars`` makes it in PyTorch."""
+    """Fill the map with the encoded pillars, as ``remembev.ops.pillars`` does in PyTorch."""
     channels = len(of_point)
     pillars = len(grouped.start) - 1
     if pillars == 0:
