@@ -6,6 +6,7 @@ Options appended to a command win over those that it has. Everything else runs a
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.conftest import SMALL
 from tests.models.openpcdet_reference import random_weights
 from torch import Tensor
 
-from remembev.bench import bench_loader
+from remembev.bench import ReadSize, bench_loader, bench_memory_read, bench_training
 from remembev.config import load_config, shipped_configs
 from remembev.config.variants import apply_variant
 from remembev.data import NuScenesIndex
@@ -81,8 +82,17 @@ def _listed(arguments: list[str], option: str) -> list[str]:
 
 
 def shrink_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make smaller what no option does."""
+    """Make smaller what no option does, and fork processes instead of spawning them."""
+    sizes: dict[str, object] = {"_MATRIX": 64, "_MAP": (8, 8, 8), "_COPIED": 2**16}
+    for name, size in sizes.items():
+        monkeypatch.setattr(f"remembev.bench.machine.{name}", size)
+    size = ReadSize(tokens=100, queries=64)
     monkeypatch.setattr("remembev.bench.bench_loader", partial(bench_loader, workers=(0,), clips=1))
+    monkeypatch.setattr("remembev.bench.bench_memory_read", lambda _: bench_memory_read(size, repeats=1))
+    monkeypatch.setattr("remembev.bench.bench_training", partial(bench_training, steps=2))
+    forking = multiprocessing.get_context("fork")
+    for place in ("bench.read.get_context", "bench.train.get_context", "experiments.jobs.mp.get_context"):
+        monkeypatch.setattr(f"remembev.{place}", lambda _: forking)
 
 
 def write_data(root: Path) -> None:

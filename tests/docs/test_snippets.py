@@ -69,7 +69,6 @@ def place(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-@pytest.mark.usefixtures("forked_jobs")
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_blocks_of_a_page_run(page: Path, place: Path) -> None:
     names: dict[str, Any] = {"lidar": lidar(place / DATA[0]), "__name__": "__main__"}
