@@ -1,4 +1,4 @@
-"""Statistics of a split for a memory: objects in sight, and hidden ones by when they were last well seen."""
+"""Statistics of a split: its visible, faint and hidden objects, by the definition that permanence uses."""
 
 from __future__ import annotations
 

@@ -42,6 +42,6 @@ def _contain_any(boxes: Tensor, points: Tensor) -> Tensor:
         return torch.zeros(len(boxes), dtype=torch.bool)
     x, y, _, _, age = points.unbind(dim=1)
     low, high = points[:, :2].aminmax(dim=0)
-    there = [corner.clamp(low, high) for corner in outlines(boxes)]  # a box may be as big as its decoder likes
-    near = np.flatnonzero(near_rectangles(x, y, *there) & (age == 0).numpy())
+    corners = [corner.clamp(low, high) for corner in outlines(boxes)]  # a box may be as big as its decoder likes
+    near = np.flatnonzero(near_rectangles(x, y, *corners) & (age == 0).numpy())
     return points_in_boxes(points[near], boxes).any(dim=1)

@@ -92,9 +92,9 @@ def _with_velocities(turn: scene.Sweep, before: scene.Sweep | None) -> Tensor:
 
 def _stacked(turns: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
     """Return points [N, 5] of the latest turn and of earlier ones, in its coordinates, with their ages."""
-    _, here, now = turns[0]
+    _, latest_pose, now = turns[0]
     clouds = [
-        move_cloud(points.clone(), relative_pose(here, pose), now - time, without_ego=number > 0)
+        move_cloud(points.clone(), relative_pose(latest_pose, pose), now - time, without_ego=number > 0)
         for number, (points, pose, time) in enumerate(turns)
     ]
     return torch.cat(clouds)
