@@ -298,8 +298,8 @@ def test_an_import_neither_overwrites_openpcdets_file_nor_takes_another_suffix(
 ) -> None:
     yaml_file = write_openpcdet(tmp_path)
     arguments = ("import-openpcdet", tmp_path / "model.pth", "--config", yaml_file, "--out")
-    assert "give --out another name" in error(remembev(*arguments, yaml_file.with_suffix(".safetensors")))
-    assert "ends in .safetensors" in error(remembev(*arguments, tmp_path / "imported.pth"))
+    assert "choose another --out" in error(remembev(*arguments, yaml_file.with_suffix(".safetensors")))
+    assert "has to end in .safetensors" in error(remembev(*arguments, tmp_path / "imported.pth"))
 
 
 def test_scene_sets_are_simulated_and_their_hidden_objects_counted(remembev: RunCli, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from tests.conftest import SMALL, awaken
 from tests.export.streams import assert_same_boxes, drawn_model, forty_frames, run
-from tests.geometry.test_nms import crowd, rows
 from tests.models.test_temporal import clip
 from tests.ops.test_memory_read import random_places, random_read, single
+from tests.ops.test_nms import crowd, rows
 from tests.ops.test_pillars import GRID, LIMITS, Z_RANGE, random_clouds, random_layer
 from torch import Tensor
 

@@ -15,7 +15,7 @@ from remembev.config.openpcdet import _File, load_openpcdet_config
 from remembev.config.schema import ShuffleConfig
 from remembev.errors import ConfigError
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "openpcdet.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "guides" / "openpcdet.md"
 
 
 def message(path: Path) -> str:
