@@ -27,8 +27,8 @@ def test_pytorch_runs_on_a_gpu_without_triton(monkeypatch: pytest.MonkeyPatch) -
     assert not dispatch.runs_triton(on_gpu())
 
 
-def test_every_kernel_asks_the_one_dispatch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Suppression once asked for a GPU alone, and died on one without Triton."""
+def test_nms_on_a_gpu_without_triton_runs_in_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NMS once asked for a GPU alone and failed on one without Triton."""
 
     class OnGPU(torch.Tensor):
         @property

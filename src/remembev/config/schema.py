@@ -299,8 +299,8 @@ class MemoryConfig(Section):
     NAME: Literal["XMemBEVModule", "ConvGRUBEVModule"] = "XMemBEVModule"
     """Memory class."""
     FUSION: Literal["gate", "gate_and_read", "none"] = "gate"
-    """``gate``: multiply the features by the occupancy. ``gate_and_read``: also add the readout. ``none``: no memory,
-    single frames. A ConvGRU always adds its hidden state, unless ``none``."""
+    """``gate``: add the features multiplied by the occupancy. ``gate_and_read``: also add the readout. ``none``: no
+    memory, single frames. A ConvGRU always adds its hidden state, unless ``none``."""
     STRIDE: CountOrMetres = 2
     """Cell size of the memory, in cells of spatial_features_2d or in metres (``1.6 m``): H_m = H / STRIDE."""
     FEATURE_DIM: Count = 128
