@@ -1,7 +1,7 @@
 """RememBEV: PointPillars with a memory.
 
-The names below are all that most programs need; each is imported from its room when it is first asked for, so that
-``import remembev`` is quick and wants no optional package.
+The names below are all that most programs need. Each is imported on first access, so ``import remembev`` is fast and
+needs no extra.
 """
 
 from __future__ import annotations

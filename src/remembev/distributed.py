@@ -40,7 +40,7 @@ class TorchrunEnv:
 
     @property
     def num_machines(self) -> int:
-        """Machines, with as many processes each."""
+        """Number of machines; each has the same number of processes."""
         return self.world_size // self.local_world_size
 
 
@@ -72,6 +72,16 @@ def process_group() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def num_processes() -> int:
+    """Return the number of processes of the process group, 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def process_rank() -> int:
+    """Return this process's number in the process group, 0 without one."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def gather_results(own: dict[int, Result]) -> dict[int, Result]:

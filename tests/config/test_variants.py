@@ -161,7 +161,7 @@ def test_a_configuration_that_is_a_variant_now_is_told(name: str, hint: str, tmp
 
 
 def test_a_variant_is_described_part_by_part() -> None:
-    assert describe_variant("single") == "one LiDAR turn a frame, no memory"
+    assert describe_variant("single") == "single sweeps, no memory"
     assert describe_variant("sweeps+gate+no_long_term") == (
-        "ten turns stacked into one cloud, the memory gates the features, no long-term memory"
+        "ten stacked sweeps, the memory gates the features, no long-term memory"
     )

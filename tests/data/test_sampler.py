@@ -34,8 +34,8 @@ def epoch_of(
     count: int, seed: int | None, epoch: int, first: int = 0, *, rank: int = 0, processes: int = 1
 ) -> list[Draw]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampler, "_processes", lambda: processes)
-        patch.setattr(sampler, "_rank", lambda: rank)
+        patch.setattr(sampler, "num_processes", lambda: processes)
+        patch.setattr(sampler, "process_rank", lambda: rank)
         clips = ClipSampler(Numbers(count), seed)
         clips.set_epoch(epoch, first)
         drawn = list(clips)

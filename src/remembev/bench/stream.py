@@ -62,7 +62,7 @@ def measure_stream(detector: StreamingDetector, index: NuScenesIndex, scene: int
     """Run steps over an endless scene from an empty memory; yield a ``STEP`` for each.
 
     The control step is the step at a tenth of the stream, repeated from the same state every tenth step from there on:
-    it shows the current speed of the machine, whatever has become of the stream.
+    it shows the current speed of the machine, independent of the stream's state.
     """
     clock, control, control_s = StageTimer(detector.device), StreamingDetector(detector.engine), math.nan
     detector.reset(SCENE)

@@ -39,7 +39,7 @@ class Part:
 def apply_variant(cfg: Config, name: str) -> Config:
     """Return the variant of that name of a configuration.
 
-    A variant without an input is on single turns, one without a memory has none.
+    A variant without an input uses single sweeps, one without a memory has none.
 
     Raises:
         ConfigError: If a part is unknown, or parts don't go together.
@@ -55,7 +55,7 @@ def describe_variant(name: str) -> str:
 
 
 def former_variant(name: str) -> str | None:
-    """Say how a configuration of old that is now a variant, such as ``small_gate``, is given; None for other names."""
+    """Return a hint for the name of a former configuration, such as ``small_gate``; None for other names."""
     base, _, variant = name.partition("_")
     variant = variant.replace("_read", "+read")
     if base not in ("small", "benchmark", "nuscenes") or variant not in DEFAULT_VARIANTS:
@@ -83,7 +83,7 @@ def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
 
 
 def _no_memory(cfg: Config) -> Changes:
-    """Targets are what can be known without a memory: what has points, with sweeps also what had some within them."""
+    """Targets are boxes with points; with stacked sweeps also boxes that had points within them."""
     targets = (
         {f"{_TARGETS}.SEEN_WITHIN": None}
         if cfg.DATA_CONFIG.NUM_SWEEPS == 0
@@ -93,9 +93,9 @@ def _no_memory(cfg: Config) -> Changes:
 
 
 def _gate(cfg: Config) -> Changes:
-    """The gate is all that the head is told, so its occupancy is taught with more weight and closer to the truth.
+    """The head sees only the gate, so the occupancy loss gets a larger weight and a smaller positive weight.
 
-    As it can't say what is hidden, nor where that moves, hidden objects weigh no more than others.
+    A gate can't tell the head which objects are hidden or how they move, so these weigh no more than others.
     """
     return {
         "MODEL.MEMORY.NAME": "XMemBEVModule",
@@ -147,7 +147,7 @@ def _memory_weights(cfg: Config) -> float:
 
 
 def _fifo(cfg: Config) -> Changes:
-    """The room of the long-term store as more frames of the working memory."""
+    """Replace the long-term store by as many more frames of working memory."""
     memory = cfg.MODEL.MEMORY
     more = ceil(memory.LONG_TERM.MAX_TOKENS / memory.tokens_per_frame(cfg.memory_grid))
     return {"MODEL.MEMORY.LONG_TERM.MAX_TOKENS": 0, "MODEL.MEMORY.WORKING.MAX_FRAMES": memory.max_frames + more}
@@ -160,8 +160,8 @@ def _foreground(cfg: Config) -> Changes:
 # --------------------------------------------------------------------------------------------------------------- parts
 
 INPUTS = {
-    "single": Part("one LiDAR turn a frame", lambda _: {"DATA_CONFIG.NUM_SWEEPS": 0}),
-    "sweeps": Part("ten turns stacked into one cloud", lambda _: {"DATA_CONFIG.NUM_SWEEPS": 9}),
+    "single": Part("single sweeps", lambda _: {"DATA_CONFIG.NUM_SWEEPS": 0}),
+    "sweeps": Part("ten stacked sweeps", lambda _: {"DATA_CONFIG.NUM_SWEEPS": 9}),
 }
 _NO_MEMORY = Part("no memory", _no_memory)
 MEMORIES = {

@@ -207,7 +207,7 @@ def _read_with_devkit(root: Path, version: str) -> Any:
     try:
         from nuscenes import NuScenes
     except ImportError as error:
-        raise DataError(f"indexing {root / version} needs the nuScenes devkit: install remembev[nuscenes]") from error
+        raise DataError(f"indexing {root / version} needs the nuScenes devkit: pip install -e '.[nuscenes]'") from error
     try:
         return NuScenes(version=version, dataroot=str(root), verbose=False)
     except json.JSONDecodeError as error:

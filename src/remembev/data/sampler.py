@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch.utils.data import DistributedSampler
+
+from remembev.distributed import num_processes, process_rank
 
 
 def mixed_seed(*numbers: int) -> int:
@@ -72,25 +73,17 @@ class ClipSampler(DistributedSampler[Draw]):
 
     def __len__(self) -> int:
         """Return the number of this process's clips of a whole epoch."""
-        return math.ceil(len(self._order(self.seed)) / _processes())
+        return math.ceil(len(self._order(self.seed)) / num_processes())
 
     def __iter__(self) -> Iterator[Draw]:
-        if not self.fixed and _processes() > 1:
+        if not self.fixed and num_processes() > 1:
             raise ValueError("several processes need a common seed to draw the same epoch")
         seed = self.seed if self.fixed else int(torch.randint(2**62, ()))
         epoch, order = self.epoch, self._order(seed)
         for number in range(self.first, len(self)):
-            place = number * _processes() + _rank()
+            place = number * num_processes() + process_rank()
             yield Draw(order[place % len(order)], mixed_seed(seed, epoch, place))
 
     def _order(self, seed: int) -> list[int]:
         with seeded(mixed_seed(seed, self.epoch)):
             return self.clips.draw_epoch()
-
-
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0

@@ -1,4 +1,4 @@
-"""Jobs in processes of one thread each, which can be interrupted and resumed; what they do is said elsewhere."""
+"""Run resumable jobs in single-threaded processes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Job(Protocol):
 
     @property
     def title(self) -> str:
-        """Its name in progress messages."""
+        """Title in progress messages."""
 
     @property
     def log(self) -> Path:
-        """The file of its output."""
+        """Log file."""
 
     @property
     def done(self) -> bool:
@@ -35,7 +35,7 @@ class Job(Protocol):
         """True if it can start."""
 
     def work(self) -> None:
-        """Do it, or what is left of it."""
+        """Run or resume the job."""
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)

@@ -102,11 +102,6 @@ def spread_cell(spread: Spread, digits: int, *, sign: bool = False, best: bool =
     return Cell(text, f"{value} <small>± {around}</small>" if separator else value)
 
 
-def verdict_cell(verdict: Verdict, text: str = "") -> Cell:
-    """Return a verdict in its colour, as ``text`` or in its own words."""
-    return Cell(text or verdict.value, tone=_TONES.get(verdict, ""))
-
-
 def dots(values: Sequence[float], limit: float, colour: str, width: int = 150) -> str:
     """Return values as dots on a line from -limit to limit (SVG), mean ± standard deviation shaded."""
     height, middle = 18, width // 2

@@ -29,7 +29,7 @@ class TrainingJob:
     """One training of one seed, and its score.
 
     Attributes:
-        pretraining: Name of the training of the same seed whose weights it starts from.
+        pretraining: Name of the run of the same seed that provides the initial weights.
         eval_settings: How it is scored, written into its result; None for a pretraining, which is not. A result with
             other settings is scored again.
     """
@@ -44,27 +44,27 @@ class TrainingJob:
 
     @property
     def run(self) -> TrainingRun:
-        """Its folder."""
+        """Run folder."""
         return TrainingRun(run_folder(self.out, self.seed, self.name))
 
     @property
     def pretraining_run(self) -> TrainingRun | None:
-        """The folder of its pretraining."""
+        """Run folder of the pretraining."""
         return TrainingRun(run_folder(self.out, self.seed, self.pretraining)) if self.pretraining else None
 
     @property
     def title(self) -> str:
-        """Its name in progress messages."""
+        """Title in progress messages."""
         return f"seed {self.seed} {self.name}"
 
     @property
     def log(self) -> Path:
-        """The file of its output."""
+        """Log file."""
         return self.run.out.with_name(f"{self.name}.log")
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """Its result, if it has come to that."""
+        """Result of the run; None before it is finished and scored."""
         return read_result(self.run.out, self.eval_settings or {})
 
     @property
@@ -86,7 +86,7 @@ class TrainingJob:
         write_json(self.run.out / RESULT_FILE, {**trained, **scored})
 
     def _train(self) -> dict[str, Any]:
-        """Return steps of the optimiser, frames seen, and wall seconds if it was done in one go."""
+        """Return steps of the optimiser, frames seen, and wall seconds if it ran without interruption."""
         is_new = not self.run.out.exists()
         started = time.monotonic()
         if not self.run.finished:
@@ -154,12 +154,12 @@ class TimingJob:
 
     @property
     def title(self) -> str:
-        """Its name in progress messages."""
+        """Title in progress messages."""
         return f"seed {self.seed} times"
 
     @property
     def log(self) -> Path:
-        """The file of its output."""
+        """Log file."""
         return run_folder(self.out, self.seed, "times.log")
 
     @property
@@ -169,7 +169,7 @@ class TimingJob:
 
     @property
     def ready(self) -> bool:
-        """Always: it waits for nothing."""
+        """True: it has no dependencies."""
         return True
 
     def work(self) -> None:

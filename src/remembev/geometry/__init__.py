@@ -4,6 +4,9 @@ Conventions: right-handed LiDAR frame, metres, radians. Boxes are (x, y, z, l, w
 the heading, yaw counter-clockwise from +x.
 """
 
+from typing import TYPE_CHECKING
+
+from remembev.deprecation import former_names
 from remembev.geometry.boxes import (
     bev_corners,
     box_corners,
@@ -33,3 +36,12 @@ __all__ = [
     "transform_points",
     "wrap_angle",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(
+        __name__,
+        {
+            "nms_bev": "remembev.ops.nms_bev",
+            "pick_best_first": "remembev.ops.pick_best_first",
+        },
+    )

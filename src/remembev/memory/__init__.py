@@ -6,6 +6,9 @@ moves it, ``stores.py`` reads and writes the token store, ``consolidation.py`` f
 assigns agents. ``scenes.py`` stores states by scene, ``tracing.py`` records reads.
 """
 
+from typing import TYPE_CHECKING
+
+from remembev.deprecation import former_names
 from remembev.memory.base import BEVMemory, FrameContext, NoMemory
 from remembev.memory.build import build_memory
 from remembev.memory.conv_gru import ConvGRUBEVModule
@@ -34,3 +37,13 @@ __all__ = [
     "occupancy_loss",
     "trace_reads",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(
+        __name__,
+        {
+            "SceneMemories": "remembev.memory.SceneStates",
+            "WatchedRead": "remembev.memory.TracedRead",
+            "watch_reads": "remembev.memory.trace_reads",
+        },
+    )

@@ -1,6 +1,6 @@
 """Fusion of the memory with the features: a gate from the occupancy, and the readout.
 
-Every layer here starts at 0, so that a detector that is given a memory starts as the detector it was.
+All layers are zero-initialised: adding a memory leaves a detector's output unchanged at first.
 """
 
 from __future__ import annotations

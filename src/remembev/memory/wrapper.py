@@ -133,7 +133,7 @@ class XMemBackboneWrapper(nn.Module):
         timestamp: Tensor | None = None,
         teacher_forcing: float = 1.0,
     ) -> MemoryStep:
-        """Run frame t from ``state``, or from an empty memory at t = 0; see ``step``.
+        """Run frame t from ``state``, or from an empty memory at t = 0: align, read, decode, write, as in ``step``.
 
         Args:
             t: Frame number.
@@ -283,8 +283,8 @@ class XMemBackboneWrapper(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the masks [B, A, H_m, W_m] that go into the values, and which slots hold an agent from now on [B, A].
 
-        These are the model's own masks, and in training at times the true ones. An agent that no frame was written
-        with yet comes with its given mask.
+        These are the model's own masks; in training, the true ones with probability ``teacher_forcing``. A new agent
+        always uses its given mask.
         """
         true_masks, valids_mask = context.true_masks, context.valids_mask
         if not self.training:

@@ -1,5 +1,8 @@
 """The detector: pillar encoder, BEV backbone, anchor heads with targets and losses, and the model of them."""
 
+from typing import TYPE_CHECKING
+
+from remembev.deprecation import former_names
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.checkpoint import load_checkpoint, load_pretrained, save_checkpoint, shipped_weights
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
@@ -25,3 +28,11 @@ __all__ = [
     "save_checkpoint",
     "shipped_weights",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(
+        __name__,
+        {
+            "start_from": "remembev.models.load_pretrained",
+        },
+    )

@@ -4,6 +4,9 @@
 ``state.py`` and ``saved.py`` keep a scene's state; ``sources/`` brings frames; ``records.py`` writes boxes.
 """
 
+from typing import TYPE_CHECKING
+
+from remembev.deprecation import former_names
 from remembev.streaming.detector import StreamDetections, StreamingDetector
 from remembev.streaming.engine import DTYPES, Engine, ModelEngine, StepOutput
 from remembev.streaming.records import frame_record, read_record
@@ -26,3 +29,11 @@ __all__ = [
     "stream_recent",
     "stream_scene",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(
+        __name__,
+        {
+            "Seen": "remembev.streaming.StepOutput",
+        },
+    )

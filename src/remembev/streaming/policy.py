@@ -1,4 +1,4 @@
-"""Which frames a stream refuses, and where it breaks off."""
+"""Reject late frames and detect breaks in a stream."""
 
 from __future__ import annotations
 
