@@ -33,7 +33,14 @@ ALLOWED = {
     },
 }
 """The rooms that each room may import; ``cli`` may import them all."""
-FOUNDATIONS = {"errors": set(), "structs": set(), "batch": {"structs"}, "files": {"errors"}, "distributed": {"errors"}}
+FOUNDATIONS = {
+    "errors": set(),
+    "deprecation": set(),
+    "structs": set(),
+    "batch": {"structs"},
+    "files": {"errors"},
+    "distributed": {"errors"},
+}
 """Top-level modules that every room may import, and what they may import themselves."""
 FOR_CLI_ALONE = {"cli", "experiments", "demo"}
 

@@ -117,7 +117,7 @@ def test_a_built_index_opens_without_devkit_and_without_tables(tmp_path: Path, m
 def test_building_an_index_without_the_devkit_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_handmade(tmp_path / "root", (2,))
     monkeypatch.setitem(sys.modules, "nuscenes", None)
-    with pytest.raises(DataError, match=r"remembev\[nuscenes\]"):
+    with pytest.raises(DataError, match=r"pip install -e '\.\[nuscenes\]'"):
         NuScenesIndex.open(root, VERSION)
 
 
