@@ -32,14 +32,14 @@ def read_log(log: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
 
 def simulate_log(log: Path, frames: int) -> None:
     """Write a log of a simulated street, two frames a second; needs the extra ``[simulate]``."""
-    from remembev.simulate.scene import EGO_FROM_LIDAR, SceneSimulation
+    from remembev.simulate.scene import SceneSimulation
 
-    street = SceneSimulation(seed=1003, index=0, seconds=frames / 2, azimuths=1085, scene_set="overtaking")
+    street = SceneSimulation(seed=1003, index=0, seconds=frames / 2, scene_set="overtaking")
     (log / "points").mkdir(parents=True)
     poses, seconds = [], []
     for number, sweep in enumerate(street.frames(sweeps=False)):
         np.save(log / "points" / f"{number:06d}.npy", sweep.points[:, :4])
-        poses.append(sweep.global_from_ego @ EGO_FROM_LIDAR)
+        poses.append(sweep.global_from_ego @ street.ego_from_lidar)
         seconds.append(sweep.time)
     np.save(log / "poses.npy", np.array(poses))
     np.save(log / "seconds.npy", np.array(seconds))

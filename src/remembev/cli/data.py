@@ -22,7 +22,16 @@ def simulate(
     sweeps: Annotated[
         bool, typer.Option("--sweeps/--no-sweeps", help="Also write the sweeps between key frames.")
     ] = False,
-    azimuths: Annotated[int, typer.Option(help="Columns of a LiDAR sweep.")] = 1085,
+    azimuths: Annotated[
+        int | None, typer.Option(help="Columns of a LiDAR sweep; default: the sensor's.", show_default=False)
+    ] = None,
+    sensors: Annotated[
+        str,
+        typer.Option(
+            help="LiDARs, in rotation after every round of the sets: nuscenes, beams64, beams16, two_lidars, and "
+            "beams40, which is for testing. A name may occur more than once."
+        ),
+    ] = "nuscenes",
     sets: Annotated[
         str,
         typer.Option(
@@ -36,7 +45,14 @@ def simulate(
 
     names = tuple(SETS) if sets == "all" else _names(sets)
     settings = SimulationSettings(
-        scenes=scenes, test=test, seed=seed, seconds=seconds, sweeps=sweeps, azimuths=azimuths, sets=names
+        scenes=scenes,
+        test=test,
+        seed=seed,
+        seconds=seconds,
+        sweeps=sweeps,
+        azimuths=azimuths,
+        sets=names,
+        sensors=_names(sensors),
     )
     simulate_dataset(out, settings, workers=workers)
     console.print(f"[bold]{out}[/]: version {settings.version}, {settings.all_scenes} scenes")

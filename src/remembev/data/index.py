@@ -213,6 +213,10 @@ class NuScenesIndex:
         clouds = islice(self._clouds_before(number), num_sweeps + 1)
         return self._load_stack(list(clouds), global_from_target, within=within, clear=clear)
 
+    def load_raw_cloud(self, number: int) -> Tensor:
+        """Load the points [N, 5] of a key frame as its file has them: x, y, z, intensity, ring in the LiDAR's frame."""
+        return read_points(self._path(int(self._tables.frame_cloud[number])))
+
     def load_recent(self, number: int, seconds: float, num_sweeps: int = 0) -> Iterator[Sweep]:
         """Load the clouds of the last ``seconds`` up to a key frame, in order of time, each in its own LiDAR frame.
 

@@ -21,7 +21,9 @@ from rich.progress import track
 from remembev.errors import ConfigError, DataError
 from remembev.files import atomic_write
 from remembev.simulate.scene import SceneSimulation
+from remembev.simulate.sensors import ORDINARY_SENSOR, SENSORS
 from remembev.simulate.sets import ORDINARY, SETS
+from remembev.simulate.weather import DRY
 from remembev.simulate.writer import (
     CHANNEL,
     MASK_FILE,
@@ -33,7 +35,7 @@ from remembev.simulate.writer import (
     write_tables,
 )
 
-SIMULATOR = 1  # version; incremented whenever equal settings give another data set
+SIMULATOR = 2  # version; incremented whenever equal settings give another data set
 SETTINGS_FILE = "simulation.json"
 FINISHED = ".scenes"
 
@@ -50,11 +52,12 @@ class SimulationSettings:
     seed: int = 0
     seconds: float = 20.0  # of every scene; key frames come at 2 Hz
     sweeps: bool = False  # True also writes the sweeps between key frames, at 20 Hz
-    azimuths: int = 1085  # columns of a sweep
+    azimuths: int | None = None  # columns of a sweep; None: the sensor's
     val_share: float = 0.25  # share of the scenes, the last ones, that are the split `val`
     version: str = "v1.0-sim"
     sets: tuple[str, ...] = (ORDINARY,)  # scene sets (sets/), in rotation
     test: int = 0  # additional scenes, the split `test`
+    sensors: tuple[str, ...] = (ORDINARY_SENSOR,)  # LiDARs (sensors.py) in rotation, one after every round of the sets
 
     def __post_init__(self) -> None:
         num_sets = len(self.sets)
@@ -65,7 +68,10 @@ class SimulationSettings:
         self._require("test", self.test == 0 or num_sets <= self.test <= 10_000, f"0, or between {num_sets} and 10000")
         self._require("seed", self.seed >= 0, "0 or more")
         self._require("seconds", 0.5 <= self.seconds <= 120.0, "between 0.5 and 120")
-        self._require("azimuths", 90 <= self.azimuths <= 4096, "between 90 and 4096")
+        self._require("azimuths", self.azimuths is None or 90 <= self.azimuths <= 4096, "between 90 and 4096")
+        self._require(
+            "sensors", self.sensors != () and set(self.sensors) <= set(SENSORS), f"among {', '.join(SENSORS)}"
+        )
         self._require("val_share", 0.0 <= self.val_share < 1.0, "at least 0 and less than 1")
         is_name = Path(self.version).name == self.version and self.version != "" and not self.version.startswith(".")
         self._require("version", is_name, "a folder name")
@@ -78,13 +84,17 @@ class SimulationSettings:
         """Return the set of scene `index`."""
         return self.sets[index % len(self.sets)]
 
+    def scene_sensor(self, index: int) -> str:
+        """Return the sensor of scene `index`."""
+        return self.sensors[index // len(self.sets) % len(self.sensors)]
+
     @property
     def all_scenes(self) -> int:
         """Number of scenes in the folder, of all splits."""
         return self.scenes + self.test
 
     def splits(self) -> dict[str, list[str]]:
-        """Return the scene names of each split; val and test have a split per scene set too, such as `val_doors`.
+        """Return the scene names of each split; val and test have one per set and sensor too, as `val_doors`.
 
         The devkit ties the names train, val and test to the released data; it scores splits with other names, such
         as sim_val, as custom ones.
@@ -96,16 +106,18 @@ class SimulationSettings:
             indices["test"] = range(self.scenes, self.all_scenes)
         splits = {split: [scene_name(i) for i in of_split] for split, of_split in indices.items()}
         splits |= {f"sim_{split}": names for split, names in splits.items()}
-        if self.sets != (ORDINARY,):
-            for split in [split for split in indices if split != "train"]:
-                for name in self.sets:
-                    splits[f"{split}_{name}"] = [scene_name(i) for i in indices[split] if self.scene_set(i) == name]
+        kinds = [(self.sets, self.scene_set)] if self.sets != (ORDINARY,) else []
+        kinds += [(self.sensors, self.scene_sensor)] if len(set(self.sensors)) > 1 else []
+        for split in [split for split in indices if split != "train"]:
+            for names, kind_of in kinds:
+                for name in names:
+                    splits[f"{split}_{name}"] = [scene_name(i) for i in indices[split] if kind_of(i) == name]
         return splits
 
     def identity(self) -> dict[str, Any]:
-        """Return what a folder stores of the settings; `sets` and `test`, added later, only if they aren't default."""
-        fields = {"simulator": SIMULATOR, **asdict(self), "sets": list(self.sets)}
-        later_defaults = {"sets": [ORDINARY], "test": 0}
+        """Return what a folder stores of the settings; those added later only if they aren't default."""
+        fields = {"simulator": SIMULATOR, **asdict(self), "sets": list(self.sets), "sensors": list(self.sensors)}
+        later_defaults = {"sets": [ORDINARY], "test": 0, "sensors": [ORDINARY_SENSOR]}
         return {k: v for k, v in fields.items() if k not in later_defaults or v != later_defaults[k]}
 
 
@@ -190,8 +202,10 @@ def _simulate_scenes(out: Path, settings: SimulationSettings, indices: list[int]
 
 def _simulate_scene(out: Path, settings: SimulationSettings, index: int) -> None:
     scene_set = settings.scene_set(index)
-    simulation = SceneSimulation(settings.seed, index, settings.seconds, settings.azimuths, scene_set)
-    description = SETS[scene_set].description
+    sensor = SENSORS[settings.scene_sensor(index)]
+    simulation = SceneSimulation(settings.seed, index, settings.seconds, settings.azimuths, scene_set, sensor)
+    weather = "" if simulation.weather == DRY else ", rain"
+    description = f"{SETS[scene_set].description}; LiDAR {sensor.name}{weather}"
     tables: Tables = write_scene(out, settings.seed, index, simulation, description=description, sweeps=settings.sweeps)
     with atomic_write(_scene_file(out, index)) as temporary:
         temporary.write_text(json.dumps(tables))

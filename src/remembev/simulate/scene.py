@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from remembev.simulate import lidar
 from remembev.simulate.lidar import Geometry
 from remembev.simulate.meshes import Array, Mesh, merge
+from remembev.simulate.poses import rotation, transform
+from remembev.simulate.sensors import ORDINARY_SENSOR, SENSORS, Sensor
 from remembev.simulate.sets import ORDINARY, SETS, build_world
 from remembev.simulate.traffic import STEP
 from remembev.simulate.visibility import sample_surface, visible_shares
+from remembev.simulate.weather import DRY, NO_PLUMES, draw_weather
 from remembev.simulate.world import Actor, World, poses_at
 
-SWEEPS_PER_KEY_FRAME = 10
-LIDAR_POSITION = (0.943713, 0.0, 1.84023)
-LIDAR_ANGLES = (-1.5685, 0.0058, -0.0242)  # yaw, pitch, roll on the ego car: +y looks forward
 CLOCK_JITTER = 2e-4  # seconds
+SPRAY_SPEED, SPRAY_WIDTH = 4.0, 1.5  # m/s and m from which a vehicle raises spray in rain
 MOVING_SPEED = 0.2  # m/s, as the devkit's attributes have it
 
 
@@ -60,28 +61,6 @@ class Sweep:
     global_from_ego: Array
     points: NDArray[np.float32]
     objects: ObjectStates | None
-
-
-def rotation(yaw: Array | float, pitch: Array | float = 0.0, roll: Array | float = 0.0) -> Array:
-    """Return rotation matrices [..., 3, 3]: yaw about z after pitch about y after roll about x."""
-    yaw, pitch, roll = np.broadcast_arrays(yaw, pitch, roll)
-    (a, b, c), (sa, sb, sc) = (tuple(f(v) for v in (yaw, pitch, roll)) for f in (np.cos, np.sin))
-    rows = [
-        [a * b, a * sb * sc - sa * c, a * sb * c + sa * sc],
-        [sa * b, sa * sb * sc + a * c, sa * sb * c - a * sc],
-        [-sb, b * sc, b * c],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
-def transform(rotations: Array, position: Array) -> Array:
-    """Return rigid transforms [..., 4, 4] from rotations [..., 3, 3] and positions [..., 3]."""
-    matrix = np.zeros((*position.shape[:-1], 4, 4))
-    matrix[..., :3, :3], matrix[..., :3, 3], matrix[..., 3, 3] = rotations, position, 1.0
-    return matrix
-
-
-EGO_FROM_LIDAR = transform(rotation(*LIDAR_ANGLES), np.array(LIDAR_POSITION))
 
 
 class WorldGeometry:
@@ -150,11 +129,11 @@ def count_points(points: NDArray[np.float32], sensor_from_global: Array, boxes: 
     return counts
 
 
-def sweep_times(seconds: float, rng: np.random.Generator) -> Array:
-    """Return when the sweeps of a scene end, in s: 20 Hz with a little jitter, in whole microseconds."""
-    count = SWEEPS_PER_KEY_FRAME * round(seconds / (SWEEPS_PER_KEY_FRAME * lidar.SWEEP_SECONDS))
+def sweep_times(sensor: Sensor, seconds: float, rng: np.random.Generator) -> Array:
+    """Return when the sweeps of a scene end, in s: at the sensor's rate with a little jitter, in whole microseconds."""
+    count = sensor.sweeps_per_key_frame * round(seconds / (sensor.sweeps_per_key_frame * sensor.seconds))
     jitter = np.clip(rng.standard_normal(count), -2.0, 2.0) * CLOCK_JITTER
-    times: Array = np.round(np.arange(count) * lidar.SWEEP_SECONDS + np.abs(jitter), 6)
+    times: Array = np.round(np.arange(count) * sensor.seconds + np.abs(jitter), 6)
     return times
 
 
@@ -172,12 +151,33 @@ def _draw_global_from_world(rng: np.random.Generator) -> Array:
 class SceneSimulation:
     """Scene `index` of a data set, from a scene set: its actors, and its sweeps as they are simulated."""
 
-    def __init__(self, seed: int, index: int, seconds: float, azimuths: int, scene_set: str = ORDINARY) -> None:
+    def __init__(
+        self,
+        seed: int,
+        index: int,
+        seconds: float,
+        azimuths: int | None = None,
+        scene_set: str = ORDINARY,
+        sensor: Sensor = SENSORS[ORDINARY_SENSOR],
+    ) -> None:
+        """Draw a scene.
+
+        Args:
+            seed: Seed of the data set.
+            index: Number of the scene in it.
+            seconds: Duration.
+            azimuths: Columns of a turn; None: the sensor's.
+            scene_set: Its scene set.
+            sensor: The LiDAR.
+        """
         self._key = (seed, index)
-        self._azimuths = azimuths
+        self.sensor = sensor
+        self._azimuths = sensor.azimuths if azimuths is None else azimuths
+        self.ego_from_lidar = lidar.ego_from_unit(sensor.units[0])
+        self.weather = draw_weather(self._generator(5))
         self.world = build_world(seconds, self._generator(0, *SETS[scene_set].key), scene_set)
         self.geometry = WorldGeometry(self.world, self._generator(1))
-        self._times = sweep_times(seconds, self._generator(2))
+        self._times = sweep_times(sensor, seconds, self._generator(2))
         self._global_from_world = _draw_global_from_world(self._generator(3))
 
     @property
@@ -190,20 +190,35 @@ class SceneSimulation:
 
     def frames(self, *, sweeps: bool) -> Iterator[Sweep]:
         """Yield the key frames in order, or all sweeps; a key frame is the same either way."""
-        for number in range(0, len(self._times), 1 if sweeps else SWEEPS_PER_KEY_FRAME):
+        for number in range(0, len(self._times), 1 if sweeps else self.sensor.sweeps_per_key_frame):
             yield self._simulate_sweep(number)
 
     def _simulate_sweep(self, number: int) -> Sweep:
         time = float(self._times[number])
-        column_times = time + lidar.column_times(self._azimuths)
-        world_from_lidar = _world_from_ego(self.world, column_times) @ EGO_FROM_LIDAR
+        world_from_ego = _world_from_ego(self.world, time + lidar.column_times(self._azimuths, self.sensor.seconds))
         geometries = self.geometry.geometries(time)
-        points = lidar.sweep_points(geometries, world_from_lidar, self._generator(4, number))
+        rng, plumes = self._generator(4, number), self._plumes(time)
+        points = lidar.sweep_points(self.sensor, geometries, world_from_ego, rng, self.weather, plumes)
         global_from_ego = self._global_from_world @ _world_from_ego(self.world, time)
         objects = None
-        if number % SWEEPS_PER_KEY_FRAME == 0:
-            objects = self._objects(time, geometries, world_from_lidar[-1, :3, 3], global_from_ego, points)
+        if number % self.sensor.sweeps_per_key_frame == 0:
+            eye = (world_from_ego[-1] @ self.ego_from_lidar)[:3, 3]
+            objects = self._objects(time, geometries, eye, global_from_ego, points)
         return Sweep(time, global_from_ego, points, objects)
+
+    def _plumes(self, time: float) -> Array:
+        """Return the spray [P, 4] behind fast vehicles: x, y, z and radius of three balls each."""
+        if self.weather == DRY:
+            return NO_PLUMES
+        poses = self.geometry.poses(time)
+        speed = np.hypot(*(poses - self.geometry.poses(time - STEP))[:, :2].T) / STEP
+        plumes = [
+            (x - behind * np.cos(yaw), y - behind * np.sin(yaw), z + radius, radius)
+            for (x, y, z, yaw), v, actor in zip(poses, speed, self.actors, strict=True)
+            if v > SPRAY_SPEED and actor.size[1] > SPRAY_WIDTH
+            for behind, radius in ((actor.size[0] / 2 + 1.0 + 1.5 * k, 0.7 + 0.15 * k) for k in range(3))
+        ]
+        return np.array(plumes).reshape(-1, 4)
 
     def _objects(
         self, time: float, geometries: list[Geometry], eye: Array, global_from_ego: Array, points: NDArray[np.float32]
@@ -216,7 +231,7 @@ class SceneSimulation:
         yaw = poses[:, 3] + np.arctan2(place[1, 0], place[0, 0])
         # nuScenes' tables hold millimetres: round before counting, so that the count is that of the written box
         boxes = np.column_stack([np.round(centres @ place[:3, :3].T + place[:3, 3], 3), sizes, yaw])
-        sensor_from_global = np.linalg.inv(global_from_ego @ EGO_FROM_LIDAR)
+        sensor_from_global = np.linalg.inv(global_from_ego @ self.ego_from_lidar)
         return ObjectStates(
             boxes=boxes,
             num_points=count_points(points, sensor_from_global, boxes),

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from remembev.simulate.meshes import Array
-from remembev.simulate.scene import LIDAR_ANGLES, LIDAR_POSITION, ObjectStates, SceneSimulation, Sweep, rotation
+from remembev.simulate.poses import rotation
+from remembev.simulate.scene import ObjectStates, SceneSimulation, Sweep
+from remembev.simulate.sensors import Unit
 from remembev.simulate.visibility import visibility_level
 from remembev.simulate.world import Actor
 
@@ -149,7 +151,7 @@ class SceneWriter:
             }
         )
 
-    def tables(self, actors: Sequence[Actor], description: str) -> Tables:
+    def tables(self, actors: Sequence[Actor], unit: Unit, description: str) -> Tables:
         """Return the rows of the scene, after its last sweep."""
         scene, log = self.token("scene", self.name), self.token("log", self.name)
         samples = _linked([{**row, "scene_token": scene} for row in self._samples])
@@ -157,8 +159,8 @@ class SceneWriter:
         calibration = {
             "token": self._calibration,
             "sensor_token": self.token("sensor"),
-            "translation": list(LIDAR_POSITION),
-            "rotation": quaternion(rotation(*LIDAR_ANGLES)),
+            "translation": list(unit.position),
+            "rotation": quaternion(rotation(*unit.angles)),
             "camera_intrinsic": [],
         }
         return {
@@ -252,7 +254,7 @@ def write_scene(
     writer = SceneWriter(root, seed, index)
     for sweep in simulation.frames(sweeps=sweeps):
         writer.add(sweep)
-    return writer.tables(simulation.actors, description)
+    return writer.tables(simulation.actors, simulation.sensor.units[0], description)
 
 
 def dataset_tables(seed: int, scenes: Sequence[Tables]) -> Tables:

@@ -36,7 +36,7 @@ CLASS_OF = {
 
 def demo_scene() -> SceneSimulation:
     """Return the street of ``remembev stream --demo``: one of the set ``overtaking`` in which much is occluded."""
-    return SceneSimulation(seed=1003, index=0, seconds=20.0, azimuths=1085, scene_set="overtaking")
+    return SceneSimulation(seed=1003, index=0, seconds=20.0, scene_set="overtaking")
 
 
 def simulated_frames(
@@ -53,7 +53,7 @@ def simulated_frames(
     met = torch.zeros(len(labels), dtype=torch.bool)
     before: scene.Sweep | None = None
     for turn in simulation.frames(sweeps=num_sweeps > 0):
-        pose = torch.from_numpy(turn.global_from_ego @ scene.EGO_FROM_LIDAR)
+        pose = torch.from_numpy(turn.global_from_ego @ simulation.ego_from_lidar)
         turns.appendleft((torch.from_numpy(turn.points), pose, turn.time))
         if turn.objects is None:
             continue
