@@ -39,6 +39,14 @@ def simulate(
         ),
     ] = "street",
     workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", show_default=False)] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of real data, a key frame or a data set: print its statistics beside those of the simulation, "
+            "and draw OUT/check.png.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Simulate streets and a LiDAR, and write a data set in the nuScenes format."""
     from remembev.simulate import SETS, SimulationSettings, simulate_dataset
@@ -56,6 +64,28 @@ def simulate(
     )
     simulate_dataset(out, settings, workers=workers)
     console.print(f"[bold]{out}[/]: version {settings.version}, {settings.all_scenes} scenes")
+    if check is not None:
+        _check(check, out / settings.version, out / "check.png")
+
+
+def _check(real_root: Path, simulated_root: Path, picture: Path) -> None:
+    """Print the statistics of two data sets side by side, and draw them."""
+    from remembev.data.cloud_stats import STATISTICS, annotated_clouds, cloud_stats
+    from remembev.viewing.clouds import save_cloud_comparison
+
+    sides = [list(annotated_clouds(root)) for root in (real_root, simulated_root)]
+    real, simulated = (cloud_stats(clouds) for clouds in sides)
+    table = Table(title=f"{len(sides[0])} real and {len(sides[1])} simulated key frames")
+    for column in ("", "real", "simulated", "simulated / real"):
+        table.add_column(column, justify="right" if column else "left")
+    for statistic in STATISTICS:
+        pairs = zip(real[statistic.name], simulated[statistic.name], strict=True)
+        ratios = [own / other if other else float("nan") for other, own in pairs]
+        values = [(real[statistic.name], statistic.digits), (simulated[statistic.name], statistic.digits), (ratios, 2)]
+        table.add_row(statistic.name, *(" / ".join(f"{v:.{digits}f}" for v in row) for row, digits in values))
+    console.print(table)
+    save_cloud_comparison(picture, *sides)
+    console.print(f"picture: [bold]{picture}[/]")
 
 
 @app.command()

@@ -224,7 +224,9 @@ def measure(sensor: Sensor, hits: Hits, rays: Rays, rng: np.random.Generator) ->
     returned = (hits.distance > MIN_RANGE) & (hits.distance < sensor.max_range) & (chance < probability)
     range_sd = np.hypot(sensor.range_noise, _ROUGHNESS[material])
     diffuse = reflectivity * (0.35 + 0.65 * hits.cosine)
-    intensity = sensor.intensity(diffuse + _GLINT[material] * hits.cosine**24, _finite(hits.distance), speckle)
+    intensity = sensor.intensity(
+        diffuse + _GLINT[material] * np.power(hits.cosine, 24), _finite(hits.distance), speckle
+    )
     return np.where(returned, hits.distance + range_sd * noise, np.inf), intensity
 
 
