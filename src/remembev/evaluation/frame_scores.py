@@ -207,13 +207,14 @@ class RecallAtPrecision:
 class PrecisionRecall:
     """Precision and recall of a class, pooled over frames, at each of its S distinct scores, highest first."""
 
+    objects: int
     thresholds: Tensor  # [S] float64
     precision: Tensor  # [S] float64
     recall: Tensor  # [S] float64, NaN without an object
 
     def average_precision(self) -> float:
         """Return the average precision as the devkit has it at one distance; NaN without an object."""
-        if self.recall.isnan().any():
+        if self.objects == 0:
             return math.nan
         if len(self.recall) == 0:
             return 0.0
@@ -242,7 +243,7 @@ def precision_recall(frames: Sequence[FrameMatches], label: int) -> PrecisionRec
     found = hits[order].cumsum(0)[is_last]
     boxes = torch.arange(1, len(scores) + 1, dtype=torch.float64)[is_last]
     recall = found / objects if objects else torch.full_like(found, math.nan)
-    return PrecisionRecall(scores[is_last], found / boxes, recall)
+    return PrecisionRecall(objects, scores[is_last], found / boxes, recall)
 
 
 def _heading_error(difference: Tensor, period: Tensor) -> Tensor:
