@@ -133,7 +133,7 @@ def _report_frames(evaluation: FramesEvaluation, out: Path, *, as_json: bool) ->
         print(json.dumps(evaluation.to_json(), indent=2))
         return
     console.print(frames_table(evaluation))
-    console.print(f"{len(evaluation.matches)} frames; see [bold]{out}[/]")
+    console.print(f"see [bold]{out}[/]")
 
 
 @app.command()

@@ -67,9 +67,10 @@ def _frame_cells(frame: FrameMatches, threshold: float) -> list[str]:
 
 
 def _by_age(loop: LoopEvaluation) -> Table:
-    title = f"boxes of score ≥ {loop.threshold:g} a frame by the age of the stream: with memory, and without"
+    title = f"boxes of score ≥ {loop.threshold:g} a frame by the age of the stream"
     columns = ("boxes", "remembered", "false", "recall")
-    table = _table(title, "frame", *columns, *columns)
+    headings = [f"{memory}\n{column}" for memory in ("memory", "no memory") for column in columns]
+    table = _table(title, "frame", *headings)
     for with_memory, without_memory in zip(loop.with_memory, loop.without_memory, strict=True):
         table.add_row(_ages(with_memory, loop.steps), *_age_cells(with_memory), *_age_cells(without_memory))
     return table
