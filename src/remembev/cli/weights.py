@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from remembev.cli.app import Checkpoint, DataRoot, Device, Precision, Track, app, console, tracks_of
+from remembev.errors import UserError
+
+if TYPE_CHECKING:
+    from remembev.evaluation import FramesEvaluation
 
 
 @app.command(name="eval")
 def evaluate(
     checkpoint: Checkpoint,
-    data: DataRoot,
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Root of a data set in the nuScenes format; or folder of one key frame, or file of stacked sweeps "
+            "(.bin), which are scored as with --frames.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for submission, detections and metrics; default: eval/ beside CHECKPOINT."),
+        typer.Option(
+            help="Folder for submission, detections and metrics; default: eval/ beside CHECKPOINT, with --frames "
+            "eval-frames/."
+        ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split; default: the configuration's test split.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split; default: the configuration's test split, with --frames all scenes."),
+    ] = None,
     version: Annotated[str | None, typer.Option(help="Version of the data set; default: the configuration's.")] = None,
     memory: Annotated[
         bool, typer.Option("--memory/--no-memory", help="Keep the memory from frame to frame, or empty it.")
@@ -32,6 +49,24 @@ def evaluate(
             help="Also submit boxes without a point of the current sweep; the official score counts them as false.",
         ),
     ] = False,
+    frames: Annotated[
+        bool,
+        typer.Option(
+            "--frames", help="Score single annotated frames by recall, precision and false boxes; a few are enough."
+        ),
+    ] = False,
+    min_score: Annotated[
+        float, typer.Option(help="With --frames: score from which on boxes count in the tables.", min=0, max=1)
+    ] = 0.3,
+    loop: Annotated[
+        int | None,
+        typer.Option(
+            help="With --frames: also play each scene to and fro for so many frames, with memory and without, and "
+            "count boxes by the age of the stream.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     device: Device = "cpu",
     precision: Precision = "fp32",
@@ -40,9 +75,31 @@ def evaluate(
     ] = 1,
 ) -> None:
     """Stream every scene of a split and score the boxes: official nuScenes scores, hidden objects, flicker."""
-    from remembev.evaluation import evaluate_checkpoint, evaluation_table
+    from remembev.evaluation import evaluate_checkpoint, evaluate_frames, evaluation_table
+    from remembev.export import open_detector
     from remembev.streaming import DTYPES
+    from remembev.data.keyframe import is_keyframe
+    from remembev.streaming.sources.recordings import open_recordings
 
+    if frames or data.is_file() or is_keyframe(data):
+        if track != "unbounded" or devices > 1:
+            raise UserError("--track and --devices are for the official score: omit them to score single frames")
+        folder = out or checkpoint.parent / ("eval-frames" if memory else "eval-frames-no-memory")
+        detector = open_detector(checkpoint, device, DTYPES[precision])
+        recordings = open_recordings(
+            data,
+            detector.cfg.CLASS_NAMES,
+            version=version or detector.cfg.DATA_CONFIG.VERSION,
+            split=split,
+            cache=folder,
+        )
+        scored = evaluate_frames(
+            detector, recordings, use_memory=memory, remembered=remembered, threshold=min_score, loop=loop
+        )
+        _report_frames(scored, folder, as_json=as_json)
+        return
+    if loop is not None:
+        raise UserError("--loop needs --frames")
     out = out or checkpoint.parent / ("eval" if memory else "eval-no-memory")
     evaluation = evaluate_checkpoint(
         checkpoint,
@@ -64,6 +121,19 @@ def evaluate(
         return
     console.print(evaluation_table(evaluation))
     console.print(f"{evaluation.frames} frames of {evaluation.split} in {evaluation.seconds:.0f} s; see [bold]{out}[/]")
+
+
+def _report_frames(evaluation: FramesEvaluation, out: Path, *, as_json: bool) -> None:
+    """Write the metrics of a few frames to a folder and print them."""
+    from remembev.evaluation import frames_table
+    from remembev.evaluation.frames import write_metrics
+
+    write_metrics(evaluation, out)
+    if as_json:
+        print(json.dumps(evaluation.to_json(), indent=2))
+        return
+    console.print(frames_table(evaluation))
+    console.print(f"see [bold]{out}[/]")
 
 
 @app.command()

@@ -5,7 +5,6 @@ Counts of visible and hidden objects over a split are in ``evaluation.dataset_st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from remembev.data.index import NuScenesIndex
+from remembev.data.keyframe import POINTS_FILE, is_keyframe, read_keyframe
 from remembev.data.points import read_points
 from remembev.data.tables import DETECTION_NAMES
 from remembev.errors import DataError
@@ -156,8 +156,9 @@ def annotated_clouds(root: Path) -> Iterator[AnnotatedCloud]:
     Raises:
         DataError: If the folder holds neither.
     """
-    if (root / "frame.json").is_file():
-        yield _keyframe(root)
+    if is_keyframe(root):
+        frame = read_keyframe(root, DETECTION_NAMES)
+        yield AnnotatedCloud(read_points(root / POINTS_FILE), frame.boxes, frame.labels)
         return
     version = _version_folder(root)
     index = NuScenesIndex.open(version.parent, version.name)
@@ -176,20 +177,6 @@ def _version_folder(root: Path) -> Path:
     if not found:
         raise DataError(f"{root} holds neither frame.json nor a folder with nuScenes tables")
     raise DataError(f"{root} holds several versions: give one of {', '.join(str(path) for path in found)}")
-
-
-def _keyframe(folder: Path) -> AnnotatedCloud:
-    try:
-        record = json.loads((folder / "frame.json").read_text(encoding="utf-8"))
-        boxes = [(DETECTION_NAMES.index(box["name"]), box["box"]) for box in record["boxes"]
-                 if box["name"] in DETECTION_NAMES]  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / 'frame.json'}: no readable key frame: {error}") from error
-    return AnnotatedCloud(
-        read_points(folder / "LIDAR_TOP.pcd.bin"),
-        torch.tensor([box for _, box in boxes]).reshape(-1, 7),
-        torch.tensor([label for label, _ in boxes], dtype=torch.int64),
-    )
 
 
 def _percentiles(values: Array, *shares: float) -> list[float]:

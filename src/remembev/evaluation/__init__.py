@@ -1,10 +1,13 @@
 """Evaluation of a detector that streams each scene: official nuScenes scores, and what they can't see.
 
 ``run.py`` streams and writes the files; ``official.py`` has the official score; ``observability.py`` defines hidden
-objects, which ``permanence.py``, ``occupancy.py`` and ``dataset_stats.py`` measure; ``publish.py`` writes model cards.
+objects, which ``permanence.py``, ``occupancy.py`` and ``dataset_stats.py`` measure; ``frames.py`` scores
+a few frames without a full data set; ``publish.py`` writes model cards.
 """
 
 from remembev.evaluation.detecting import TRACKS
+from remembev.evaluation.frames import FramesEvaluation, evaluate_frames
+from remembev.evaluation.frames_table import frames_table
 from remembev.evaluation.official import score_submission
 from remembev.evaluation.result import Evaluation
 from remembev.evaluation.run import evaluate, evaluate_checkpoint
@@ -16,9 +19,12 @@ __all__ = [
     "TRACKS",
     "DetectionScore",
     "Evaluation",
+    "FramesEvaluation",
     "evaluate",
     "evaluate_checkpoint",
+    "evaluate_frames",
     "evaluation_table",
+    "frames_table",
     "score_submission",
     "score_table",
     "submission_boxes",

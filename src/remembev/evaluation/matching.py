@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from remembev.data import Frame
 from remembev.evaluation.observability import FrameObservability
 from remembev.models import Detections
 
@@ -43,6 +44,13 @@ def match_greedily(distance: NDArray[np.float64], limit: float) -> NDArray[np.in
     return match
 
 
+def class_distances(detections: Detections, frame: Frame) -> Tensor:
+    """Return BEV centre distances [K, M] float64 in metres of boxes from objects; inf between different classes."""
+    distance = torch.cdist(detections.boxes[:, :2].double(), frame.boxes[:, :2].double())
+    distance[detections.labels[:, None] != frame.labels] = math.inf
+    return distance
+
+
 @dataclass(frozen=True)
 class MatchedFrame:
     """The M objects of a frame, each with the box that matches it, and the F false positives."""
@@ -57,8 +65,7 @@ def match_frame(observability: FrameObservability, detections: Detections) -> Ma
     """Match the boxes of a frame with all its objects, hidden ones included; labels of both mean the same classes."""
     detections = detections[detections.scores.argsort(descending=True, stable=True)]
     truth = observability.frame
-    distance = torch.cdist(detections.boxes[:, :2].double(), truth.boxes[:, :2].double())
-    distance[detections.labels[:, None] != truth.labels] = math.inf
+    distance = class_distances(detections, truth)
     match = torch.from_numpy(match_greedily(distance.numpy(), MATCH_METRES))
     box = torch.nonzero(match >= 0)[:, 0]
     box_scores = detections.scores.double()

@@ -10,7 +10,7 @@ from remembev.deprecation import former_names
 from remembev.streaming.detector import StreamDetections, StreamingDetector
 from remembev.streaming.engine import DTYPES, Engine, ModelEngine, StepOutput
 from remembev.streaming.records import frame_record, read_record
-from remembev.streaming.sources.dataset import Detector, continue_scene, stream_recent, stream_scene
+from remembev.streaming.sources.dataset import Detector, continue_scene, stream_frames, stream_recent, stream_scene
 from remembev.streaming.state import Moment, StreamState
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "continue_scene",
     "frame_record",
     "read_record",
+    "stream_frames",
     "stream_recent",
     "stream_scene",
 ]

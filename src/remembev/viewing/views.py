@@ -5,26 +5,22 @@ bev.py draws a `FrameView`, recording.py logs it to rerun, terminal.py prints it
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from remembev.data import Frame, NuScenesIndex
-from remembev.errors import DataError
 from remembev.geometry import BEVGrid
 from remembev.memory import TracedRead, trace_reads
 from remembev.models import Detections
 from remembev.streaming import StreamDetections, StreamingDetector, stream_scene
+from remembev.data.keyframe import read_keyframe
 from remembev.viewing.tracking import Track, Tracker
 
 
@@ -155,43 +151,22 @@ def view_keyframe(detector: StreamingDetector, folder: Path) -> FrameView:
 
     Args:
         detector: The detector to stream with.
-        folder: Holds `LIDAR_TOP.pcd.bin` and `frame.json`, which has global_from_ego, ego_from_lidar, timestamp_s,
-            sample_token, and boxes with name, box (7), velocity (2 or null) and num_lidar_pts in the LiDAR frame.
+        folder: Folder of the key frame (see `read_keyframe`).
 
     Raises:
-        DataError: The folder doesn't hold that.
+        DataError: The folder doesn't hold a key frame.
     """
     cfg = detector.cfg
-    try:
-        record = json.loads((folder / "frame.json").read_text())
-        cloud = np.fromfile(folder / "LIDAR_TOP.pcd.bin", dtype=np.float32).reshape(-1, 5)
-        pose = _pose(record["global_from_ego"]) @ _pose(record["ego_from_lidar"])
-        annotated = [box for box in record["boxes"] if box["name"] in cfg.CLASS_NAMES]
-        boxes = torch.tensor([_box_with_velocity(box) for box in annotated]).reshape(-1, 9)
-        num_points = torch.tensor([box["num_lidar_pts"] for box in annotated])
-        timestamp, token = record["timestamp_s"], record["sample_token"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} holds no readable key frame: {error}") from error
-    points = torch.from_numpy(cloud[:, :4].copy())
-    detector.reset(token)
-    detections = detector.step(points, pose, timestamp, token)
+    frame = read_keyframe(folder, cfg.CLASS_NAMES)
+    detector.reset(frame.scene_token)
+    detections = detector.step(frame.points, frame.global_from_lidar, frame.timestamp, frame.scene_token)
     return FrameView(
         grid=cfg.feature_grid,
         class_names=cfg.CLASS_NAMES,
-        points=points,
-        gt_boxes=boxes,
-        gt_labels=torch.tensor([cfg.CLASS_NAMES.index(box["name"]) for box in annotated]),
-        gt_num_points=num_points,
+        points=frame.points,
+        gt_boxes=frame.boxes,
+        gt_labels=frame.labels,
+        gt_num_points=frame.num_points,
         detections=detections,
         gate=detections.gate,
     )
-
-
-def _pose(rows: list[list[float]]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def _box_with_velocity(record: dict[str, Any]) -> list[float]:
-    """Return box and velocity [9]; a velocity that nuScenes doesn't have (null) is 0, as in the data set's frames."""
-    velocity = [value or 0.0 for value in record["velocity"] or (0.0, 0.0)]
-    return [*record["box"], *velocity]

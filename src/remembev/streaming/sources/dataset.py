@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from torch import Tensor
@@ -29,19 +29,24 @@ class Detector(Protocol[Output]):
         """Forget one scene, or all of them."""
 
 
-def stream_scene(
-    detector: Detector[Output], index: NuScenesIndex, scene: int, *, use_memory: bool = True
+def stream_frames(
+    detector: Detector[Output], frames: Iterable[Frame], *, use_memory: bool = True
 ) -> Iterator[tuple[Frame, Output]]:
-    """Stream the key frames of a scene from an empty memory on; yield each with its detections.
+    """Stream the frames of one scene from an empty memory on; yield each with its detections.
 
     Without ``use_memory`` the memory is emptied before every frame.
     """
-    token = index.scene_token(scene)
-    detector.reset(token)
-    for frame in _frames(detector.cfg, index, scene):
-        if not use_memory:
-            detector.reset(token)
-        yield frame, detector.step(frame.points, frame.global_from_lidar, frame.timestamp, token)
+    for number, frame in enumerate(frames):
+        if number == 0 or not use_memory:
+            detector.reset(frame.scene_token)
+        yield frame, detector.step(frame.points, frame.global_from_lidar, frame.timestamp, frame.scene_token)
+
+
+def stream_scene(
+    detector: Detector[Output], index: NuScenesIndex, scene: int, *, use_memory: bool = True
+) -> Iterator[tuple[Frame, Output]]:
+    """Stream the key frames of a scene; see ``stream_frames``."""
+    return stream_frames(detector, _frames(detector.cfg, index, scene), use_memory=use_memory)
 
 
 def stream_recent(

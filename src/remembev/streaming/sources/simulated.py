@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from remembev.data import Frame
-from remembev.data.points import move_cloud
-from remembev.geometry import invert_pose, relative_pose, transform_boxes
+from remembev.data import Frame, Sweep
+from remembev.geometry import invert_pose, transform_boxes
 from remembev.simulate import scene
 from remembev.simulate.scene import SceneSimulation
 from remembev.simulate.visibility import visibility_level
 from remembev.simulate.writer import ANNOTATED_WITHIN
+from remembev.streaming.sources.stacking import stack_turns
 
 CLASS_OF = {
     "vehicle.car": "car",
@@ -49,19 +49,19 @@ def simulated_frames(
     start of the scene.
     """
     labels = torch.tensor([_label(actor.category, class_names) for actor in simulation.actors])
-    turns: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=num_sweeps + 1)
+    turns: deque[Sweep] = deque(maxlen=num_sweeps + 1)
     met = torch.zeros(len(labels), dtype=torch.bool)
     before: scene.Sweep | None = None
     for turn in simulation.frames(sweeps=num_sweeps > 0):
         pose = torch.from_numpy(turn.global_from_ego @ simulation.ego_from_lidar)
-        turns.appendleft((torch.from_numpy(turn.points), pose, turn.time))
+        turns.appendleft(Sweep(torch.from_numpy(turn.points), pose, turn.time))
         if turn.objects is None:
             continue
         num_points = torch.from_numpy(turn.objects.num_points)
         met |= num_points > 0
         kept = met & (labels >= 0) & torch.from_numpy(turn.objects.distance < ANNOTATED_WITHIN)
         yield Frame(
-            points=_stacked(turns),
+            points=stack_turns(turns),
             global_from_lidar=pose,
             timestamp=turn.time,
             scene_token=token,
@@ -88,13 +88,3 @@ def _with_velocities(turn: scene.Sweep, before: scene.Sweep | None) -> Tensor:
     if before is not None and before.objects is not None:
         velocities = (boxes - before.objects.boxes)[:, :2] / (turn.time - before.time)
     return torch.from_numpy(np.concatenate((boxes, velocities), axis=1))
-
-
-def _stacked(turns: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
-    """Return points [N, 5] of the latest turn and of earlier ones, in its coordinates, with their ages."""
-    _, latest_pose, now = turns[0]
-    clouds = [
-        move_cloud(points.clone(), relative_pose(latest_pose, pose), now - time, without_ego=number > 0)
-        for number, (points, pose, time) in enumerate(turns)
-    ]
-    return torch.cat(clouds)
