@@ -161,7 +161,7 @@ def pick_up(rng: np.random.Generator) -> Mesh:
             *cabin(replace(profile, deck=(belt, belt)), paint),
             *walls,
             tailgate,
-            block((-0.62, -0.5), (-0.86, 0.86), (0.7, belt), paint),
+            block((-0.62, foot), (-0.92, 0.92), (0.7, belt), paint, tuck=0.08),
             *wheels((-1.40, 1.45), 0.80, 0.38, 0.26),
             *mirrors((foot - 0.40, foot - 0.26), (0.82, 1.02), (belt + 0.02, belt + 0.24), paint),
             *_front(profile, rng),

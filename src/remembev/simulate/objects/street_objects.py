@@ -66,4 +66,4 @@ def traffic_cone(rng: np.random.Generator) -> Mesh:
     heights = (0.05, collar, collar + 0.18, 0.75)
     materials = (Material.PLASTIC, Material.REFLECTOR, Material.PLASTIC)
     bands = zip(heights, heights[1:], radii, radii[1:], materials, strict=False)
-    return merge([base, *[rod((0, 0, a), (0, 0, b), r, m, end_radius=last, sides=7) for a, b, r, last, m in bands]])
+    return merge([base, *[rod((0, 0, a), (0, 0, b), r, m, end_radius=last, sides=8) for a, b, r, last, m in bands]])
