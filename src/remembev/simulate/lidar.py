@@ -55,12 +55,18 @@ OPTICS: dict[Material, Optics] = {
     Material.STEEL: Optics(0.25, glint=0.3),
     Material.LIGHT_PAINT: Optics(0.30, glint=0.5),
     Material.DARK_PAINT: Optics(0.06, loss=0.1, glint=0.5),
-    Material.GLASS: Optics(0.08, loss=0.6, glint=0.6),
+    Material.GLASS: Optics(0.08, loss=0.85, glint=0.6),
     Material.RUBBER: Optics(0.06, roughness=0.01),
     Material.CLOTH: Optics(0.18, roughness=0.01),
     Material.PLASTIC: Optics(0.35),
     Material.REFLECTOR: Optics(3.0),
     Material.SOIL: Optics(0.15, roughness=0.04),
+    Material.MID_PAINT: Optics(0.13, glint=0.5),
+    Material.BLACK_PAINT: Optics(0.03, loss=0.35, glint=0.5),
+    Material.LAMP: Optics(0.80, loss=0.1),
+    Material.SKIN: Optics(0.35),
+    Material.DARK_CLOTH: Optics(0.07, roughness=0.01),
+    Material.HI_VIS: Optics(0.60, roughness=0.01),
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import trimesh
@@ -36,6 +37,12 @@ class Material(IntEnum):
     PLASTIC = 11
     REFLECTOR = 12
     SOIL = 13
+    MID_PAINT = 14
+    BLACK_PAINT = 15
+    LAMP = 16
+    SKIN = 17
+    DARK_CLOTH = 18
+    HI_VIS = 19
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,16 @@ class Mesh:
         centre = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
         scale = np.array([length, width, height]) / (high - low)
         return Mesh((self.vertices - centre) * scale, self.faces, self.materials)
+
+    def within(self, length: float, width: float, height: float) -> Mesh:
+        """Return the mesh scaled to a height with its proportions kept, squeezed only where it would exceed the box."""
+        extent = np.ptp(self.vertices, axis=0)
+        natural = extent[:2] * (height / extent[2])
+        return self.fitted(min(length, natural[0]), min(width, natural[1]), height)
+
+    def mirrored(self) -> Mesh:
+        """Return the mesh with left and right exchanged."""
+        return Mesh(self.vertices * (1.0, -1.0, 1.0), self.faces[:, ::-1], self.materials)
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
@@ -127,3 +144,88 @@ def ellipsoid(centre: Vec3, radii: Vec3, material: Material) -> Mesh:
     """Return an ellipsoid of 80 faces."""
     vertices, faces = _unit_sphere()
     return Mesh(vertices * radii + centre, faces, np.full(len(faces), material, np.uint8))
+
+
+class Section(NamedTuple):
+    """A trapezoid across the x axis, symmetric about it: its bottom and top, and its half width at both."""
+
+    x: float
+    z: Interval
+    half: Interval
+
+
+def loft(
+    sections: Sequence[Section], side: Material, *, tops: Sequence[Material] = (), front: Material | None = None
+) -> Mesh:
+    """Return the solid through sections from the rear to the front.
+
+    Args:
+        sections: At least two, in order of x, none of them of zero height.
+        side: Material of all faces but the following.
+        tops: Material of the upper face between each two sections.
+        front: Material of the face in front.
+    """
+    corners = [[(-h[0], z[0]), (h[0], z[0]), (h[1], z[1]), (-h[1], z[1])] for _, z, h in sections]
+    x = np.repeat([s.x for s in sections], 4)
+    vertices = np.column_stack([x, np.array(corners).reshape(-1, 2)])
+    i = (np.arange(len(sections) - 1) * 4)[:, None, None]
+    quads = np.concatenate(list(i + _SECTION_QUADS))
+    last = 4 * len(sections) - 4
+    faces = np.concatenate([quads, [(0, 2, 1), (0, 3, 2), (last, last + 1, last + 2), (last, last + 2, last + 3)]])
+    materials = np.full(len(faces), side, np.uint8)
+    for k, top in enumerate(tops):
+        materials[8 * k + 4 : 8 * k + 6] = top
+    materials[-2:] = side if front is None else front
+    return Mesh(vertices, faces.astype(np.int32), materials)
+
+
+# the four sides between two sections: bottom, left (y > 0), top, right
+_SECTION_QUADS = np.array(
+    [tri for a, b in ((0, 1), (1, 2), (2, 3), (3, 0)) for tri in ((a, b, a + 4), (b, b + 4, a + 4))], np.int32
+)
+
+
+class Ring(NamedTuple):
+    """A horizontal ellipse: its centre's x and height, and its radii along and across."""
+
+    x: float
+    z: float
+    along: float
+    across: float
+
+
+def turned(rings: Sequence[Ring], material: Material, *, sides: int = 6, y: float = 0.0) -> Mesh:
+    """Return the solid through horizontal ellipses from the lowest to the highest, as turned on a lathe."""
+    angles = (np.arange(sides) + 0.5) * (2 * np.pi / sides)
+    unit = np.column_stack([np.cos(angles), np.sin(angles), np.zeros(sides)])
+    vertices = np.concatenate([unit * (r.along, r.across, 0.0) + (r.x, y, r.z) for r in rings])
+    i = np.arange(sides)
+    j, fan = (i + 1) % sides, np.arange(1, sides - 1)
+    sheath = np.concatenate([np.stack([i, j, i + sides], 1), np.stack([j, j + sides, i + sides], 1)])
+    walls = [sheath + k * sides for k in range(len(rings) - 1)]
+    last = (len(rings) - 1) * sides
+    caps = [np.stack([0 * fan, fan + 1, fan], 1), np.stack([0 * fan, fan, fan + 1], 1) + last]
+    faces = np.concatenate([*walls, *caps]).astype(np.int32)
+    return Mesh(vertices, faces, np.full(len(faces), material, np.uint8))
+
+
+def hoop(centre: Vec3, radius: float, thickness: float, width: float, material: Material, *, sides: int = 10) -> Mesh:
+    """Return a hollow wheel about the y axis: a rim of some thickness and width, with air inside."""
+    angles = np.arange(sides) * (2 * np.pi / sides)
+    unit = np.column_stack([np.cos(angles), np.sin(angles)])
+    rings = [
+        (radius, -width / 2),
+        (radius, width / 2),
+        (radius - thickness, width / 2),
+        (radius - thickness, -width / 2),
+    ]
+    vertices = np.concatenate([np.column_stack([r * unit[:, 0], np.full(sides, y), r * unit[:, 1]]) for r, y in rings])
+    i = np.arange(sides)
+    j, n = (i + 1) % sides, sides
+    faces = [
+        triangles
+        for a, b in ((0, n), (n, 2 * n), (2 * n, 3 * n), (3 * n, 0))
+        for triangles in (np.stack([i + a, i + b, j + a], 1), np.stack([j + a, i + b, j + b], 1))
+    ]
+    mesh_faces = np.concatenate(faces).astype(np.int32)
+    return Mesh(vertices + centre, mesh_faces, np.full(len(mesh_faces), material, np.uint8))

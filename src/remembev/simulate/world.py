@@ -77,11 +77,12 @@ def poses_at(poses: Array, time: Array | float) -> Array:
 
 
 class Body(NamedTuple):
-    """An object that a mover carries: its kind, its size, and how many metres behind the mover's centre it is."""
+    """An object that a mover carries: its kind, its size, and how many metres behind and left of the centre it is."""
 
     kind: str
     size: Vec3
     behind: float
+    left: float = 0.0
 
 
 class PlacedObject(NamedTuple):
@@ -94,7 +95,7 @@ class PlacedObject(NamedTuple):
 
 def _make_actor(placed: PlacedObject, rng: np.random.Generator) -> Actor:
     length, width, height = placed.size
-    mesh = KINDS[placed.kind].build(rng).fitted(length * FILL, width * FILL, height - 0.01)
+    mesh = KINDS[placed.kind].build_sized(length * FILL, width * FILL, height - 0.01, rng)
     return Actor(placed.kind, placed.size, mesh, placed.poses + np.array([0.0, 0.0, CLEARANCE, 0.0]))
 
 
@@ -211,9 +212,10 @@ class WorldBuilder:
         """Simulate the traffic, add its bodies to the objects, and return the ego car's poses [n, 5]."""
         stations = simulate_traffic(self.movers, self.layout.signal, seconds, self.rng)
         for i, (mover, bodies) in enumerate(zip(self.movers, self.bodies, strict=True)):
-            for kind, size, behind in bodies:
+            for kind, size, behind, left in bodies:
                 body = Mover(mover.path, 0.0, 0.0, size[0] / 2, size[0] / 2, size[1])
                 flat = body.poses(stations[:, i] - behind)
+                flat[:, :2] += left * np.stack([-np.sin(flat[:, 2]), np.cos(flat[:, 2])], axis=1)
                 raised = mover.on_foot and ~self.layout.on_road(flat[:, :2])
                 z = np.where(raised, streets.KERB, np.zeros(len(flat)))
                 self.objects.append(PlacedObject(kind, size, np.column_stack([flat[:, :2], z, flat[:, 2]])))

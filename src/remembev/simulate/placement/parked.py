@@ -15,6 +15,7 @@ from remembev.simulate.streets import Street, overlaps
 from remembev.simulate.world import WorldBuilder
 
 DOOR_LENGTH = 1.05  # metres from hinge to edge
+BARRIER_SPACING = 2.3  # metres between the middles of barriers in a row
 
 Furnish = Callable[[WorldBuilder, Street, int, list[Interval]], None]
 
@@ -35,7 +36,7 @@ class Parking:
 
 
 ORDINARY = Parking(
-    {"car": 0.66, "van": 0.12, "truck": 0.10, "trailer": 0.04, "motorcycle": 0.06, "bus": 0.02},
+    {"car": 0.64, "van": 0.12, "pick_up": 0.04, "truck": 0.08, "trailer": 0.04, "motorcycle": 0.06, "bus": 0.02},
     (0.45, 0.85),
     (0.5, 1.4),
 )
@@ -114,7 +115,7 @@ def _add_road_works(builder: WorldBuilder, middle: float) -> tuple[int, Interval
     turn = float(rng.choice([0.0, np.pi])) + rng.normal(0.0, 0.15)
     builder.add_object(machine, street, at, side * (street.half_width + 0.7), turn)
     edge = side * (street.half_width - streets.PARKING + 0.25)
-    for station in np.arange(start + 4.0, start + length - 4.0, 2.75):
+    for station in np.arange(start + 4.0, start + length - 4.0, BARRIER_SPACING):
         builder.add_object("barrier", street, station, edge, np.pi / 2 + rng.normal(0.0, 0.05))
     for share in np.linspace(0.0, 1.0, 4):
         inner = side * (street.half_width - 0.4 - (streets.PARKING - 0.7) * share)

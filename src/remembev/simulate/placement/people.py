@@ -14,6 +14,9 @@ from remembev.simulate.streets import Gate, Path, Street
 from remembev.simulate.traffic import FOREVER, Mover, Pause
 from remembev.simulate.world import Body, WorldBuilder
 
+WITH_PRAM = 0.03  # share of walkers who push a pram
+IN_COMPANY = 0.12  # share of walkers who walk side by side with one or two others
+ABREAST = 0.78  # metres between people side by side
 WALK_OFFSETS = (1.5, 2.3, 3.1)  # metres from the kerb; each has one direction per side of the street
 
 
@@ -27,19 +30,51 @@ def add_pedestrian(
     speed: Interval = (0.8, 1.7),
     pauses: Sequence[Pause] = (),
 ) -> bool:
-    """Add a pedestrian on a path, unless something stands on the `reach` metres from the start."""
+    """Add a pedestrian on a path, unless something stands on the `reach` metres from the start.
+
+    Some push a pram, and where there is room some walk side by side with others.
+    """
     rng = builder.rng
-    kind = "child" if rng.random() < 0.1 else "adult"
-    size = KINDS[kind].draw_size(rng)
+    bodies = _draw_walkers(rng)
     way = path.at(np.arange(start, start + reach, 0.3))[:, :2]
-    if not builder.is_free(way, size[1] / 2 + 0.1):
+    if not builder.is_free(way, _total_width(bodies) / 2 + 0.1):
+        bodies = [bodies[0]._replace(left=0.0)]  # room for one only
+    width = _total_width(bodies)
+    if not builder.is_free(way, width / 2 + 0.1):
         return False
-    half = size[0] / 2
-    mover = Mover(path, start, rng.uniform(*speed), half, half, size[1], gate, on_foot=True, pauses=tuple(pauses))
-    if not builder.add_mover(mover, [Body(kind, size, 0.0)], 0.2):
+    front = max(body.size[0] / 2 - body.behind for body in bodies)
+    rear = max(body.size[0] / 2 + body.behind for body in bodies)
+    mover = Mover(path, start, rng.uniform(*speed), front, rear, width, gate, on_foot=True, pauses=tuple(pauses))
+    if not builder.add_mover(mover, bodies, 0.2):
         return False
     builder.walkways = np.concatenate([builder.walkways, way])
     return True
+
+
+def _draw_walkers(rng: np.random.Generator) -> list[Body]:
+    """Draw a walker, who may push a pram, or two or three people side by side."""
+    kind, chance = ("child" if rng.random() < 0.1 else "adult"), rng.random()
+    if chance < IN_COMPANY:
+        count = 3 if rng.random() < 0.25 else 2
+        kinds = ["adult", *rng.choice(["adult", "child"], count - 1, p=[0.85, 0.15]).tolist()]
+        lefts = ABREAST * (np.arange(count) - (count - 1) / 2)
+        steps = rng.uniform(-0.15, 0.15, count)
+        return [
+            Body(k, KINDS[k].draw_size(rng), float(step), float(left))
+            for k, step, left in zip(kinds, steps, lefts, strict=True)
+        ]
+    walker = Body(kind, KINDS[kind].draw_size(rng), 0.0)
+    if kind == "adult" and chance < IN_COMPANY + WITH_PRAM:
+        pram = KINDS["pram"].draw_size(rng)
+        return [walker, Body("pram", pram, -(walker.size[0] + pram[0]) / 2)]
+    return [walker]
+
+
+def _total_width(bodies: Sequence[Body]) -> float:
+    """Return the width, symmetric about their path, of what walkers take up."""
+    left = max(body.left + body.size[1] / 2 for body in bodies)
+    right = max(body.size[1] / 2 - body.left for body in bodies)
+    return 2 * max(left, right)
 
 
 def add_crossing_pedestrian(builder: WorldBuilder, street: Street, station: float) -> None:

@@ -13,10 +13,13 @@ from remembev.simulate.traffic import Mover, Pause
 from remembev.simulate.world import Body, WorldBuilder
 
 HITCH = 0.8  # metres between a truck and its trailer
+PICK_UPS = 0.3  # share of pick-ups among passing trucks
 
 
-def draw_bodies(kind: str, rng: np.random.Generator, towing: float = 0.35) -> list[Body]:
-    """Draw a vehicle; a truck tows a trailer with the given probability."""
+def draw_bodies(kind: str, rng: np.random.Generator, towing: float = 0.35, pick_ups: float = 0.0) -> list[Body]:
+    """Draw a vehicle; a truck is a pick-up, or else tows a trailer, with the given probabilities."""
+    if kind == "truck" and rng.random() < pick_ups:
+        kind = "pick_up"
     size = KINDS[kind].draw_size(rng)
     bodies = [Body(kind, size, 0.0)]
     if kind == "truck" and rng.random() < towing:
@@ -61,7 +64,8 @@ def add_passing_vehicle(
     kind = builder.random_kind(kinds)
     start_station = street.axis.end + direction * station + rng.uniform(*start)
     speed_drawn = rng.uniform(*speed)
-    add_vehicle(builder, builder.layout.route(street, direction, 0), start_station, speed_drawn, draw_bodies(kind, rng))
+    bodies = draw_bodies(kind, rng, pick_ups=PICK_UPS)
+    add_vehicle(builder, builder.layout.route(street, direction, 0), start_station, speed_drawn, bodies)
 
 
 def _starts_inside_crossing(gate: Gate | None, start: float) -> bool:

@@ -17,7 +17,7 @@ from remembev.simulate.visibility import visibility_level
 from remembev.simulate.writer import ANNOTATED_WITHIN
 from remembev.streaming.sources.stacking import stack_turns
 
-CLASS_OF = {
+CLASS_OF: dict[str, str | None] = {
     "vehicle.car": "car",
     "vehicle.truck": "truck",
     "vehicle.construction": "construction_vehicle",
@@ -29,9 +29,10 @@ CLASS_OF = {
     "human.pedestrian.adult": "pedestrian",
     "human.pedestrian.child": "pedestrian",
     "human.pedestrian.construction_worker": "pedestrian",
+    "human.pedestrian.stroller": None,
     "movable_object.trafficcone": "traffic_cone",
 }
-"""Detection class of each simulated category, as in the devkit."""
+"""Detection class of each simulated category, as in the devkit; None: annotated, but not detected."""
 
 
 def demo_scene() -> SceneSimulation:
@@ -77,7 +78,7 @@ def simulated_frames(
 
 def _label(category: str, class_names: Sequence[str]) -> int:
     name = CLASS_OF[category]
-    return list(class_names).index(name) if name in class_names else -1
+    return list(class_names).index(name) if name is not None and name in class_names else -1
 
 
 def _with_velocities(turn: scene.Sweep, before: scene.Sweep | None) -> Tensor:
