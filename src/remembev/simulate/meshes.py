@@ -36,6 +36,13 @@ class Material(IntEnum):
     PLASTIC = 11
     REFLECTOR = 12
     SOIL = 13
+    BRICK = 14
+    GRASS = 15
+    BARK = 16
+    LEAVES = 17
+    CHAIN_LINK = 18
+    SIGN = 19
+    SHEET_METAL = 20
 
 
 @dataclass(frozen=True)
