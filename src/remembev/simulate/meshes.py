@@ -43,6 +43,13 @@ class Material(IntEnum):
     SKIN = 17
     DARK_CLOTH = 18
     HI_VIS = 19
+    BRICK = 20
+    GRASS = 21
+    BARK = 22
+    LEAVES = 23
+    CHAIN_LINK = 24
+    SIGN = 25
+    SHEET_METAL = 26
 
 
 @dataclass(frozen=True)

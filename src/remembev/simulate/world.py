@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from remembev.simulate.traffic import STEP, Mover, Pause, collides, simulate_tra
 CLEARANCE = 0.03  # boxes start this far above the ground, so that the ground's points stay outside
 FILL = 0.98  # share of its box's length and width that a shape fills
 MAX_DISTANCE = 90.0  # objects that never come nearer to the ego car are left out
+REACH = 2.1  # metres above the ground within which scenery is in a pedestrian's way
 EGO_SIZE: Vec3 = (4.08, 1.73, 1.56)
 
 
@@ -107,12 +108,34 @@ def _footprint_discs(centre: Array, yaw: float, length: float, width: float) -> 
     return np.column_stack([xy, np.full(len(xy), short / 2)])
 
 
+def _ground_discs(mesh: Mesh) -> Array:
+    """Return discs (x, y, radius) [D, 3] over the rectangle about what a pedestrian could touch of a mesh."""
+    low, high = (f(mesh.vertices[mesh.vertices[:, 2] < REACH, :2], axis=0) for f in (np.min, np.max))
+    size = np.maximum(high - low, 0.2)
+    cell = float(np.clip(size.min(), 0.2, 1.5))
+    counts = np.ceil(size / cell).astype(int)
+    x, y = (
+        (np.arange(n) + 0.5) / n * s - s / 2 + (a + b) / 2 for n, s, a, b in zip(counts, size, low, high, strict=True)
+    )
+    radius = float(np.hypot(*(size / counts))) / 2
+    xy = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    return np.column_stack([xy, np.full(len(xy), radius)])
+
+
+class Ground(Protocol):
+    """Ground beside a street that isn't level."""
+
+    def height(self, station: Array | float, distance: Array | float) -> Array:
+        """Return the height above the sidewalk's level at stations and distances from the axis."""
+
+
 class WorldBuilder:
     """Collects a scene's objects, movers and scenery; `build` drives the traffic and returns the world."""
 
     def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
         self.layout, self.rng = layout, rng
         self.scenery: list[Mesh] = []
+        self.slopes: dict[int, Ground] = {}  # of the sides of the main street that aren't level
         self.objects: list[PlacedObject] = []
         self.occupied = np.zeros((0, 3))  # discs (x, y, radius) that cover what stands
         self.walkways = np.zeros((0, 2))  # points that pedestrians will walk over
@@ -147,16 +170,22 @@ class WorldBuilder:
         return True
 
     def add_scenery(self, mesh: Mesh, street: Street, station: float, offset: float, turn: float = 0.0) -> None:
-        """Place scenery beside a street's axis."""
+        """Place scenery on the ground beside a street's axis."""
         x, y, heading = street.axis.at(station, offset)
-        self.scenery.append(mesh.placed(x, y, 0.0, heading + turn))
+        self.scenery.append(mesh.placed(x, y, self.ground_height(street, station, offset), heading + turn))
+
+    def ground_height(self, street: Street, station: float, offset: float) -> float:
+        """Return by how much the ground is higher than the sidewalk beside a street's axis."""
+        slope = self.slopes.get(int(np.sign(offset))) if street is self.layout.main else None
+        return 0.0 if slope is None else float(slope.height(station, abs(offset)))
 
     def add_obstacle(self, mesh: Mesh, street: Street, station: float, offset: float, turn: float = 0.0) -> bool:
         """Place scenery where pedestrians might stand or walk, if the place is free, and occupy its ground."""
         x, y, heading = street.axis.at(station, offset)
-        within_reach = mesh.vertices[mesh.vertices[:, 2] < 2.0]
-        length, width, _ = np.maximum(np.ptp(within_reach, axis=0), 0.1)
-        if not self._occupy(_footprint_discs(np.array([x, y]), heading + turn, length, width)):
+        local = _ground_discs(mesh)
+        c, s = np.cos(heading + turn), np.sin(heading + turn)
+        xy = local[:, :2] @ np.array([[c, s], [-s, c]]) + (x, y)
+        if not self._occupy(np.column_stack([xy, local[:, 2]])):
             return False
         self.add_scenery(mesh, street, station, offset, turn)
         return True

@@ -9,10 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from remembev.simulate import streets
-from remembev.simulate.meshes import Material, block
 from remembev.simulate.placement.parked import Parking, add_parked
 from remembev.simulate.placement.people import add_crossing_pedestrian, add_slow_walker, add_standing_group
-from remembev.simulate.placement.scenery import add_buildings, add_furniture_obstacles, add_ground, hedge
+from remembev.simulate.placement.scenery import (
+    add_buildings,
+    add_furniture_obstacles,
+    add_ground,
+    add_skyline,
+)
+from remembev.simulate.placement.scenery.facades import building
+from remembev.simulate.placement.scenery.plots import facing_road
+from remembev.simulate.placement.scenery.vegetation import hedge
 from remembev.simulate.placement.vehicles import add_vehicle, draw_bodies
 from remembev.simulate.streets import KERB
 from remembev.simulate.world import WorldBuilder
@@ -30,6 +37,7 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     main = builder.layout.main
     for side in (-1, 1):
         add_buildings(builder, main, side, plot=PLOT)
+        add_skyline(builder, side, (24.0, 60.0))
         for end in (-1, 1):
             _add_corner(builder, side, end)
     add_parked(builder, 45.0 * builder.random_sign(), PARKING, add_furniture_obstacles)
@@ -59,8 +67,8 @@ def _add_corner(builder: WorldBuilder, side: int, end: int) -> None:
     kind = rng.choice(["house", "hedges", "vans"])
     if kind == "house":
         half, half_depth = rng.uniform(3.0, 5.0), rng.uniform(3.0, 5.0)
-        house = block((-half, half), (-half_depth, half_depth), (0.0, rng.uniform(3.5, 8.0)), Material.FACADE)
-        builder.add_obstacle(house, main, *at(half + 0.4, half_depth + 0.4))
+        house = building(rng, 2 * half, 2 * half_depth, rng.uniform(3.5, 14.0))
+        builder.add_obstacle(house, main, *at(half + 0.4, half_depth + 0.4), facing_road(side))
     elif kind == "hedges":
         length, depth = rng.uniform(6.0, 11.0), rng.uniform(5.0, 10.0)
         builder.add_obstacle(hedge(rng, length, (1.8, 2.4)), main, *at(length / 2 + 0.5, 0.6))

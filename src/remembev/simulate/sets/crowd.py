@@ -7,7 +7,13 @@ import numpy as np
 from remembev.simulate import streets
 from remembev.simulate.placement.parked import Parking, add_parked
 from remembev.simulate.placement.people import add_slow_walker, add_standing_group
-from remembev.simulate.placement.scenery import add_buildings, add_furniture_obstacles, add_ground
+from remembev.simulate.placement.scenery import (
+    add_buildings,
+    add_furniture_obstacles,
+    add_ground,
+    add_skyline,
+    add_square,
+)
 from remembev.simulate.placement.vehicles import add_passing_vehicle
 from remembev.simulate.traffic import FOREVER
 from remembev.simulate.world import WorldBuilder
@@ -26,9 +32,12 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     still = rng.random() < 0.25
     pauses = [(on_route, FOREVER)] if still else [(on_route + rng.uniform(2.0, 15.0), rng.uniform(2.0, 5.0))]
     builder.add_ego(builder.layout.route(street, 1, 0), on_route - 5.0 * speed, speed, pauses)
-    add_ground(builder)
     square_side = builder.random_sign()
+    add_ground(builder, (-square_side,))
     add_buildings(builder, street, -square_side)
+    add_skyline(builder, -square_side)
+    add_skyline(builder, square_side, (SQUARE + 3.0, SQUARE + 20.0), (0.0, 12.0))
+    add_square(builder, street, square_side, SQUARE, 40)
     add_parked(builder, start + 20.0, PARKING, add_furniture_obstacles)
     for _ in range(3):
         add_passing_vehicle(builder, start, PASSING, (-70.0, -12.0), (0.6, 1.5))

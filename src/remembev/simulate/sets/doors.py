@@ -7,7 +7,13 @@ import numpy as np
 from remembev.simulate import streets
 from remembev.simulate.placement.parked import Parking, add_parked, open_doors
 from remembev.simulate.placement.people import add_emerging_pedestrian, add_slow_walker, add_standing_group
-from remembev.simulate.placement.scenery import add_buildings, add_furniture_obstacles, add_ground
+from remembev.simulate.placement.scenery import (
+    add_buildings,
+    add_furniture_obstacles,
+    add_ground,
+    add_overhead,
+    add_skyline,
+)
 from remembev.simulate.placement.vehicles import add_passing_vehicle
 from remembev.simulate.traffic import FOREVER
 from remembev.simulate.world import WorldBuilder
@@ -21,9 +27,11 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     """Draw a scene: the ego car creeps along, or stands, between two rows of parked vehicles."""
     builder = WorldBuilder(streets.draw_layout(rng, 1, crossed=False), rng)
     start = _add_ego(builder)
-    add_ground(builder)
+    add_ground(builder, (-1, 1))
     for side in (-1, 1):
         add_buildings(builder, builder.layout.main, side)
+        add_skyline(builder, side)
+    add_overhead(builder, start)
     add_parked(builder, start + 30.0, PARKING, add_furniture_obstacles)
     open_doors(builder, 0.3)
     for _ in range(int(rng.integers(6, 11))):

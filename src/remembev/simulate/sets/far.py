@@ -7,7 +7,9 @@ import numpy as np
 from remembev.simulate import streets
 from remembev.simulate.objects import KINDS
 from remembev.simulate.placement.people import add_slow_walker
-from remembev.simulate.placement.scenery import GROUND_WIDTH, add_furniture_obstacles, add_ground, fence, hedge
+from remembev.simulate.placement.scenery import GROUND_WIDTH, add_furniture_obstacles, add_ground, add_skyline
+from remembev.simulate.placement.scenery.vegetation import hedge
+from remembev.simulate.placement.scenery.walls import FENCES, WALLS, draw_stretch
 from remembev.simulate.placement.vehicles import add_passing_vehicle
 from remembev.simulate.streets import KERB
 from remembev.simulate.world import WorldBuilder
@@ -31,6 +33,7 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     for side in (-1, 1):
         add_furniture_obstacles(builder, street, side, [])
         _add_screens(builder, side, start)
+        add_skyline(builder, side, (FAR - 4.0, FAR + 30.0), (4.0, 30.0))
     _scatter_objects(builder, start)
     for _ in range(4):
         add_passing_vehicle(builder, start, PASSING, (-90.0, 60.0), (6.0, 9.0))
@@ -43,7 +46,12 @@ def _add_screens(builder: WorldBuilder, side: int, start: float) -> None:
     station = start - 60.0
     while station < start + 110.0:
         length = rng.uniform(5.0, 14.0)
-        mesh = fence(rng, length) if rng.random() < 0.5 else hedge(rng, length, (1.3, 2.1))
+        pick = rng.random()
+        mesh = (
+            hedge(rng, length, (1.0, 2.1))
+            if pick < 0.4
+            else draw_stretch(rng, FENCES if pick < 0.85 else WALLS, length)
+        )
         builder.add_obstacle(mesh, street, station + length / 2, side * rng.uniform(9.0, 20.0), rng.normal(0.0, 0.15))
         station += length + rng.uniform(0.0, 8.0)
 

@@ -7,7 +7,13 @@ import numpy as np
 from remembev.simulate import streets
 from remembev.simulate.placement.parked import ORDINARY, add_parked
 from remembev.simulate.placement.people import add_slow_walker, add_standing_group
-from remembev.simulate.placement.scenery import add_buildings, add_furniture_obstacles, add_ground
+from remembev.simulate.placement.scenery import (
+    add_buildings,
+    add_furniture_obstacles,
+    add_ground,
+    add_overhead,
+    add_skyline,
+)
 from remembev.simulate.placement.vehicles import add_vehicle, draw_bodies
 from remembev.simulate.traffic import FOREVER
 from remembev.simulate.world import WorldBuilder
@@ -25,9 +31,11 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     on_route = builder.layout.main.axis.end + start
     pauses = [(on_route, FOREVER)] if lane == 1 and rng.random() < 0.25 else []
     builder.add_ego(builder.layout.route(builder.layout.main, 1, lane), on_route - 5.0 * speed, speed, pauses)
-    add_ground(builder)
+    add_ground(builder, (-1, 1))
     for side in (-1, 1):
         add_buildings(builder, builder.layout.main, side)
+        add_skyline(builder, side)
+    add_overhead(builder, start)
     add_parked(builder, start + 40.0, ORDINARY, add_furniture_obstacles)
     faster = lane == 1 or rng.random() < 0.3
     lane_speed = speed + (1.0 if faster else -1.0) * rng.uniform(1.5, 3.5)

@@ -7,7 +7,7 @@ import numpy as np
 from remembev.simulate import streets
 from remembev.simulate.placement.parked import add_parked
 from remembev.simulate.placement.people import WALK_OFFSETS, add_crossing_pedestrian, add_pedestrian
-from remembev.simulate.placement.scenery import add_buildings, add_ground
+from remembev.simulate.placement.scenery import add_buildings, add_ground, add_overhead, add_skyline
 from remembev.simulate.placement.vehicles import add_vehicle, draw_bodies
 from remembev.simulate.streets import Gate, Street
 from remembev.simulate.world import WorldBuilder
@@ -20,10 +20,13 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     """Draw a scene: a street, in most scenes with one across it."""
     builder = WorldBuilder(streets.draw_varied_layout(rng), rng)
     middle = _add_ego(builder)
-    add_ground(builder)
+    add_ground(builder, (-1, 1))
     for street in builder.layout.streets():
         for side in (-1, 1):
             add_buildings(builder, street, side)
+    for side in (-1, 1):
+        add_skyline(builder, side)
+    add_overhead(builder, middle)
     add_parked(builder, middle)
     _add_traffic(builder, middle)
     _add_people(builder, middle)
