@@ -44,6 +44,7 @@ def test_the_multi_head_pointpillars_is_the_shipped_configuration(tmp_path: Path
         assert getattr(cfg.DATA_CONFIG, key) == getattr(shipped.DATA_CONFIG, key)
     for key in ("FLIP", "ROTATION", "SCALING"):
         assert getattr(cfg.DATA_CONFIG.DATA_AUGMENTOR, key) == getattr(shipped.DATA_CONFIG.DATA_AUGMENTOR, key)
+    assert cfg.DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from remembev.config import Config, load_config, schema
-from remembev.config.schema import MemoryConfig, PretrainConfig
+from remembev.config.schema import MemoryConfig, PretrainConfig, SensorAugmentationConfig
 from remembev.config.sizes import Metres
 from remembev.errors import ConfigError
 from remembev.geometry import BEVGrid
@@ -157,3 +157,28 @@ def test_every_key_is_documented_below_it_or_by_its_section(section: type[schema
     fields = section.model_fields.items()
     sections = {key for key, field in fields if any(other.__name__ in str(field.annotation) for other in SECTIONS)}
     assert set(section.model_fields) == documented | sections
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("HEIGHT", [0.4, -0.4], r"HEIGHT: a range has to begin with its lower end"),
+        ("INTENSITY_SCALE", [0, 1], r"INTENSITY_SCALE\.0: "),
+        ("SELF_RETURNS", [0, 1.5], r"SELF_RETURNS\.1: "),
+        ("BEAMS", [], r"BEAMS: "),
+        ("BEAMS", [0], r"BEAMS\.0: "),
+        ("CORRUPTION.FRAMES", [3, 1], r"FRAMES: a range has to begin with its lower end"),
+        ("BEAM", [2], r"BEAM: no such key; did you mean BEAMS\?"),
+    ],
+)
+def test_the_ranges_of_the_sensor_augmentation_are_checked(key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("tiny").with_changes({f"DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION.{key}": value})
+
+
+def test_an_empty_section_has_the_default_ranges_and_null_turns_it_off() -> None:
+    key = "DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION"
+    assert load_config("nuscenes", [f"{key}={{}}"]).DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION == (
+        SensorAugmentationConfig()
+    )
+    assert load_config("tiny", [f"{key}=null"]).DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION is None

@@ -147,11 +147,16 @@ def test_what_a_shipped_file_leaves_out_has_the_value_that_it_was_trained_with(
         assert at(tree, tuple(int(part) if part.isdigit() else part for part in key.split("."))) == value, key
 
 
-def test_the_benchmark_is_the_full_detector_and_its_recipe_on_simulated_data() -> None:
-    changes = ["DATA_PATH=data/benchmark", "VERSION=v1.0-sim"]
+def test_the_benchmark_is_the_full_detector_and_its_recipe_on_simulated_data_for_other_sensors() -> None:
+    changes = ["DATA_PATH=data/benchmark", "VERSION=v1.0-sim", "DATA_AUGMENTOR.SENSOR_AUGMENTATION={}"]
     batches = ["BATCH_SIZE_PER_GPU=4", "NUM_WORKERS=8"]
     wanted = [*(f"DATA_CONFIG.{change}" for change in changes), *(f"OPTIMIZATION.{change}" for change in batches)]
     assert load_config("benchmark") == load_config("nuscenes", wanted)
+
+
+def test_all_but_nuscenes_are_trained_for_other_sensors() -> None:
+    augmented = {name for name in shipped_configs() if load_config(name).DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION}
+    assert augmented == {"tiny", "small", "benchmark"}
 
 
 def test_no_pillar_of_ten_sweeps_is_one_too_many_for_the_small_models() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from remembev.config import DEFAULT_VARIANTS, Config, apply_variant, load_config, shipped_configs
-from remembev.config.variants import INPUTS, MEMORIES, OPTIONS, describe_variant
+from remembev.config.variants import INPUTS, MEMORIES, OPTIONS, TRAINING, describe_variant
 from remembev.errors import ConfigError
 from remembev.models import build_model
 
@@ -108,6 +108,15 @@ def test_first_in_first_out_has_room_for_as_many_tokens_as_consolidation_and_les
     assert room("gate+no_long_term") == room("gate") - cfg.MODEL.MEMORY.LONG_TERM.MAX_TOKENS
 
 
+@pytest.mark.parametrize("base", shipped_configs())
+@pytest.mark.parametrize("variant", ["single", "sweeps", "conv_gru", "gate+fifo"])
+def test_any_variant_can_be_trained_without_sensor_augmentation(base: str, variant: str) -> None:
+    cfg = apply_variant(load_config(base), variant)
+    plain = apply_variant(load_config(base), f"noaug+{variant}")
+    assert plain == cfg.with_changes({"DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION": None})
+    assert (plain == cfg) == (base == "nuscenes")
+
+
 def test_parts_may_stand_in_any_order() -> None:
     cfg = load_config("tiny")
     assert apply_variant(cfg, "ages+read+sweeps") == apply_variant(cfg, "sweeps+read+ages")
@@ -121,7 +130,7 @@ def test_parts_may_stand_in_any_order() -> None:
 def test_an_unknown_part_is_named_with_the_nearest_and_all_that_there_are() -> None:
     with pytest.raises(ConfigError, match=r"variant sweeps\+gait: unknown part 'gait'; did you mean gate\?") as raised:
         apply_variant(load_config("tiny"), "sweeps+gait")
-    assert all(name in str(raised.value) for name in (*INPUTS, *MEMORIES, *OPTIONS))
+    assert all(name in str(raised.value) for name in (*INPUTS, *MEMORIES, *OPTIONS, *TRAINING))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +139,7 @@ def test_an_unknown_part_is_named_with_the_nearest_and_all_that_there_are() -> N
         ("sweeps+single", "at most one input"),
         ("gate+read", "at most one input, one memory"),
         ("gate+fifo+fifo", "each option once"),
+        ("single+noaug+noaug", "each option once"),
         ("sweeps+fifo", r"fifo needs gate or read, as in gate\+fifo"),
         ("conv_gru+ages", "ages needs gate or read"),
         ("", "unknown part ''"),
@@ -165,3 +175,4 @@ def test_a_variant_is_described_part_by_part() -> None:
     assert describe_variant("sweeps+gate+no_long_term") == (
         "ten stacked sweeps, the memory gates the features, no long-term memory"
     )
+    assert describe_variant("single+noaug") == "single sweeps, no memory, no sensor augmentation"

@@ -34,7 +34,7 @@ def hand_cfg(hand_root: Path) -> Config:
 
 
 def hand_config(root: Path, *overrides: str) -> Config:
-    """The tiny configuration on a handmade root, with sweeps and agent slots."""
+    """The tiny configuration on a handmade root, with sweeps and agent slots, without sensor augmentation."""
     section = "DATA_CONFIG"
     return load_config(
         "tiny",
@@ -46,6 +46,7 @@ def hand_config(root: Path, *overrides: str) -> Config:
             f"{section}.SEQ_LEN=3",
             f"{section}.NUM_SWEEPS=2",
             f"{section}.AGENT_SLOTS=3",
+            f"{section}.DATA_AUGMENTOR.SENSOR_AUGMENTATION=null",
             *overrides,
         ],
     )

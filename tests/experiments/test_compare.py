@@ -68,6 +68,16 @@ def test_variants_have_names_of_their_own_and_see_the_same_clips_for_as_many_ste
         load_variants(["small", tmp_path / "longer.yaml"])
     with pytest.raises(UserError, match="variants are made of one configuration, not of 2"):
         load_variants(["small", "tiny"], ["gate"])
+    (tmp_path / "turned.yaml").write_text("_BASE_CONFIG_: small\nDATA_CONFIG: {DATA_AUGMENTOR: {ROTATION: [0, 1]}}\n")
+    with pytest.raises(UserError, match=r"DATA_AUGMENTOR\.ROTATION is \(0\.0, 1\.0\) in turned"):
+        load_variants(["small", tmp_path / "turned.yaml"])
+
+
+def test_variants_may_differ_in_the_augmentation_for_other_sensors_and_then_share_no_pretraining() -> None:
+    augmented, plain = (variant.cfg for variant in load_variants(["small"], ["single", "single+noaug"]))
+    assert augmented.DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION is not None
+    assert plain.DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION is None
+    assert len({pretraining_name(pretrain_config(cfg)) for cfg in (augmented, plain)}) == 2
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs

@@ -37,6 +37,15 @@ def test_pretraining_has_no_memory_and_as_many_frames_per_step() -> None:
     assert pretrain_config(pretrain) is None
 
 
+@pytest.mark.parametrize("base", ["small", "benchmark"])
+def test_pretraining_is_augmented_for_other_sensors_like_training(base: str) -> None:
+    cfg = load_config(base)
+    pretrain = pretrain_config(cfg)
+    assert pretrain is not None
+    assert pretrain.DATA_CONFIG.DATA_AUGMENTOR == cfg.DATA_CONFIG.DATA_AUGMENTOR
+    assert pretrain.DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION is not None
+
+
 def test_pretraining_may_have_its_own_batches() -> None:
     own = "OPTIMIZATION.PRETRAIN={EPOCHS: 2, LR: 0.002, BATCH_SIZE_PER_GPU: 2, BATCHES_PER_EPOCH: 7}"
     cfg = load_config("tiny", [*QUICK, own])

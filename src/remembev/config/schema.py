@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import isclose
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from remembev.config.sizes import (
     CountOrMetres,
@@ -29,6 +29,15 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Interval = tuple[float, float]
+
+
+def _in_order(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] > interval[1]:
+        raise ValueError("a range has to begin with its lower end")
+    return interval
+
+
+_IN_ORDER = AfterValidator(_in_order)
 
 
 class Section(BaseModel):
@@ -63,8 +72,59 @@ class GTSamplingConfig(Section):
     """Metres added to l, w, h of a pasted box when the clip's points inside it are removed."""
 
 
+class CorruptionConfig(Section):
+    """Corruption of some frames within a clip, so that a memory learns not to build on its own mistakes.
+
+    Only clouds are corrupted, each frame in the same way: another sensor, a blocked sector, clutter or range noise,
+    equally often. Boxes and poses stay true.
+    """
+
+    PROBABILITY: Share = 0.3
+    """Probability that a clip of another sensor has corrupted frames."""
+    FRAMES: Annotated[tuple[Count, Count], _IN_ORDER] = (1, 2)
+    """Range of the number of corrupted frames in a row, from a drawn frame on."""
+    BLOCKED: Annotated[tuple[Share, Share], _IN_ORDER] = (0.3, 0.6)
+    """Range of the share of the azimuths in a blocked sector, without points."""
+    CLUTTER: Annotated[tuple[Share, Share], _IN_ORDER] = (0.05, 0.3)
+    """Range of the share of points that become clutter, at a random point of their ray, as in rain or dust."""
+    RANGE_NOISE: Annotated[tuple[NonNegative, NonNegative], _IN_ORDER] = (0.05, 0.5)
+    """Range of the standard deviation of range noise in metres."""
+
+
+class SensorAugmentationConfig(Section):
+    """Augmentation for another sensor: one LiDAR per clip, drawn anew, for all its frames and sweeps.
+
+    Ranges are drawn from uniformly unless they say otherwise. Points that boxes lose are subtracted from their counts.
+    """
+
+    PROBABILITY: Share = 0.5
+    """Probability that a clip is seen by another sensor."""
+    INTENSITY_SCALE: Annotated[tuple[Positive, Positive], _IN_ORDER] = (0.3, 3.0)
+    """Range of the factor of the intensities, log-uniform; they are clipped at 255."""
+    INTENSITY_GAMMA: Annotated[tuple[Positive, Positive], _IN_ORDER] = (0.5, 2.0)
+    """Range of γ, log-uniform, in 255 · (intensity / 255)^γ."""
+    CONSTANT_INTENSITY: Share = 0.1
+    """Probability that all points have one intensity: 0 in half of the cases, else a drawn one."""
+    BEAMS: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 1, 2, 4)
+    """Steps between the beams that are kept, one of which is drawn: 2 keeps every other one."""
+    AZIMUTHS: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 1, 2)
+    """Steps between the azimuth columns that are kept, one of which is drawn; a column is ⅓° wide."""
+    FALLOFF: Annotated[tuple[NonNegative, NonNegative], _IN_ORDER] = (0.0, 0.03)
+    """Range of k in 1/m: a point at a distance of d metres is kept with probability exp(−k · max(d − 10, 0))."""
+    SELF_RETURNS: Annotated[tuple[Share, Share], _IN_ORDER] = (0.0, 0.3)
+    """Range of the share of rows to add within a metre of the sensor, as nuScenes has for pulses without an echo."""
+    HEIGHT: Annotated[Interval, _IN_ORDER] = (-0.4, 0.4)
+    """Range of the shift along z in metres."""
+    TILT: Annotated[Interval, _IN_ORDER] = (-0.02, 0.02)
+    """Range of the rotations about x and y (pitch and roll) in radians. Boxes stay upright."""
+    TRANSLATION: Annotated[Interval, _IN_ORDER] = (-1.0, 1.0)
+    """Range of the shifts along x and y in metres."""
+    CORRUPTION: CorruptionConfig | None = CorruptionConfig()
+    """Corruption of some frames; ``null``: none."""
+
+
 class AugmentorConfig(Section):
-    """Augmentation of training clips, the same for all frames of a clip."""
+    """Augmentation of training clips, the same for all frames of a clip except a corruption."""
 
     GT_SAMPLING: GTSamplingConfig | None = None
     """Ground-truth sampling, before all other augmentation; ``null``: none."""
@@ -74,6 +134,8 @@ class AugmentorConfig(Section):
     """Range of the rotation about the vertical axis in radians, drawn uniformly."""
     SCALING: Interval = (1.0, 1.0)
     """Range of the scale factor, drawn uniformly."""
+    SENSOR_AUGMENTATION: SensorAugmentationConfig | None = None
+    """Augmentation for another sensor; ``null``: none."""
 
 
 class ShuffleConfig(Section):

@@ -1,7 +1,8 @@
 """Variants: what is compared with what, as changes to a configuration.
 
-A variant's name is made of parts joined by ``+``: an input, a memory and options of that memory, such as ``single``,
-``sweeps+gate`` or ``gate+fifo``. A name means the same for every configuration; what it doesn't name stays as it is.
+A variant's name is made of parts joined by ``+``: an input, a memory, options of that memory and changes to the
+training, such as ``single``, ``sweeps+gate``, ``gate+fifo`` or ``single+noaug``. A name means the same for every
+configuration; what it doesn't name stays as it is.
 """
 
 from __future__ import annotations
@@ -178,25 +179,33 @@ OPTIONS = {
     "foreground": Part("only the best quarter of the cells is written", _foreground),
 }
 """Options of ``gate`` and ``read``."""
+TRAINING = {
+    "noaug": Part("no sensor augmentation", lambda _: {"DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION": None}),
+}
+"""Changes to the training of any model."""
+_KINDS = (INPUTS, MEMORIES, OPTIONS, TRAINING)
 
 
 def describe_parts() -> str:
     """Return what a variant's name is made of, in a line."""
-    inputs, memories, options = (", ".join(kind) for kind in (INPUTS, MEMORIES, OPTIONS))
-    return f"an input ({inputs}), a memory ({memories}) and options of gate and read ({options}), joined by +"
+    inputs, memories, options, training = (", ".join(kind) for kind in _KINDS)
+    return (
+        f"an input ({inputs}), a memory ({memories}), options of gate and read ({options}) "
+        f"and changes to the training ({training}), joined by +"
+    )
 
 
 def _parts(name: str) -> list[Part]:
-    """Return the parts of a name in the order in which they are applied: input, memory, options."""
+    """Return the parts of a name in the order in which they are applied: input, memory, options, training."""
     words = name.split("+")
-    known = [*INPUTS, *MEMORIES, *OPTIONS]
+    known = [word for kind in _KINDS for word in kind]
     for word in words:
         if word not in known:
             close = get_close_matches(word, known, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise ConfigError(f"variant {name}: unknown part {word!r}; {hint}There are {describe_parts()}")
-    inputs, memories, options = ([word for word in words if word in kind] for kind in (INPUTS, MEMORIES, OPTIONS))
-    if len(inputs) > 1 or len(memories) > 1 or len(set(options)) < len(options):
+    inputs, memories, options, training = ([word for word in words if word in kind] for kind in _KINDS)
+    if len(inputs) > 1 or len(memories) > 1 or len(set(words)) < len(words):
         raise ConfigError(f"variant {name}: at most one input, one memory, and each option once")
     if options and memories not in (["gate"], ["read"]):
         raise ConfigError(f"variant {name}: {', '.join(options)} needs gate or read, as in gate+{'+'.join(options)}")
@@ -204,4 +213,5 @@ def _parts(name: str) -> list[Part]:
         INPUTS[inputs[0] if inputs else "single"],
         MEMORIES[memories[0]] if memories else _NO_MEMORY,
         *(OPTIONS[option] for option in options),
+        *(TRAINING[change] for change in training),
     ]

@@ -16,11 +16,11 @@ def draw_similarity(augmentor: AugmentorConfig) -> Tensor:
     for axis in augmentor.FLIP:
         if torch.rand(()) < 0.5:
             linear = torch.diag(linear.new_tensor((1, -1, 1) if axis == "x" else (-1, 1, 1))) @ linear
-    angle = _uniform(*augmentor.ROTATION)
+    angle = uniform(*augmentor.ROTATION)
     cos, sin = math.cos(angle), math.sin(angle)
     linear = linear.new_tensor([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ linear
     similarity = torch.eye(4, dtype=torch.float64)
-    similarity[:3, :3] = _uniform(*augmentor.SCALING) * linear
+    similarity[:3, :3] = uniform(*augmentor.SCALING) * linear
     return similarity
 
 
@@ -29,5 +29,6 @@ def conjugate_poses(similarity: Tensor, poses: Tensor) -> Tensor:
     return similarity @ poses @ torch.linalg.inv(similarity)
 
 
-def _uniform(low: float, high: float) -> float:
+def uniform(low: float, high: float) -> float:
+    """Draw a number from torch's default generator."""
     return low + (high - low) * float(torch.rand((), dtype=torch.float64))

@@ -1,7 +1,8 @@
 """``NuScenesSeqDataset``: clips of a nuScenes-format data set as dictionaries of [T, ...] tensors.
 
-Boxes of a clip are loaded, pasted, aligned, augmented, cropped and rasterised, in that order. Points are read last and
-transformed once, to the final coordinates of their frame.
+Boxes of a clip are loaded, pasted, aligned, augmented, cropped and rasterised, in that order. Points are read last,
+changed to those of another sensor where the augmentation asks for one, and transformed once, to the final coordinates
+of their frame.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from remembev.data.pasting import TrackPaster
 from remembev.data.points import shuffle_points
 from remembev.data.resampling import balanced_resampling
 from remembev.data.sampler import Draw, seeded
+from remembev.data.sensor_augmentation import ClipSensor, Sensor, draw_clip_sensor, recounted
 from remembev.data.tracks import TrackDatabase
 from remembev.errors import DataError
 from remembev.geometry import BEVGrid, relative_pose
@@ -143,17 +145,22 @@ class NuScenesSeqDataset(Dataset[Clip]):
         frames = [self.index.load_annotations(number, self.class_names) for number in numbers]
         if self.paster is not None:
             frames = self.paster.paste(frames)
+        similarity, sensor = self._draw_augmentation()
+        if sensor is not None:
+            frames = sensor.scan_pasted(frames)
         if self.cfg.ALIGNMENT == "explicit":
             frames = align_to_last(frames)
         last_from_frame, prev_from_frame = relative_poses(frames)
-        if self.training:
-            similarity = draw_similarity(self.cfg.DATA_AUGMENTOR)
+        if similarity is not None:
             frames = [frame.moved(similarity) for frame in frames]
             last_from_frame = conjugate_poses(similarity, last_from_frame)
             prev_from_frame = conjugate_poses(similarity, prev_from_frame)
-        clouds = [self._load_clouds(number, frame) for number, frame in zip(numbers, frames, strict=True)]
+        sensors = [None] * len(frames) if sensor is None else sensor.sensors
+        clouds = [self._load_clouds(*frame) for frame in zip(numbers, frames, sensors, strict=True)]
         frames = [frame.cropped(self.cfg.POINT_CLOUD_RANGE) for frame in frames]
-        unseen = self._seconds_unseen(numbers[0], frames)
+        if sensor is not None:
+            frames = [recounted(frame, own) for frame, (own, *_) in zip(frames, clouds, strict=True)]
+        unseen = self._seconds_unseen(numbers[0], frames, sensors[0])
         points, num_points = pad_clouds([[*c, frame.points] for c, frame in zip(clouds, frames, strict=True)])
         shuffle = self.cfg.DATA_PROCESSOR.SHUFFLE_POINTS
         if shuffle.train if self.training else shuffle.test:
@@ -169,7 +176,16 @@ class NuScenesSeqDataset(Dataset[Clip]):
             **self._masks(frames, unseen),
         }
 
-    def _load_clouds(self, number: int, frame: Frame) -> list[Tensor]:
+    def _draw_augmentation(self) -> tuple[Tensor | None, ClipSensor | None]:
+        """Draw the similarity [4, 4] of a clip, None without augmentation, and its sensor, None for its own."""
+        if not self.training:
+            return None, None
+        similarity = draw_similarity(self.cfg.DATA_AUGMENTOR)
+        settings = self.cfg.DATA_AUGMENTOR.SENSOR_AUGMENTATION
+        sensor = None if settings is None else draw_clip_sensor(settings, self.seq_len)
+        return similarity if sensor is None else similarity @ sensor.mount, sensor
+
+    def _load_clouds(self, number: int, frame: Frame, sensor: Sensor | None) -> list[Tensor]:
         """Load a frame's cropped points in its present coordinates, without those inside pasted boxes."""
         return self.index.load_clouds(
             number,
@@ -177,18 +193,25 @@ class NuScenesSeqDataset(Dataset[Clip]):
             frame.global_from_lidar,
             within=self.cfg.POINT_CLOUD_RANGE,
             clear=None if self.paster is None else self.paster.clearance(frame),
+            scan=None if sensor is None else sensor.scan,
         )
 
-    def _seconds_unseen(self, first: int, frames: Sequence[Frame]) -> list[Tensor]:
+    def _seconds_unseen(self, first: int, frames: Sequence[Frame], sensor: Sensor | None) -> list[Tensor]:
         """Return the seconds [M] of each frame since its objects last had a point in the clip's history.
 
         The history starts with the sweeps of the clip's first key frame ``first``, which reach back before it.
         """
         reach = (self.cfg.NUM_SWEEPS + 1.5) * SWEEP_SECONDS
-        earlier = [
-            self.index.load_annotations(number, self.class_names) for number in self.index.frames_before(first, reach)
-        ]
+        earlier = [self._load_earlier(number, sensor) for number in self.index.frames_before(first, reach)]
         return seconds_unseen([*earlier, *frames])[len(earlier) :]
+
+    def _load_earlier(self, number: int, sensor: Sensor | None) -> Frame:
+        """Load the annotations of a key frame before a clip, as seen by the clip's sensor."""
+        frame = self.index.load_annotations(number, self.class_names)
+        if sensor is None:
+            return frame
+        (cloud,) = self.index.load_clouds(number, 0, frame.global_from_lidar, scan=sensor.scan)
+        return recounted(frame, cloud)
 
     def _masks(self, frames: Sequence[Frame], unseen: Sequence[Tensor]) -> dict[str, Tensor]:
         """Rasterise the objects that had a point by then; a memory can't know of others."""

@@ -200,6 +200,7 @@ class NuScenesIndex:
         *,
         within: Sequence[float] | None = None,
         clear: Tensor | None = None,
+        scan: Callable[[Tensor], Tensor] | None = None,
     ) -> list[Tensor]:
         """Load the points [N, 5] of a key frame and of earlier sweeps, one tensor per cloud, newest first.
 
@@ -209,9 +210,10 @@ class NuScenesIndex:
             global_from_target: Pose [4, 4] float64 of the target coordinates, which may be scaled or mirrored.
             within: Range (x_min, y_min, z_min, x_max, y_max, z_max) in the target coordinates to crop to.
             clear: Boxes [M, ≥7] in the target coordinates; points inside are dropped.
+            scan: Changes each cloud as read: points [N, 5] (x, y, z, intensity, ring) in its sensor's frame.
         """
         clouds = islice(self._clouds_before(number), num_sweeps + 1)
-        return self._load_stack(list(clouds), global_from_target, within=within, clear=clear)
+        return self._load_stack(list(clouds), global_from_target, within=within, clear=clear, scan=scan)
 
     def load_raw_cloud(self, number: int) -> Tensor:
         """Load the points [N, 5] of a key frame as its file has them: x, y, z, intensity, ring in the LiDAR's frame."""
@@ -245,6 +247,7 @@ class NuScenesIndex:
         *,
         within: Sequence[float] | None = None,
         clear: Tensor | None = None,
+        scan: Callable[[Tensor], Tensor] | None = None,
     ) -> list[Tensor]:
         """Load clouds as ``load_clouds``; the first has age 0 and keeps the returns from the ego vehicle."""
         tables = self._tables
@@ -252,7 +255,7 @@ class NuScenesIndex:
         newest = clouds[0]
         return [
             move_cloud(
-                read_points(self._path(cloud)),
+                self._read(cloud, scan),
                 target_from_global @ tables.global_from_cloud[cloud],
                 int(tables.cloud_time[newest] - tables.cloud_time[cloud]) * 1e-6,
                 without_ego=cloud != newest,
@@ -261,6 +264,10 @@ class NuScenesIndex:
             )
             for cloud in clouds
         ]
+
+    def _read(self, cloud: int, scan: Callable[[Tensor], Tensor] | None) -> Tensor:
+        points = read_points(self._path(cloud))
+        return points if scan is None else scan(points)
 
     def _path(self, cloud: int) -> Path:
         return self.root / self._tables.cloud_path[cloud].decode()

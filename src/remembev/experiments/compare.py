@@ -42,13 +42,16 @@ SAME = (
     "DATA_CONFIG.SEQ_LEN",
     "DATA_CONFIG.STRIDE",
     "DATA_CONFIG.BALANCED_RESAMPLING",
-    "DATA_CONFIG.DATA_AUGMENTOR",
+    "DATA_CONFIG.DATA_AUGMENTOR.GT_SAMPLING",
+    "DATA_CONFIG.DATA_AUGMENTOR.FLIP",
+    "DATA_CONFIG.DATA_AUGMENTOR.ROTATION",
+    "DATA_CONFIG.DATA_AUGMENTOR.SCALING",
     "OPTIMIZATION.PRETRAIN",
     "OPTIMIZATION.BATCH_SIZE_PER_GPU",
     "OPTIMIZATION.NUM_EPOCHS",
     "OPTIMIZATION.BATCHES_PER_EPOCH",
 )
-"""Keys in which variants must agree, to see the same clips for as many steps."""
+"""Keys in which variants must agree, to see the same clips for as many steps, if not as the same sensor."""
 
 
 def run_comparison(
