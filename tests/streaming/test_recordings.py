@@ -13,9 +13,9 @@ import torch
 from tests.conftest import REPOSITORY
 
 from remembev.data import Frame
+from remembev.data.keyframe import read_keyframe
 from remembev.data.tables import DETECTION_NAMES
 from remembev.errors import DataError
-from remembev.data.keyframe import read_keyframe
 from remembev.streaming.sources.recordings import (
     Recording,
     open_recordings,

@@ -75,10 +75,10 @@ def evaluate(
     ] = 1,
 ) -> None:
     """Stream every scene of a split and score the boxes: official nuScenes scores, hidden objects, flicker."""
+    from remembev.data.keyframe import is_keyframe
     from remembev.evaluation import evaluate_checkpoint, evaluate_frames, evaluation_table
     from remembev.export import open_detector
     from remembev.streaming import DTYPES
-    from remembev.data.keyframe import is_keyframe
     from remembev.streaming.sources.recordings import open_recordings
 
     if frames or data.is_file() or is_keyframe(data):

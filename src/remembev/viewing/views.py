@@ -16,11 +16,11 @@ from rich.progress import track
 from torch import Tensor
 
 from remembev.data import Frame, NuScenesIndex
+from remembev.data.keyframe import read_keyframe
 from remembev.geometry import BEVGrid
 from remembev.memory import TracedRead, trace_reads
 from remembev.models import Detections
 from remembev.streaming import StreamDetections, StreamingDetector, stream_scene
-from remembev.data.keyframe import read_keyframe
 from remembev.viewing.tracking import Track, Tracker
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from remembev.data import SLACK_SECONDS, Frame, NuScenesIndex, Sweep
 from remembev.data.index import INDEX_FILE
-from remembev.errors import DataError
 from remembev.data.keyframe import POINTS_FILE, RECORD_FILE, is_keyframe, read_keyframe
+from remembev.errors import DataError
 from remembev.streaming.sources.stacking import stack_turns
 
 TURN_SECONDS = 0.05
