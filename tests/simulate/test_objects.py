@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from remembev.simulate.lidar import Geometry
 from remembev.simulate.meshes import Array, Material, Mesh
 from remembev.simulate.objects import KINDS
+from remembev.simulate.objects.parts import PAINTS
 
 SEEDS = range(6)
 VEHICLES = [name for name, kind in KINDS.items() if kind.category.startswith("vehicle.")]
@@ -109,8 +110,6 @@ def test_a_number_plate_reflects_behind_every_road_vehicle() -> None:
 
 
 def test_half_the_cars_paints_return_little() -> None:
-    from remembev.simulate.objects.parts import PAINTS
-
     assert sum(PAINTS.values()) == pytest.approx(1.0)
     assert 1 - PAINTS[Material.LIGHT_PAINT] > 0.5
     seen = {m for seed in range(40) for m in np.unique(_shape("car", seed).materials)}

@@ -1,6 +1,6 @@
 """Triangle meshes with a material per face, and the solids that shapes are made of.
 
-The shapes of annotated objects are in objects.py; how a material reflects a laser pulse is in lidar.py.
+The shapes of annotated objects are in objects/; how a material reflects a laser pulse is in lidar.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -164,21 +164,14 @@ def adult(rng: np.random.Generator) -> Mesh:
 def child(rng: np.random.Generator) -> Mesh:
     """Build a child, whose head is larger for its body; some carry a rucksack."""
     drawn = _draw_figure(rng)
-    figure = Figure(0.9 * drawn.girth, 1.4, 0.8 * drawn.step, *_rest(drawn))
+    figure = replace(drawn, girth=0.9 * drawn.girth, head=1.4, step=0.8 * drawn.step)
     bag = [_rucksack(figure, rng)] if rng.random() < 0.3 else []
     return merge([*_body(figure), *bag])
 
 
-def _rest(figure: Figure) -> tuple[float, str, Material, Material, Material]:
-    return figure.lean, figure.arms, figure.jacket, figure.trousers, figure.hat
-
-
 def worker(rng: np.random.Generator) -> Mesh:
     """Build a worker: a fluorescent vest with reflective bands and a helmet; some hold a shovel."""
-    drawn = _draw_figure(rng)
-    figure = Figure(
-        drawn.girth, 1.1, drawn.step, drawn.lean, drawn.arms, Material.HI_VIS, drawn.trousers, Material.PLASTIC
-    )
+    figure = replace(_draw_figure(rng), head=1.1, jacket=Material.HI_VIS, hat=Material.PLASTIC)
     g, parts = figure.girth, _body(figure)
     for z in (1.02, 1.16):
         rings = [Ring(0.4 * figure.lean, z + dz, 0.145 * g, 0.195 * g) for dz in (0.0, 0.05)]
