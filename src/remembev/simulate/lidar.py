@@ -43,37 +43,37 @@ class Optics:
     loss: float = 0.0
     roughness: float = 0.0
     glint: float = 0.0
-    texture: float = 0.4
+    texture: float = 0.7
 
 
 OPTICS: dict[Material, Optics] = {
-    Material.ASPHALT: Optics(0.12),
-    Material.CONCRETE: Optics(0.22),
-    Material.FACADE: Optics(0.25, loss=0.25),
-    Material.FOLIAGE: Optics(0.30, loss=0.25, roughness=0.15),
-    Material.WOOD: Optics(0.20, roughness=0.01),
-    Material.STEEL: Optics(0.25, glint=0.3),
-    Material.LIGHT_PAINT: Optics(0.30, glint=0.5),
-    Material.DARK_PAINT: Optics(0.06, loss=0.1, glint=0.5),
-    Material.GLASS: Optics(0.08, loss=0.85, glint=0.6),
-    Material.RUBBER: Optics(0.06, roughness=0.01),
-    Material.CLOTH: Optics(0.18, roughness=0.01),
-    Material.PLASTIC: Optics(0.35),
-    Material.REFLECTOR: Optics(3.0),
+    Material.ASPHALT: Optics(0.20),
+    Material.CONCRETE: Optics(0.15),
+    Material.FACADE: Optics(0.16, loss=0.15),
+    Material.FOLIAGE: Optics(0.18, loss=0.25, roughness=0.15),
+    Material.WOOD: Optics(0.13, roughness=0.01),
+    Material.STEEL: Optics(0.12, glint=0.15),
+    Material.LIGHT_PAINT: Optics(0.14, glint=0.2),
+    Material.DARK_PAINT: Optics(0.03, loss=0.1, glint=0.2),
+    Material.GLASS: Optics(0.05, loss=0.85, glint=0.3),
+    Material.RUBBER: Optics(0.03, roughness=0.01),
+    Material.CLOTH: Optics(0.22, roughness=0.01),
+    Material.PLASTIC: Optics(0.13),
+    Material.REFLECTOR: Optics(2.0),
     Material.SOIL: Optics(0.15, roughness=0.04),
-    Material.MID_PAINT: Optics(0.13, glint=0.5),
-    Material.BLACK_PAINT: Optics(0.03, loss=0.35, glint=0.5),
-    Material.LAMP: Optics(0.80, loss=0.1),
-    Material.SKIN: Optics(0.35),
+    Material.MID_PAINT: Optics(0.08, glint=0.2),
+    Material.BLACK_PAINT: Optics(0.02, loss=0.35, glint=0.2),
+    Material.LAMP: Optics(0.60, loss=0.1),
+    Material.SKIN: Optics(0.30),
     Material.DARK_CLOTH: Optics(0.07, roughness=0.01),
     Material.HI_VIS: Optics(0.60, roughness=0.01),
-    Material.BRICK: Optics(0.20, loss=0.02, roughness=0.01),
-    Material.GRASS: Optics(0.28, loss=0.1, roughness=0.03),
-    Material.BARK: Optics(0.20, roughness=0.02),
-    Material.LEAVES: Optics(0.32, loss=0.2, roughness=0.12),
-    Material.CHAIN_LINK: Optics(0.30, loss=0.8),
-    Material.SIGN: Optics(2.5),
-    Material.SHEET_METAL: Optics(0.30, glint=0.3),
+    Material.BRICK: Optics(0.14, loss=0.02, roughness=0.01),
+    Material.GRASS: Optics(0.20, loss=0.1, roughness=0.03),
+    Material.BARK: Optics(0.12, roughness=0.02),
+    Material.LEAVES: Optics(0.18, loss=0.2, roughness=0.12),
+    Material.CHAIN_LINK: Optics(0.15, loss=0.8),
+    Material.SIGN: Optics(1.6),
+    Material.SHEET_METAL: Optics(0.14, glint=0.15),
 }
 
 
@@ -232,7 +232,7 @@ def measure(sensor: Sensor, hits: Hits, rays: Rays, rng: np.random.Generator) ->
     material = hits.material
     places = rays.origins + rays.directions * _finite(hits.distance)[:, None]
     reflectivity = _REFLECTIVITY[material] * texture(places, _TEXTURE[material])
-    signal = reflectivity * np.maximum(hits.cosine, 0.02) / np.maximum(hits.distance, 1.0) ** 2
+    signal = reflectivity * np.sqrt(np.maximum(hits.cosine, 0.02)) / np.maximum(hits.distance, 1.0) ** 2
     probability = (1 - np.exp(-signal / sensor.weak_signal)) * (1 - _LOSS[material]) * (1 - RANDOM_LOSS)
     returned = (hits.distance > MIN_RANGE) & (hits.distance < sensor.max_range) & (chance < probability)
     range_sd = np.hypot(sensor.range_noise, _ROUGHNESS[material])

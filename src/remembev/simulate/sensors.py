@@ -34,22 +34,23 @@ class Unit:
 class IntensityLaw:
     """Intensity that a sensor writes for a surface of brightness b at range r.
 
-    ``peak · min(1, gain · b · s · f(r))^gamma`` with lognormal speckle s and
-    ``f(r) = min(1, r / near) / (1 + r / falloff)``.
+    ``255 · min(1, gain · b · s · f(r))^gamma`` with lognormal speckle s, and with
+    ``f(r) = min(1, r / near) · max(1 / (1 + r / falloff), r / overshoot)``.
     """
 
     gain: float
     gamma: float = 1.0
-    near: float = 0.0  # m within which the receiver's lens sees only part of the spot
+    near: float = 0.0  # m within which the receiver sees only part of the spot
     falloff: float = np.inf  # m at which it is halved
+    overshoot: float = np.inf  # m at which the compensation of distance has restored it
     speckle: float = 0.25  # standard deviation of its logarithm
-    peak: float = 255.0
 
     def __call__(self, brightness: Array, distance: Array, noise: Array) -> Array:
         """Return whole intensities 0 … 255 from brightnesses, ranges (m) and standard normal noise, all [N]."""
-        shape = np.minimum(1.0, distance / max(self.near, 1e-9)) / (1 + distance / self.falloff)
+        shape = np.maximum(1 / (1 + distance / self.falloff), distance / self.overshoot)
+        shape *= np.minimum(1.0, distance / max(self.near, 1e-9))
         share = np.minimum(self.gain * brightness * shape * np.exp(self.speckle * noise), 1.0)
-        intensity: Array = np.round(self.peak * share**self.gamma)
+        intensity: Array = np.round(255.0 * share**self.gamma)
         return intensity
 
 
@@ -63,7 +64,7 @@ class Sensor:
         azimuths: Columns of a turn.
         seconds: Duration of a turn; half a second holds a whole number of turns.
         intensity: Its intensity law.
-        weak_signal: reflectivity · cos(incidence) / range² at which 63 % of the pulses return.
+        weak_signal: reflectivity · √cos(incidence) / range² at which 63 % of the pulses return.
         max_range: Longest range, in metres.
         range_noise: Standard deviation of ranges, in metres.
         keeps_silent_pulses: Write a row at the sensor itself for pulses without an echo, as nuScenes does, and rows for
@@ -75,7 +76,7 @@ class Sensor:
     azimuths: int
     seconds: float
     intensity: IntensityLaw
-    weak_signal: float = 3e-6
+    weak_signal: float = 3e-5
     max_range: float = 100.0
     range_noise: float = 0.02
     keeps_silent_pulses: bool = False
@@ -112,7 +113,7 @@ SENSORS = {
             (Unit(_even(-30.67, 10.67, 32), (0.943713, 0.0, 1.84023), (-1.5685, 0.0058, -0.0242)),),
             azimuths=1084,
             seconds=0.05,
-            intensity=IntensityLaw(0.42, near=6.0, falloff=25.0, speckle=0.3),
+            intensity=IntensityLaw(1.25, near=8.0, falloff=8.0, overshoot=80.0, speckle=0.3),
             keeps_silent_pulses=True,
         ),
         Sensor(
@@ -120,8 +121,8 @@ SENSORS = {
             (Unit(_even(-24.8, 2.0, 64), (0.0, 0.0, 1.73)),),
             azimuths=2083,
             seconds=0.1,
-            intensity=IntensityLaw(0.9, gamma=0.6, near=3.0, speckle=0.2, peak=200.0),
-            weak_signal=2e-6,
+            intensity=IntensityLaw(0.8, gamma=0.6, near=3.0, speckle=0.2),
+            weak_signal=2e-5,
             max_range=120.0,
         ),
         Sensor(
@@ -130,7 +131,7 @@ SENSORS = {
             azimuths=1800,
             seconds=0.1,
             intensity=IntensityLaw(0.3, gamma=0.8, speckle=0.3),
-            weak_signal=4e-6,
+            weak_signal=5e-5,
             range_noise=0.03,
         ),
         Sensor(
@@ -139,7 +140,7 @@ SENSORS = {
             azimuths=1800,
             seconds=0.1,
             intensity=IntensityLaw(0.5, falloff=60.0, speckle=0.5),
-            weak_signal=1.5e-6,
+            weak_signal=1e-5,
             max_range=200.0,
         ),
         Sensor(
@@ -148,7 +149,7 @@ SENSORS = {
             azimuths=1800,
             seconds=0.1,
             intensity=IntensityLaw(0.7, gamma=1.4, near=4.0, falloff=80.0),
-            weak_signal=1e-6,
+            weak_signal=8e-6,
             max_range=180.0,
         ),
     )
