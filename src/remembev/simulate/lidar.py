@@ -56,7 +56,7 @@ OPTICS: dict[Material, Optics] = {
     Material.BRICK: Optics(0.20, loss=0.02, roughness=0.01),
     Material.GRASS: Optics(0.28, loss=0.1, roughness=0.03),
     Material.BARK: Optics(0.20, roughness=0.02),
-    Material.LEAVES: Optics(0.32, loss=0.2, roughness=0.12),
+    Material.LEAVES: Optics(0.32, loss=0.1, roughness=0.12),
     Material.CHAIN_LINK: Optics(0.30, loss=0.8),
     Material.SIGN: Optics(2.5),
     Material.SHEET_METAL: Optics(0.30, glint=0.3),
