@@ -70,7 +70,7 @@ OPTICS: dict[Material, Optics] = {
     Material.BRICK: Optics(0.14, loss=0.02, roughness=0.01),
     Material.GRASS: Optics(0.20, loss=0.1, roughness=0.03),
     Material.BARK: Optics(0.12, roughness=0.02),
-    Material.LEAVES: Optics(0.18, loss=0.2, roughness=0.12),
+    Material.LEAVES: Optics(0.18, loss=0.1, roughness=0.12),
     Material.CHAIN_LINK: Optics(0.15, loss=0.8),
     Material.SIGN: Optics(1.6),
     Material.SHEET_METAL: Optics(0.14, glint=0.15),

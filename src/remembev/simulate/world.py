@@ -20,6 +20,7 @@ from remembev.simulate.traffic import STEP, Mover, Pause, collides, simulate_tra
 CLEARANCE = 0.03  # boxes start this far above the ground, so that the ground's points stay outside
 FILL = 0.98  # share of its box's length and width that a shape fills
 MAX_DISTANCE = 90.0  # objects that never come nearer to the ego car are left out
+TOUCH_STEPS = 3  # steps of a mover's poses between two looks at what it touches
 REACH = 2.1  # metres above the ground within which scenery is in a pedestrian's way
 EGO_SIZE: Vec3 = (4.08, 1.73, 1.56)
 
@@ -108,8 +109,8 @@ def _footprint_discs(centre: Array, yaw: float, length: float, width: float) -> 
     return np.column_stack([xy, np.full(len(xy), short / 2)])
 
 
-def _ground_discs(mesh: Mesh) -> Array:
-    """Return discs (x, y, radius) [D, 3] over the rectangle about what a pedestrian could touch of a mesh."""
+def _ground_discs(mesh: Mesh, at: Array, yaw: float) -> Array:
+    """Return discs (x, y, radius) [D, 3] over the rectangle about what a pedestrian could touch of a placed mesh."""
     low, high = (f(mesh.vertices[mesh.vertices[:, 2] < REACH, :2], axis=0) for f in (np.min, np.max))
     size = np.maximum(high - low, 0.2)
     cell = float(np.clip(size.min(), 0.2, 1.5))
@@ -119,7 +120,8 @@ def _ground_discs(mesh: Mesh) -> Array:
     )
     radius = float(np.hypot(*(size / counts))) / 2
     xy = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
-    return np.column_stack([xy, np.full(len(xy), radius)])
+    c, s = np.cos(yaw), np.sin(yaw)
+    return np.column_stack([xy @ np.array([[c, s], [-s, c]]) + at, np.full(len(xy), radius)])
 
 
 class Ground(Protocol):
@@ -135,6 +137,7 @@ class WorldBuilder:
     def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
         self.layout, self.rng = layout, rng
         self.scenery: list[Mesh] = []
+        self.obstacles: dict[int, Array] = {}  # discs under the scenery of an index, left out if an object touches it
         self.slopes: dict[int, Ground] = {}  # of the sides of the main street that aren't level
         self.objects: list[PlacedObject] = []
         self.occupied = np.zeros((0, 3))  # discs (x, y, radius) that cover what stands
@@ -182,13 +185,19 @@ class WorldBuilder:
     def add_obstacle(self, mesh: Mesh, street: Street, station: float, offset: float, turn: float = 0.0) -> bool:
         """Place scenery where pedestrians might stand or walk, if the place is free, and occupy its ground."""
         x, y, heading = street.axis.at(station, offset)
-        local = _ground_discs(mesh)
-        c, s = np.cos(heading + turn), np.sin(heading + turn)
-        xy = local[:, :2] @ np.array([[c, s], [-s, c]]) + (x, y)
-        if not self._occupy(np.column_stack([xy, local[:, 2]])):
+        discs = _ground_discs(mesh, np.array([x, y]), heading + turn)
+        if not self._occupy(discs):
             return False
+        self.obstacles[len(self.scenery)] = discs
         self.add_scenery(mesh, street, station, offset, turn)
         return True
+
+    def add_building(self, mesh: Mesh, street: Street, station: float, offset: float, turn: float = 0.0) -> None:
+        """Place scenery that may adjoin other scenery, and occupy its ground."""
+        x, y, heading = street.axis.at(station, offset)
+        discs = _ground_discs(mesh, np.array([x, y]), heading + turn)
+        self.occupied = np.concatenate([self.occupied, discs])
+        self.add_scenery(mesh, street, station, offset, turn)
 
     def reserve_lane(self, street: Street, offset: float, half_width: float) -> None:
         """Occupy a lane's ground, so that nobody is placed there later."""
@@ -197,8 +206,11 @@ class WorldBuilder:
 
     def is_free(self, xy: Array, radius: float) -> bool:
         """Return True if nothing stands within `radius` of the points [n, 2]."""
-        dx, dy = (xy[:, None, i] - self.occupied[None, :, i] for i in (0, 1))
-        reach = self.occupied[:, 2] + radius - 0.05
+        low, high = xy.min(0) - radius, xy.max(0) + radius
+        centres, size = self.occupied[:, :2], self.occupied[:, 2:]
+        near = self.occupied[((centres + size > low) & (centres - size < high)).all(1)]
+        dx, dy = (xy[:, None, i] - near[None, :, i] for i in (0, 1))
+        reach = near[:, 2] + radius - 0.05
         return not bool((dx * dx + dy * dy < reach * reach).any())
 
     def is_blocked(self, xy: Array, radius: float) -> bool:
@@ -227,8 +239,9 @@ class WorldBuilder:
     def build(self, seconds: float) -> World:
         """Simulate `seconds` of traffic and return the world; what comes near the ego car becomes an actor."""
         ego = self._drive(seconds)
+        scenery = merge(self._untouched_scenery())
         near = [o for o in self.objects if np.hypot(*(o.poses[:, :2] - ego[:, :2]).T).min() < MAX_DISTANCE]
-        return World(self.layout, merge(self.scenery), [_make_actor(placed, self.rng) for placed in near], ego)
+        return World(self.layout, scenery, [_make_actor(placed, self.rng) for placed in near], ego)
 
     def _occupy(self, discs: Array) -> bool:
         """Occupy the ground under discs of one radius [D, 3], if it is free."""
@@ -236,6 +249,26 @@ class WorldBuilder:
             return False
         self.occupied = np.concatenate([self.occupied, discs])
         return True
+
+    def _untouched_scenery(self) -> list[Mesh]:
+        """Return the scenery without obstacles that an object's box touches at any time."""
+        if not self.obstacles:
+            return self.scenery
+        discs = np.concatenate(list(self.obstacles.values()))
+        owners = np.repeat(list(self.obstacles), [len(d) for d in self.obstacles.values()])
+        touched = np.zeros(len(discs), bool)
+        for placed in self.objects:
+            half = np.array(placed.size[:2]) / 2
+            poses = placed.poses[::TOUCH_STEPS]
+            reach = np.hypot(*half) + 1.5
+            low, high = poses[:, :2].min(0) - reach, poses[:, :2].max(0) + reach
+            rows = np.flatnonzero(((discs[:, :2] > low) & (discs[:, :2] < high)).all(1))
+            delta, c, s = discs[rows, None, :2] - poses[:, :2], np.cos(poses[:, 3]), np.sin(poses[:, 3])
+            local = np.stack([c * delta[..., 0] + s * delta[..., 1], c * delta[..., 1] - s * delta[..., 0]], axis=-1)
+            gaps = np.linalg.norm(np.maximum(np.abs(local) - half, 0.0), axis=-1).min(1)
+            touched[rows] |= gaps < 0.8 * discs[rows, 2]
+        left_out = set(owners[touched].tolist())
+        return [mesh for index, mesh in enumerate(self.scenery) if index not in left_out]
 
     def _drive(self, seconds: float) -> Array:
         """Simulate the traffic, add its bodies to the objects, and return the ego car's poses [n, 5]."""

@@ -37,7 +37,8 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     main = builder.layout.main
     for side in (-1, 1):
         add_buildings(builder, main, side, plot=PLOT)
-        add_skyline(builder, side, (24.0, 60.0))
+        for street in builder.layout.streets():
+            add_skyline(builder, street, side, (PLOT, PLOT + 35.0), (2.0, 10.0))
         for end in (-1, 1):
             _add_corner(builder, side, end)
     add_parked(builder, 45.0 * builder.random_sign(), PARKING, add_furniture_obstacles)

@@ -35,8 +35,8 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     square_side = builder.random_sign()
     add_ground(builder, (-square_side,))
     add_buildings(builder, street, -square_side)
-    add_skyline(builder, -square_side)
-    add_skyline(builder, square_side, (SQUARE + 3.0, SQUARE + 20.0), (0.0, 12.0))
+    add_skyline(builder, street, -square_side)
+    add_skyline(builder, street, square_side, (SQUARE + 3.0, SQUARE + 20.0), (0.0, 4.0))
     add_square(builder, street, square_side, SQUARE, 40)
     add_parked(builder, start + 20.0, PARKING, add_furniture_obstacles)
     for _ in range(3):

@@ -30,7 +30,7 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     add_ground(builder, (-1, 1))
     for side in (-1, 1):
         add_buildings(builder, builder.layout.main, side)
-        add_skyline(builder, side)
+        add_skyline(builder, builder.layout.main, side)
     add_overhead(builder, start)
     add_parked(builder, start + 30.0, PARKING, add_furniture_obstacles)
     open_doors(builder, 0.3)

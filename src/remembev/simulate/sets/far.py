@@ -33,7 +33,7 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     for side in (-1, 1):
         add_furniture_obstacles(builder, street, side, [])
         _add_screens(builder, side, start)
-        add_skyline(builder, side, (FAR - 4.0, FAR + 30.0), (4.0, 30.0))
+        add_skyline(builder, street, side, (FAR - 4.0, FAR + 30.0), (4.0, 30.0))
     _scatter_objects(builder, start)
     for _ in range(4):
         add_passing_vehicle(builder, start, PASSING, (-90.0, 60.0), (6.0, 9.0))

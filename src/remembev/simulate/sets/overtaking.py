@@ -34,7 +34,7 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     add_ground(builder, (-1, 1))
     for side in (-1, 1):
         add_buildings(builder, builder.layout.main, side)
-        add_skyline(builder, side)
+        add_skyline(builder, builder.layout.main, side, (10.0, 50.0), (2.0, 10.0))
     add_overhead(builder, start)
     add_parked(builder, start + 40.0, ORDINARY, add_furniture_obstacles)
     faster = lane == 1 or rng.random() < 0.3

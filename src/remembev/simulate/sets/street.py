@@ -24,8 +24,9 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
     for street in builder.layout.streets():
         for side in (-1, 1):
             add_buildings(builder, street, side)
-    for side in (-1, 1):
-        add_skyline(builder, side)
+    for street in builder.layout.streets():
+        for side in (-1, 1):
+            add_skyline(builder, street, side, (11.0, 55.0))
     add_overhead(builder, middle)
     add_parked(builder, middle)
     _add_traffic(builder, middle)

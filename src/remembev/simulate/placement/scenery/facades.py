@@ -21,7 +21,7 @@ def building(rng: np.random.Generator, length: float, depth: float, height: floa
     storeys, bays = max(1, round(height / STOREY)), max(2, round(length / rng.uniform(2.4, 4.5)))
     edges, storey = np.linspace(-length / 2, length / 2, bays + 1), height / storeys
     parts = [_body(rng, length, front + recess, depth / 2, height, wall)]
-    parts += _piers(edges, rng.uniform(0.4, 0.75), front, recess, height, wall)
+    parts += _piers(edges, rng.uniform(0.5, 0.8), front, recess, height, wall)
     parts += _bands(rng, length, storeys, storey, front, recess, wall)
     if storeys > 1 and rng.random() < 0.4:
         parts += _balconies(rng, edges, storeys, storey, front)

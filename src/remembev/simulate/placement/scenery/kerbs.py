@@ -10,7 +10,7 @@ from remembev.simulate import streets
 from remembev.simulate.meshes import Interval, Material, Mesh, block, merge, rod
 from remembev.simulate.placement.scenery.plots import facing_road
 from remembev.simulate.placement.scenery.street_furniture import KERBSIDE, OFF_STREET, board, draw_shape
-from remembev.simulate.placement.scenery.vegetation import bush, hedge, tree
+from remembev.simulate.placement.scenery.vegetation import bush, hedge, street_tree, tree
 from remembev.simulate.placement.scenery.walls import hoarding, railing
 from remembev.simulate.streets import Street, overlaps
 from remembev.simulate.world import WorldBuilder
@@ -54,13 +54,13 @@ def add_furniture_obstacles(builder: WorldBuilder, street: Street, side: int, ta
 def _draw_kerbside(rng: np.random.Generator) -> Mesh:
     """Build something to stand at a kerb: half of it plants and screens, half of it furniture."""
     pick = rng.random()
-    if pick < 0.34:
-        return tree(rng)
-    if pick < 0.4:
+    if pick < 0.46:
+        return street_tree(rng)
+    if pick < 0.5:
         return bush(rng)
-    if pick < 0.45:
+    if pick < 0.54:
         return hedge(rng, rng.uniform(2.0, 6.0), (0.7, 1.9), half=0.35)
-    if pick < 0.52:
+    if pick < 0.6:
         screen = rng.choice(3)
         length = rng.uniform(2.0, 6.0)
         return board(rng) if screen == 0 else hoarding(rng, length) if screen == 1 else railing(rng, length)

@@ -8,13 +8,13 @@ from remembev.simulate import streets
 from remembev.simulate.meshes import Array, Interval, Mesh
 from remembev.simulate.placement.scenery.facades import building, tower
 from remembev.simulate.placement.scenery.street_furniture import OFF_STREET, bollards, draw_shape, lamp
-from remembev.simulate.placement.scenery.vegetation import bush, hedge, tall_grass, tree
+from remembev.simulate.placement.scenery.vegetation import broadleaf, bush, hedge, tall_grass, tree
 from remembev.simulate.placement.scenery.walls import FENCES, WALLS, draw_stretch, railing
 from remembev.simulate.streets import Street
 from remembev.simulate.world import WorldBuilder
 
 DEPTH = 9.0  # metres from the front of a house to its back
-PLOTS = {"house": 0.5, "yard": 0.13, "garden": 0.2, "open": 0.17}
+PLOTS = {"house": 0.46, "yard": 0.2, "garden": 0.19, "open": 0.15}
 
 
 def facing_road(side: int) -> float:
@@ -60,7 +60,7 @@ def _add_plot(builder: WorldBuilder, street: Street, side: int, station: float, 
 
 
 def _draw_height(rng: np.random.Generator) -> float:
-    return float(rng.choice([1, 2, 3, 4, 5, 7], p=[0.12, 0.2, 0.24, 0.2, 0.14, 0.1])) * 3.1 + rng.uniform(0.0, 1.2)
+    return float(rng.choice([1, 2, 3, 4, 5, 7], p=[0.08, 0.16, 0.26, 0.24, 0.16, 0.1])) * 3.1 + rng.uniform(0.0, 1.2)
 
 
 def _add_house(builder: WorldBuilder, street: Street, side: int, station: float, length: float) -> None:
@@ -69,7 +69,7 @@ def _add_house(builder: WorldBuilder, street: Street, side: int, station: float,
     setback = float(rng.choice([0.0, 1.0, 3.0, 6.0]))
     front, middle = street.building_offset + setback, station + length / 2
     mesh = building(rng, length - 0.05, DEPTH, _draw_height(rng))
-    builder.add_scenery(mesh, street, middle, side * (front + DEPTH / 2), facing_road(side))
+    builder.add_building(mesh, street, middle, side * (front + DEPTH / 2), facing_road(side))
     if setback >= 3.0:
         _add_boundary(builder, street, side, station, length)
         _scatter(builder, street, side, (station, station + length), (1.0, setback - 0.8), 2, garden=True)
@@ -101,9 +101,9 @@ def _scatter(
     for _ in range(count):
         station, offset = rng.uniform(*along), side * (street.building_offset + rng.uniform(*behind))
         pick = rng.random()
-        if pick < 0.3:
+        if pick < 0.38:
             mesh = tree(rng)
-        elif pick < (0.75 if garden else 0.5):
+        elif pick < (0.78 if garden else 0.55):
             mesh = tall_grass(rng) if rng.random() < 0.3 else bush(rng)
         else:
             mesh = draw_shape(rng, OFF_STREET)
@@ -132,9 +132,9 @@ def _add_garden(builder: WorldBuilder, street: Street, side: int, station: float
         wide, deep = rng.uniform(0.4, 0.8) * length, rng.uniform(6.0, 9.0)
         offset = side * (street.building_offset + rng.uniform(6.0, 10.0) + deep / 2)
         mesh = building(rng, wide, deep, rng.uniform(3.0, 7.0))
-        builder.add_scenery(mesh, street, station + length / 2, offset, facing_road(side))
+        builder.add_building(mesh, street, station + length / 2, offset, facing_road(side))
     _scatter(builder, street, side, along, (1.2, 6.0), int(rng.integers(3, 8)), garden=True)
-    _scatter(builder, street, side, along, (8.0, 20.0), 3, garden=True)
+    _scatter(builder, street, side, along, (8.0, 22.0), 5, garden=True)
 
 
 def _add_open_ground(builder: WorldBuilder, street: Street, side: int, station: float, length: float) -> None:
@@ -148,7 +148,7 @@ def _add_open_ground(builder: WorldBuilder, street: Street, side: int, station: 
         builder.add_obstacle(railing(rng, 0.7 * length), street, middle, offset)
     if edge == "walls" or rng.random() < 0.6:
         add_free_walls(builder, street, side, along, (0.5, 18.0), int(rng.integers(1, 4)))
-    _scatter(builder, street, side, along, (1.5, 25.0), int(rng.integers(2, 7)), garden=bool(rng.random() < 0.5))
+    _scatter(builder, street, side, along, (1.5, 25.0), int(rng.integers(4, 10)), garden=bool(rng.random() < 0.5))
     builder.add_obstacle(lamp(rng), street, middle, side * (street.building_offset + rng.uniform(4.0, 12.0)))
 
 
@@ -178,24 +178,27 @@ def _clear_of_streets(builder: WorldBuilder, xy: Array, margin: float) -> bool:
 
 
 def add_skyline(
-    builder: WorldBuilder, side: int, behind: Interval = (14.0, 55.0), spacing: Interval = (9.0, 26.0)
+    builder: WorldBuilder,
+    street: Street,
+    side: int,
+    behind: Interval = (14.0, 55.0),
+    spacing: Interval = (2.0, 10.0),
 ) -> None:
-    """Add tall buildings and trees behind the plots of the main street, which show over them and through gaps.
+    """Add tall buildings and trees behind the plots of a street, which show over them and through gaps.
 
     Args:
         builder: The world they are added to.
-        side: The side of the main street.
-        behind: Bounds of their distance behind the building line, in metres.
+        street: The street.
+        side: The side of it, 1 for left.
+        behind: Bounds of their distance behind the building line, in metres; the first holds for every street.
         spacing: Bounds of their distance from each other along the street.
     """
-    rng, street = builder.rng, builder.layout.main
-    station = -street.axis.end
+    rng, station = builder.rng, -street.axis.end
     while station < street.axis.end:
-        mesh = tower(rng) if rng.random() < 0.65 else tree(rng)
+        mesh = tower(rng) if rng.random() < 0.55 else broadleaf(rng)
         half, deep = np.ptp(mesh.vertices[:, :2], axis=0) / 2
-        offset = side * (street.building_offset + deep + rng.uniform(*behind))
+        offset = side * (street.building_offset + deep + 1.0 + rng.uniform(*behind))
         along, aside = np.meshgrid(station + np.array([-half, 0.0, half]), offset + deep * np.array([-1, 1]))
-        corners = street.axis.at(along, aside)
-        if _clear_of_streets(builder, corners[..., :2].reshape(-1, 2), 0.5 * behind[0]):
-            builder.add_scenery(mesh, street, station, offset, facing_road(side) + rng.normal(0.0, 0.1))
+        if _clear_of_streets(builder, street.axis.at(along, aside)[..., :2].reshape(-1, 2), behind[0]):
+            builder.add_scenery(mesh, street, station, offset, facing_road(side) + rng.normal(0.0, 0.05))
         station += half + rng.uniform(*spacing)

@@ -39,7 +39,7 @@ def roughened(mesh: Mesh, depth: float, rng: np.random.Generator) -> Mesh:
 
 
 def leaves(
-    centre: Vec3, radii: Vec3, rng: np.random.Generator, share: float = 0.6, material: Material = Material.LEAVES
+    centre: Vec3, radii: Vec3, rng: np.random.Generator, share: float = 0.75, material: Material = Material.LEAVES
 ) -> Mesh:
     """Return an irregular ellipsoid of leaves with holes in it."""
     ball = ellipsoid((0.0, 0.0, 0.0), radii, material)

@@ -50,7 +50,7 @@ def add_ground(builder: WorldBuilder, sloping: Sequence[int] = ()) -> None:
     corners = np.array([[(x, y, BASE) for y in (-400.0, 400.0)] for x in (-400.0, 400.0)])
     builder.scenery.append(sheet(corners, Material.SOIL))
     for side in sloping:
-        if layout.cross is None and rng.random() < 0.7:
+        if layout.cross is None and rng.random() < 0.45:
             builder.slopes[side] = _draw_slope(layout.main, rng)
     for street in layout.streets():
         builder.scenery.append(_road(street, rng))

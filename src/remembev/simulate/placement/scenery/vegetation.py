@@ -15,7 +15,7 @@ HEDGE_SECTION = 0.8  # metres between two cross-sections of a hedge
 def broadleaf(rng: np.random.Generator) -> Mesh:
     """Build a tree: trunk, branches, and a crown of several clumps that hangs no lower than 4.2 m."""
     trunk, radius = rng.uniform(3.6, 5.5), rng.uniform(0.1, 0.3)
-    spread, tall = rng.uniform(1.6, 3.4), rng.uniform(1.3, 2.6)
+    spread, tall = rng.uniform(1.8, 4.0), rng.uniform(1.4, 2.8)
     parts = [rod((0, 0, 0), (0, 0, trunk + tall), radius, Material.BARK, end_radius=0.6 * radius, sides=6)]
     for angle in rng.uniform(0, 2 * np.pi) + np.arange(4) * 2 * np.pi / 4:
         reach, rise = rng.uniform(0.3, 0.6) * spread, trunk + tall * rng.uniform(0.6, 1.6)
@@ -38,6 +38,14 @@ def small_tree(rng: np.random.Generator) -> Mesh:
     if rng.random() < 0.5:
         parts.append(rod((0.3, 0, 0), (0.3, 0, 1.4), 0.04, Material.WOOD, sides=4))
     return merge(parts)
+
+
+def street_tree(rng: np.random.Generator) -> Mesh:
+    """Build a tree whose crown leaves room for parked lorries: high, or slim."""
+    if rng.random() < 0.85:
+        return broadleaf(rng) if rng.random() < 0.88 else palm(rng)
+    young = small_tree(rng)
+    return Mesh(young.vertices * (0.4, 0.4, 1.0), young.faces, young.materials)
 
 
 def conifer(rng: np.random.Generator) -> Mesh:
