@@ -12,18 +12,18 @@ from torch import Tensor
 
 from remembev.config.schema import CorruptionConfig, SensorAugmentationConfig
 from remembev.data import Clip, NuScenesIndex
-from remembev.data.points import count_points
 from remembev.data.sampler import Draw
 from remembev.data.sensor_augmentation import (
     FALLOFF_FROM,
     Sensor,
+    count_points,
     draw_clip_sensor,
     draw_corruption,
     draw_mount,
     draw_sensor,
     recounted,
 )
-from remembev.geometry import transform_points
+from remembev.geometry import points_in_boxes, transform_points
 
 from .conftest import hand_config
 from .handmade import VERSION
@@ -463,6 +463,14 @@ def test_clutter_in_a_box_does_not_make_it_visible(road_root: Path) -> None:
     frame = index.load_annotations(2)
     hidden = replace(frame, num_points=frame.num_points * 0)
     assert not recounted(hidden, hidden.boxes[:, :5].float()).num_points.any()
+
+
+@given(seeds)
+def test_points_are_counted_as_containment_tells_in_every_box(seed: int) -> None:
+    torch.manual_seed(seed)
+    points = 20 * torch.rand(300, 5) - 10
+    boxes = torch.cat((20 * torch.rand(12, 3) - 10, 8 * torch.rand(12, 3), 7 * torch.rand(12, 3)), dim=1)
+    assert torch.equal(count_points(points, boxes), points_in_boxes(points, boxes).sum(dim=1))
 
 
 def test_points_are_counted_in_each_of_the_boxes_they_are_in() -> None:

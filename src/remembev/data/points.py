@@ -96,14 +96,6 @@ def move_cloud(
     return torch.from_numpy(select_rows(rows, keep))
 
 
-def count_points(points: Tensor, boxes: Tensor) -> Tensor:
-    """Return the number [M] int64 of points [N, ≥3] in each of the boxes [M, ≥7]."""
-    if not len(boxes):
-        return torch.zeros(0, dtype=torch.int64)
-    near = near_rectangles(points[:, 0], points[:, 1], *outlines(boxes))
-    return points_in_boxes(points[torch.from_numpy(near)], boxes).sum(dim=1)
-
-
 def outlines(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return lower and upper corners [M, 2] of the axis-aligned rectangles around boxes [M, ≥7] in BEV."""
     cos, sin = boxes[:, 6].cos().abs(), boxes[:, 6].sin().abs()

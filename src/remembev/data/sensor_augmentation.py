@@ -16,7 +16,8 @@ from torch import Tensor
 from remembev.config.schema import CorruptionConfig, SensorAugmentationConfig
 from remembev.data.augmentation import uniform
 from remembev.data.frame import Frame
-from remembev.data.points import count_points, select_rows
+from remembev.data.points import near_rectangles, outlines, select_rows
+from remembev.data.tracks import in_box_frame
 
 FALLOFF_FROM = 10.0
 """Range in metres from which points are lost with distance."""
@@ -58,14 +59,17 @@ class Sensor:
 
     def _see(self, points: Tensor, beam: Tensor) -> Tensor:
         """Drop and change points [N, 5], given their beams [N]."""
-        distance = points[:, 0].hypot(points[:, 1])
-        keep = (beam % self.beam_step == self.beam_offset) & self._returned(distance)
+        x, y = points[:, :2].t().contiguous()
+        distance = x.hypot(y)
+        keep = self._returned(distance)
+        if self.beam_step > 1:
+            keep &= beam % self.beam_step == self.beam_offset
         if self.azimuth_step > 1:
-            azimuth = torch.atan2(points[:, 1], points[:, 0]) + self.azimuth_offset
+            azimuth = torch.atan2(y, x) + self.azimuth_offset
             keep &= (azimuth / _COLUMN).floor() % self.azimuth_step == 0
         if self.blocked is not None:
             direction, half_width = self.blocked
-            ahead = points[:, 0] * math.cos(direction) + points[:, 1] * math.sin(direction)
+            ahead = x * math.cos(direction) + y * math.sin(direction)
             keep &= ahead < math.cos(half_width) * distance
         seen = torch.from_numpy(select_rows(points.numpy(), keep.numpy()))
         self._disturb_ranges(seen)
@@ -171,9 +175,33 @@ def recounted(frame: Frame, cloud: Tensor) -> Frame:
         frame: Frame with its pasted points.
         cloud: Its own points [N, 5] of the key frame, in its coordinates.
     """
-    pasted = frame.points[frame.points[:, 4] == 0]
-    counts = count_points(torch.cat((cloud, pasted)), frame.boxes)
-    return replace(frame, num_points=torch.minimum(frame.num_points, counts))
+    pasted, seen = frame.points[frame.points[:, 4] == 0], frame.num_points > 0
+    counts = frame.num_points.clone()
+    counts[seen] = counts[seen].minimum(count_points(torch.cat((cloud, pasted)), frame.boxes[seen]))
+    return replace(frame, num_points=counts)
+
+
+def count_points(points: Tensor, boxes: Tensor) -> Tensor:
+    """Return the number [M] int64 of points [N, ≥3] in each of the boxes [M, ≥7].
+
+    Points are sorted by x, so that each box is compared with those beside it alone.
+    """
+    if not len(boxes):
+        return torch.zeros(0, dtype=torch.int64)
+    low, high = outlines(boxes)
+    x, y = points[:, :2].t().contiguous()
+    near = points[torch.from_numpy(near_rectangles(x, y, low, high))]
+    near = near[near[:, 0].argsort()]
+    (x, y), (low_x, low_y), (high_x, high_y) = (corners[:, :2].t().contiguous() for corners in (near, low, high))
+    first = torch.searchsorted(x, low_x)
+    length = torch.searchsorted(x, high_x, right=True) - first
+    box = torch.repeat_interleave(length)
+    point = torch.arange(len(box)) + (first + length - length.cumsum(dim=0))[box]
+    beside = (y[point] >= low_y[box]) & (y[point] <= high_y[box])
+    box, point = box[beside], point[beside]
+    local = in_box_frame(near[point, :3] - boxes[box, :3], boxes[box, 6])
+    inside = (local.abs() <= boxes[box, 3:6] / 2).all(dim=1)
+    return torch.bincount(box[inside], minlength=len(boxes))
 
 
 def _draw_self_returns(count: int) -> Tensor:
