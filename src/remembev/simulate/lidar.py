@@ -37,6 +37,7 @@ class Optics:
         roughness: Standard deviation of its depth, in metres.
         glint: Specular reflection, seen head-on.
         texture: Contrast of its patches: the standard deviation of the reflectivity's logarithm.
+        lobe: Power of cos(incidence) with which the returned signal falls: small for rough surfaces.
     """
 
     reflectivity: float
@@ -44,6 +45,7 @@ class Optics:
     roughness: float = 0.0
     glint: float = 0.0
     texture: float = 0.7
+    lobe: float = 0.5
 
 
 OPTICS: dict[Material, Optics] = {
@@ -53,20 +55,20 @@ OPTICS: dict[Material, Optics] = {
     Material.FOLIAGE: Optics(0.18, loss=0.25, roughness=0.15),
     Material.WOOD: Optics(0.13, roughness=0.01),
     Material.STEEL: Optics(0.12, glint=0.15),
-    Material.LIGHT_PAINT: Optics(0.14, glint=0.2),
-    Material.DARK_PAINT: Optics(0.03, loss=0.1, glint=0.2),
+    Material.LIGHT_PAINT: Optics(0.11, glint=0.12, lobe=1.5),
+    Material.DARK_PAINT: Optics(0.025, loss=0.05, glint=0.12, lobe=1.5),
     Material.GLASS: Optics(0.05, loss=0.85, glint=0.3),
     Material.RUBBER: Optics(0.03, roughness=0.01),
     Material.CLOTH: Optics(0.22, roughness=0.01),
-    Material.PLASTIC: Optics(0.13),
+    Material.PLASTIC: Optics(0.08),
     Material.REFLECTOR: Optics(2.0),
     Material.SOIL: Optics(0.15, roughness=0.04),
-    Material.MID_PAINT: Optics(0.08, glint=0.2),
-    Material.BLACK_PAINT: Optics(0.02, loss=0.35, glint=0.2),
-    Material.LAMP: Optics(0.60, loss=0.1),
+    Material.MID_PAINT: Optics(0.07, glint=0.12, lobe=1.5),
+    Material.BLACK_PAINT: Optics(0.015, loss=0.15, glint=0.12, lobe=1.5),
+    Material.LAMP: Optics(0.40, loss=0.1),
     Material.SKIN: Optics(0.30),
     Material.DARK_CLOTH: Optics(0.07, roughness=0.01),
-    Material.HI_VIS: Optics(0.60, roughness=0.01),
+    Material.HI_VIS: Optics(0.30, roughness=0.01),
     Material.BRICK: Optics(0.14, loss=0.02, roughness=0.01),
     Material.GRASS: Optics(0.20, loss=0.1, roughness=0.03),
     Material.BARK: Optics(0.12, roughness=0.02),
@@ -82,7 +84,7 @@ def _by_material(name: str) -> Array:
 
 
 _REFLECTIVITY, _LOSS, _ROUGHNESS = map(_by_material, ("reflectivity", "loss", "roughness"))
-_GLINT, _TEXTURE = map(_by_material, ("glint", "texture"))
+_GLINT, _TEXTURE, _LOBE = map(_by_material, ("glint", "texture", "lobe"))
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ def measure(sensor: Sensor, hits: Hits, rays: Rays, rng: np.random.Generator) ->
     material = hits.material
     places = rays.origins + rays.directions * _finite(hits.distance)[:, None]
     reflectivity = _REFLECTIVITY[material] * texture(places, _TEXTURE[material])
-    signal = reflectivity * np.sqrt(np.maximum(hits.cosine, 0.02)) / np.maximum(hits.distance, 1.0) ** 2
+    signal = reflectivity * np.maximum(hits.cosine, 0.02) ** _LOBE[material] / np.maximum(hits.distance, 1.0) ** 2
     probability = (1 - np.exp(-signal / sensor.weak_signal)) * (1 - _LOSS[material]) * (1 - RANDOM_LOSS)
     returned = (hits.distance > MIN_RANGE) & (hits.distance < sensor.max_range) & (chance < probability)
     range_sd = np.hypot(sensor.range_noise, _ROUGHNESS[material])

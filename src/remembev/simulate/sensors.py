@@ -64,7 +64,7 @@ class Sensor:
         azimuths: Columns of a turn.
         seconds: Duration of a turn; half a second holds a whole number of turns.
         intensity: Its intensity law.
-        weak_signal: reflectivity · √cos(incidence) / range² at which 63 % of the pulses return.
+        weak_signal: reflectivity · cos(incidence)^lobe / range² at which 63 % of the pulses return.
         max_range: Longest range, in metres.
         range_noise: Standard deviation of ranges, in metres.
         keeps_silent_pulses: Write a row at the sensor itself for pulses without an echo, as nuScenes does, and rows for
@@ -76,7 +76,7 @@ class Sensor:
     azimuths: int
     seconds: float
     intensity: IntensityLaw
-    weak_signal: float = 3e-5
+    weak_signal: float = 3.5e-5
     max_range: float = 100.0
     range_noise: float = 0.02
     keeps_silent_pulses: bool = False
@@ -113,7 +113,7 @@ SENSORS = {
             (Unit(_even(-30.67, 10.67, 32), (0.943713, 0.0, 1.84023), (-1.5685, 0.0058, -0.0242)),),
             azimuths=1084,
             seconds=0.05,
-            intensity=IntensityLaw(1.25, near=8.0, falloff=8.0, overshoot=80.0, speckle=0.3),
+            intensity=IntensityLaw(1.3, near=8.0, falloff=7.0, overshoot=110.0, speckle=0.3),
             keeps_silent_pulses=True,
         ),
         Sensor(

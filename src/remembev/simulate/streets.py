@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from remembev.simulate.meshes import Array, Interval
 
-LANE = 3.4
-CYCLE_LANE = 1.7
+LANE = 3.6
+CYCLE_LANE = 2.1
 PARKING = 2.7
 SIDEWALK = 4.2
 KERB = 0.14

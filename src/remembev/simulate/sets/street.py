@@ -12,7 +12,7 @@ from remembev.simulate.placement.vehicles import add_vehicle, draw_bodies
 from remembev.simulate.streets import Gate, Street
 from remembev.simulate.world import WorldBuilder
 
-VEHICLES = {"car": 0.6, "van": 0.1, "truck": 0.12, "bus": 0.08, "ridden_motorcycle": 0.1}
+VEHICLES = {"car": 0.64, "van": 0.1, "truck": 0.09, "bus": 0.05, "ridden_motorcycle": 0.12}
 LONG = 6.0  # metres from which a vehicle is slower and turns less often
 
 
@@ -26,7 +26,7 @@ def draw(rng: np.random.Generator) -> WorldBuilder:
             add_buildings(builder, street, side)
     for street in builder.layout.streets():
         for side in (-1, 1):
-            add_skyline(builder, street, side, (11.0, 55.0))
+            add_skyline(builder, street, side, (9.0, 45.0), (0.0, 6.0))
     add_overhead(builder, middle)
     add_parked(builder, middle)
     _add_traffic(builder, middle)

@@ -66,7 +66,7 @@ def _draw_height(rng: np.random.Generator) -> float:
 def _add_house(builder: WorldBuilder, street: Street, side: int, station: float, length: float) -> None:
     """Add a house at the sidewalk or behind a front garden."""
     rng = builder.rng
-    setback = float(rng.choice([0.0, 1.0, 3.0, 6.0]))
+    setback = float(rng.choice([0.0, 0.0, 1.0, 3.0, 6.0]))
     front, middle = street.building_offset + setback, station + length / 2
     mesh = building(rng, length - 0.05, DEPTH, _draw_height(rng))
     builder.add_building(mesh, street, middle, side * (front + DEPTH / 2), facing_road(side))
