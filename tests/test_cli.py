@@ -316,5 +316,17 @@ def test_scene_sets_are_simulated_and_their_hidden_objects_counted(remembev: Run
     assert "val_crowd" in ran.out
 
 
+def test_simulated_clouds_are_held_against_other_ones(remembev: RunCli, tmp_path: Path) -> None:
+    size = ("--scenes", 1, "--seconds", 1, "--azimuths", 180, "--workers", 1)
+    assert remembev("simulate", tmp_path / "other", *size, "--seed", 1, "--sensors", "beams64").code == 0
+    ran = remembev("simulate", tmp_path / "sim", *size, "--check", tmp_path / "other")
+    assert ran.code == 0
+    assert "rows per turn" in ran.out
+    assert "5760" in ran.out  # 32 beams in 180 columns
+    assert (tmp_path / "sim" / "check.png").stat().st_size > 10_000
+    assert str(tmp_path / "none") in error(remembev("simulate", tmp_path / "sim", *size, "--check", tmp_path / "none"))
+    assert "sonar" in error(remembev("simulate", tmp_path / "x", "--sensors", "sonar"))
+
+
 def test_an_unknown_set_is_named(remembev: RunCli, tmp_path: Path) -> None:
     assert "mars" in error(remembev("simulate", tmp_path, "--sets", "doors,mars", "--scenes", 8))

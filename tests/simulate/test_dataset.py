@@ -14,6 +14,7 @@ from nuscenes.utils.geometry_utils import points_in_box
 
 from remembev.errors import ConfigError, DataError
 from remembev.simulate import SETS, SimulationSettings, dataset, simulate_dataset
+from remembev.simulate.sensors import SENSORS
 
 SMALL = SimulationSettings(scenes=2, seed=3, seconds=2.0, azimuths=180, val_share=0.5)
 TINY = replace(SMALL, scenes=1, seconds=1.0, val_share=0.0)
@@ -161,6 +162,35 @@ def test_scenes_rotate_through_the_sets_and_each_set_has_a_validation_split(tmp_
         simulate_dataset(tmp_path, replace(settings, sets=("doors",)), workers=1)
 
 
+def test_sensors_rotate_after_each_round_of_the_sets_and_are_calibrated_and_split(tmp_path: Path) -> None:
+    sensors = ("nuscenes", "two_lidars")
+    settings = replace(TINY, scenes=4, val_share=0.25, sets=("doors", "far"), sensors=sensors, test=4)
+    simulate_dataset(tmp_path, settings, workers=1)
+    tables = tmp_path / "v1.0-sim"
+    splits = json.loads((tables / "splits.json").read_text())
+    assert splits["test_nuscenes"] == ["sim-0004", "sim-0005"]
+    assert splits["test_two_lidars"] == ["sim-0006", "sim-0007"]
+    nusc = NuScenes("v1.0-sim", str(tmp_path), verbose=False)
+    for scene in nusc.scene:
+        sensor = SENSORS[settings.scene_sensor(int(scene["name"][-4:]))]
+        assert f"LiDAR {sensor.name}" in scene["description"]
+        sample = nusc.get("sample", scene["first_sample_token"])
+        cloud = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
+        mounted = nusc.get("calibrated_sensor", cloud["calibrated_sensor_token"])
+        np.testing.assert_allclose(mounted["translation"], sensor.units[0].position)
+        points = np.fromfile(tmp_path / cloud["filename"], np.float32).reshape(-1, 5)
+        assert points[:, 4].max() == sensor.rings - 1
+        road = (np.linalg.norm(points[:, :2], axis=1) < 12.0) & (np.linalg.norm(points[:, :3], axis=1) > 2.0)
+        heights = points[road, 2] + sensor.units[0].position[2]
+        assert abs(np.median(heights[np.abs(heights) < 0.3])) < 0.15  # the road is where the calibration says
+
+
+def test_a_sensor_at_10_hz_has_five_turns_between_key_frames(tmp_path: Path) -> None:
+    simulate_dataset(tmp_path, replace(TINY, sensors=("beams16",), sweeps=True), workers=1)
+    folders = [len(list((tmp_path / kind / "LIDAR_TOP").iterdir())) for kind in ("samples", "sweeps")]
+    assert folders == [2, 8]
+
+
 def test_test_scenes_are_additional_and_change_no_others(tmp_path: Path) -> None:
     settings = replace(TINY, scenes=4, val_share=0.25, sets=("doors", "far"))
     for test in (0, 2):
@@ -200,7 +230,7 @@ def test_every_set_is_in_every_split_evenly(sets: list[str], scenes: int, share:
 
 def test_ordinary_streets_have_the_splits_and_settings_of_before_there_were_sets() -> None:
     assert set(SMALL.splits()) == {"train", "val", "sim_train", "sim_val"}
-    assert "sets" not in SMALL.identity()
+    assert not {"sets", "sensors"} & set(SMALL.identity())
 
 
 def test_a_complete_data_set_is_not_rewritten(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,6 +289,8 @@ def test_a_foreign_folder_or_file_is_not_touched(tmp_path: Path) -> None:
         ("sets", ("doors", "doors")),
         ("sets", ("mars",)),
         ("test", -1),
+        ("sensors", ()),
+        ("sensors", ("sonar",)),
     ],
 )
 def test_a_bad_setting_is_named(field: str, value: object) -> None:

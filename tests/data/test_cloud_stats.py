@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import REPOSITORY
+
+from remembev.data.cloud_stats import STATISTICS, AnnotatedCloud, annotated_clouds, cloud_stats
+from remembev.data.tables import DETECTION_NAMES
+from remembev.errors import DataError
+from remembev.simulate import SimulationSettings, simulate_dataset
+
+REAL = REPOSITORY.parent / "shared" / "data"
+CAR, BARRIER = DETECTION_NAMES.index("car"), DETECTION_NAMES.index("barrier")
+
+
+def cloud() -> AnnotatedCloud:
+    """A car of three points at 15 m, a barrier without a point, the ground and a tower, and two rows at the sensor."""
+    points = torch.tensor(
+        [
+            [0.0, 0.1, 0.0, 99.0, 0.0],
+            [0.5, -0.9, -0.3, 99.0, 1.0],
+            [15.0, 0.0, 0.0, 10.0, 0.0],
+            [14.5, 0.2, 0.0, 20.0, 1.0],
+            [15.5, 0.2, 0.3, 30.0, 1.0],
+            [0.0, 4.0, -1.8, 5.0, 0.0],
+            [0.0, 60.0, 5.0, 40.0, 1.0],
+        ]
+    )
+    boxes = torch.tensor([[15.0, 0.0, 0.0, 4.0, 2.0, 1.6, 0.0], [0.0, 9.0, -1.3, 0.5, 2.0, 1.0, 0.0]])
+    return AnnotatedCloud(points, boxes, torch.tensor([CAR, BARRIER]))
+
+
+def test_statistics_of_a_cloud_counted_by_hand() -> None:
+    stats = cloud_stats([cloud(), cloud()])
+    assert stats["rows per turn"] == [7]
+    assert stats["rows of the emptiest and the fullest ring"] == [3, 4]
+    assert stats["rows at the sensor itself"] == [2]
+    assert stats["returns at 3–5 m, %"] == stats["returns at 50–70 m, %"] == [20]
+    assert stats["returns higher than 1 m above the sensor, %"] == [20]
+    assert stats["intensity, 50 / 75 / 90 / 95 %"][:2] == [20, 30]  # of the five returns of each
+    assert stats["median intensity at 0–10 / 10–20 / 20–40 m"][:2] == [5, 20]
+    assert stats["intensity in cars, 10 / 50 / 90 %"][1] == 20
+    assert stats["points per car at 10–20 / 20–30 / 30–40 / 40–60 m"][0] == 3
+    assert stats["barrier, length / width / height"] == pytest.approx([0.5, 2.0, 1.0])
+    assert stats["objects without a point within 40 m, %"] == [50]
+
+
+def test_what_cannot_be_measured_is_nan_and_no_frame_is_an_error() -> None:
+    stats = cloud_stats([cloud()])
+    assert torch.tensor(stats["intensity in barriers, 10 / 50 / 90 %"]).isnan().all()
+    assert torch.tensor(stats["traffic cone, height"]).isnan().all()
+    assert set(stats) == {statistic.name for statistic in STATISTICS}
+    with pytest.raises(DataError, match="no key frame"):
+        cloud_stats([])
+
+
+def test_a_folder_without_frames_and_one_with_two_versions_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=str(tmp_path)):
+        list(annotated_clouds(tmp_path))
+    for version in ("v1.0-a", "v1.0-b"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "sample.json").write_text("[]")
+    with pytest.raises(DataError, match=r"v1\.0-a.*v1\.0-b"):
+        list(annotated_clouds(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    """Statistics of eight simulated streets, four seconds of each."""
+    root = tmp_path_factory.mktemp("streets")
+    simulate_dataset(root, SimulationSettings(scenes=16, seed=5, seconds=1.0, val_share=0.0), workers=1)
+    return cloud_stats(annotated_clouds(root))
+
+
+WITHIN = {
+    "rows per turn": 0.01,
+    "rows of the emptiest and the fullest ring": 0.01,
+    "rows at the sensor itself": 0.15,
+    "returns at 50–70 m, %": 0.15,
+    "returns higher than 1 m above the sensor, %": 0.15,
+    "intensity, 50 / 75 / 90 / 95 %": 0.15,
+    "median intensity at 0–10 / 10–20 / 20–40 m": 0.15,
+    "barrier, length / width / height": 0.15,
+    "traffic cone, height": 0.15,
+}
+"""How near simulated streets come to the real key frame, as a share of its values."""
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real LiDAR at {REAL}")
+@pytest.mark.parametrize("name", WITHIN)
+def test_simulated_streets_have_the_statistics_of_a_real_key_frame(name: str, streets: dict[str, list[float]]) -> None:
+    real = cloud_stats(annotated_clouds(REAL / "nuscenes_keyframe"))
+    assert streets[name] == pytest.approx(real[name], rel=WITHIN[name])
