@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -34,23 +35,24 @@ def cloud() -> AnnotatedCloud:
 
 def test_statistics_of_a_cloud_counted_by_hand() -> None:
     stats = cloud_stats([cloud(), cloud()])
-    assert stats["rows per turn"] == [7]
-    assert stats["rows of the emptiest and the fullest ring"] == [3, 4]
-    assert stats["rows at the sensor itself"] == [2]
-    assert stats["returns at 3–5 m, %"] == stats["returns at 50–70 m, %"] == [20]
-    assert stats["returns higher than 1 m above the sensor, %"] == [20]
-    assert stats["intensity, 50 / 75 / 90 / 95 %"][:2] == [20, 30]  # of the five returns of each
-    assert stats["median intensity at 0–10 / 10–20 / 20–40 m"][:2] == [5, 20]
-    assert stats["intensity in cars, 10 / 50 / 90 %"][1] == 20
-    assert stats["points per car at 10–20 / 20–30 / 30–40 / 40–60 m"][0] == 3
-    assert stats["barrier, length / width / height"] == pytest.approx([0.5, 2.0, 1.0])
-    assert stats["objects without a point within 40 m, %"] == [50]
+    assert stats["rows per turn"] == 7
+    assert stats["rows of the emptiest ring"] == 3
+    assert stats["rows of the fullest ring"] == 4
+    assert stats["rows at the sensor itself"] == 2
+    assert stats["returns at 3–5 m, %"] == stats["returns at 50–70 m, %"] == 20
+    assert stats["returns > 1 m above the sensor, %"] == 20
+    assert stats["intensity, 50 % are below"] == 20  # of the five returns of each
+    assert stats["intensity at 10–20 m, median"] == 20
+    assert stats["intensity in cars, 50 % are below"] == 20
+    assert stats["points per car at 10–20 m, median"] == 3
+    assert stats["barrier, width, m"] == 2
+    assert stats["objects within 40 m without a point, %"] == 50
 
 
 def test_what_cannot_be_measured_is_nan_and_no_frame_is_an_error() -> None:
     stats = cloud_stats([cloud()])
-    assert torch.tensor(stats["intensity in barriers, 10 / 50 / 90 %"]).isnan().all()
-    assert torch.tensor(stats["traffic cone, height"]).isnan().all()
+    assert isnan(stats["intensity in barriers, 50 % are below"])
+    assert isnan(stats["traffic cone, height, m"])
     assert set(stats) == {statistic.name for statistic in STATISTICS}
     with pytest.raises(DataError, match="no key frame"):
         cloud_stats([])
@@ -67,29 +69,25 @@ def test_a_folder_without_frames_and_one_with_two_versions_are_named(tmp_path: P
 
 
 @pytest.fixture(scope="module")
-def streets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
-    """Statistics of eight simulated streets, four seconds of each."""
+def streets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """Statistics of sixteen simulated streets, two key frames of each."""
     root = tmp_path_factory.mktemp("streets")
     simulate_dataset(root, SimulationSettings(scenes=16, seed=5, seconds=1.0, val_share=0.0), workers=1)
     return cloud_stats(annotated_clouds(root))
 
 
-WITHIN = {
-    "rows per turn": 0.01,
-    "rows of the emptiest and the fullest ring": 0.01,
-    "rows at the sensor itself": 0.15,
-    "returns at 50–70 m, %": 0.15,
-    "returns higher than 1 m above the sensor, %": 0.15,
-    "intensity, 50 / 75 / 90 / 95 %": 0.15,
-    "median intensity at 0–10 / 10–20 / 20–40 m": 0.15,
-    "barrier, length / width / height": 0.15,
-    "traffic cone, height": 0.15,
+NOT_REACHED = {
+    "returns at 3–5 m, %",  # the real frame happens to have nothing but road so near
+    "returns beyond 70 m, %",
+    *(statistic.name for statistic in STATISTICS if "in cars" in statistic.name or "per car" in statistic.name),
+    *(statistic.name for statistic in STATISTICS if "in barriers" in statistic.name),
+    "objects within 40 m without a point, %",  # hidden objects are annotated on purpose
 }
-"""How near simulated streets come to the real key frame, as a share of its values."""
+"""Statistics in which simulated streets differ from the real key frame by more than 15 %, or that it hardly has."""
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real LiDAR at {REAL}")
-@pytest.mark.parametrize("name", WITHIN)
-def test_simulated_streets_have_the_statistics_of_a_real_key_frame(name: str, streets: dict[str, list[float]]) -> None:
+@pytest.mark.parametrize("name", [s.name for s in STATISTICS if s.name not in NOT_REACHED])
+def test_simulated_streets_have_the_statistics_of_a_real_key_frame(name: str, streets: dict[str, float]) -> None:
     real = cloud_stats(annotated_clouds(REAL / "nuscenes_keyframe"))
-    assert streets[name] == pytest.approx(real[name], rel=WITHIN[name])
+    assert streets[name] == pytest.approx(real[name], rel=0.15)

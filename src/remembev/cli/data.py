@@ -79,10 +79,9 @@ def _check(real_root: Path, simulated_root: Path, picture: Path) -> None:
     for column in ("", "real", "simulated", "simulated / real"):
         table.add_column(column, justify="right" if column else "left")
     for statistic in STATISTICS:
-        pairs = zip(real[statistic.name], simulated[statistic.name], strict=True)
-        ratios = [own / other if other else float("nan") for other, own in pairs]
-        values = [(real[statistic.name], statistic.digits), (simulated[statistic.name], statistic.digits), (ratios, 2)]
-        table.add_row(statistic.name, *(" / ".join(f"{v:.{digits}f}" for v in row) for row, digits in values))
+        own, other = simulated[statistic.name], real[statistic.name]
+        ratio = own / other if other else float("nan")
+        table.add_row(statistic.name, *(f"{value:.{statistic.digits}f}" for value in (other, own)), f"{ratio:.2f}")
     console.print(table)
     save_cloud_comparison(picture, *sides)
     console.print(f"picture: [bold]{picture}[/]")

@@ -5,8 +5,9 @@ Counts of visible and hidden objects over a split are in ``evaluation.dataset_st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,14 +83,31 @@ class _Pool:
         self.size = np.stack(size, axis=1)
         self.inside_label, self.inside_intensity = torch.cat(inside).numpy().T
 
+    def intensity_percentile(self, percent: float) -> float:
+        """Percentile of the intensity of all returns."""
+        return _percentile(self.intensity, percent)
+
     def range_share(self, low: float, high: float) -> float:
         """Share in % of the returns at these ranges."""
         return 100 * float(((self.range >= low) & (self.range < high)).mean())
 
+    def median_intensity(self, low: float, high: float) -> float:
+        """Median intensity of the returns at these ranges."""
+        return _percentile(self.intensity[(self.range >= low) & (self.range < high)], 50)
+
+    def intensity_inside(self, label: int, percent: float) -> float:
+        """Percentile of the intensity in boxes of a class."""
+        return _percentile(self.inside_intensity[self.inside_label == label], percent)
+
     def points_per_car(self, low: float, high: float) -> float:
         """Median number of points of a car that has any, at these distances."""
         near = (self.label == CAR) & (self.distance >= low) & (self.distance < high) & (self.count > 0)
-        return _percentiles(self.count[near], 50)[0]
+        return _percentile(self.count[near], 50)
+
+    def mean_size(self, label: int, axis: int) -> float:
+        """Mean length (0), width (1) or height (2) of a class, in metres."""
+        sizes = self.size[self.label == label, axis]
+        return float(sizes.mean()) if len(sizes) else np.nan
 
     def no_point_share(self, within: float) -> float:
         """Share in % of the objects within a distance that have no point."""
@@ -99,52 +117,60 @@ class _Pool:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A line of the comparison: its name and what it is of a pool of frames, one or more numbers."""
+    """A line of the comparison: its name, what it is of the pooled frames, and how many digits it has."""
 
     name: str
-    of: Callable[[_Pool], Sequence[float]]
-    digits: int = 1
+    of: Callable[[_Pool], float]
+    digits: int = 0
 
 
 STATISTICS = (
-    Statistic("rows per turn", lambda p: [p.rows.mean()], 0),
-    Statistic("rows of the emptiest and the fullest ring", lambda p: [p.emptiest_ring, p.fullest_ring], 0),
-    Statistic("rows at the sensor itself", lambda p: [p.silent.mean()], 0),
-    Statistic("returns at 3–5 m, %", lambda p: [p.range_share(3, 5)]),
-    Statistic("returns at 50–70 m, %", lambda p: [p.range_share(50, 70)]),
-    Statistic("returns beyond 70 m, %", lambda p: [p.range_share(70, np.inf)]),
-    Statistic("returns higher than 1 m above the sensor, %", lambda p: [100 * (p.height > 1).mean()]),
-    Statistic("intensity, 50 / 75 / 90 / 95 %", lambda p: _percentiles(p.intensity, 50, 75, 90, 95), 0),
-    Statistic(
-        "median intensity at 0–10 / 10–20 / 20–40 m",
-        lambda p: [
-            _percentiles(p.intensity[(p.range >= low) & (p.range < high)], 50)[0]
-            for low, high in ((0, 10), (10, 20), (20, 40))
-        ],
-        0,
+    Statistic("rows per turn", lambda pool: float(pool.rows.mean())),
+    Statistic("rows of the emptiest ring", lambda pool: pool.emptiest_ring),
+    Statistic("rows of the fullest ring", lambda pool: pool.fullest_ring),
+    Statistic("rows at the sensor itself", lambda pool: float(pool.silent.mean())),
+    Statistic("returns at 3–5 m, %", partial(_Pool.range_share, low=3, high=5), 1),
+    Statistic("returns at 50–70 m, %", partial(_Pool.range_share, low=50, high=70), 1),
+    Statistic("returns beyond 70 m, %", partial(_Pool.range_share, low=70, high=np.inf), 1),
+    Statistic("returns > 1 m above the sensor, %", lambda pool: 100 * float((pool.height > 1).mean()), 1),
+    *(
+        Statistic(f"intensity, {percent} % are below", partial(_Pool.intensity_percentile, percent=percent))
+        for percent in (50, 75, 90, 95)
     ),
-    Statistic("intensity in cars, 10 / 50 / 90 %", lambda p: _inside(p, CAR), 0),
-    Statistic("intensity in barriers, 10 / 50 / 90 %", lambda p: _inside(p, BARRIER), 0),
-    Statistic(
-        "points per car at 10–20 / 20–30 / 30–40 / 40–60 m",
-        lambda p: [p.points_per_car(low, high) for low, high in ((10, 20), (20, 30), (30, 40), (40, 60))],
-        0,
+    *(
+        Statistic(f"intensity at {low}–{high} m, median", partial(_Pool.median_intensity, low=low, high=high))
+        for low, high in ((0, 10), (10, 20), (20, 40))
     ),
-    Statistic("barrier, length / width / height", lambda p: _mean_size(p, BARRIER), 2),
-    Statistic("traffic cone, height", lambda p: _mean_size(p, CONE)[2:], 2),
-    Statistic("objects without a point within 40 m, %", lambda p: [p.no_point_share(40.0)]),
+    *(
+        Statistic(
+            f"intensity in {name}, {percent} % are below",
+            partial(_Pool.intensity_inside, label=label, percent=percent),
+        )
+        for name, label in (("cars", CAR), ("barriers", BARRIER))
+        for percent in (10, 50, 90)
+    ),
+    *(
+        Statistic(f"points per car at {low}–{high} m, median", partial(_Pool.points_per_car, low=low, high=high))
+        for low, high in ((10, 20), (20, 30), (30, 40), (40, 60))
+    ),
+    *(
+        Statistic(f"barrier, {name}, m", partial(_Pool.mean_size, label=BARRIER, axis=axis), 2)
+        for axis, name in enumerate(("length", "width", "height"))
+    ),
+    Statistic("traffic cone, height, m", partial(_Pool.mean_size, label=CONE, axis=2), 2),
+    Statistic("objects within 40 m without a point, %", partial(_Pool.no_point_share, within=40.0), 1),
 )
 """What is compared, in order; a value is NaN where there is nothing to measure."""
 
 
-def cloud_stats(clouds: Iterable[AnnotatedCloud]) -> dict[str, list[float]]:
-    """Measure clouds: the values of each of ``STATISTICS`` by its name, over all frames together.
+def cloud_stats(clouds: Iterable[AnnotatedCloud]) -> dict[str, float]:
+    """Measure clouds: the value of each of ``STATISTICS`` by its name, over all frames together.
 
     Raises:
         DataError: If there is no frame.
     """
     pool = _Pool(clouds)
-    return {statistic.name: [float(value) for value in statistic.of(pool)] for statistic in STATISTICS}
+    return {statistic.name: statistic.of(pool) for statistic in STATISTICS}
 
 
 def annotated_clouds(root: Path) -> Iterator[AnnotatedCloud]:
@@ -179,14 +205,5 @@ def _version_folder(root: Path) -> Path:
     raise DataError(f"{root} holds several versions: give one of {', '.join(str(path) for path in found)}")
 
 
-def _percentiles(values: Array, *shares: float) -> list[float]:
-    return [float(value) for value in np.percentile(values, shares)] if len(values) else [np.nan] * len(shares)
-
-
-def _inside(pool: _Pool, label: int) -> list[float]:
-    return _percentiles(pool.inside_intensity[pool.inside_label == label], 10, 50, 90)
-
-
-def _mean_size(pool: _Pool, label: int) -> list[float]:
-    sizes = pool.size[pool.label == label]
-    return [float(value) for value in sizes.mean(axis=0)] if len(sizes) else [np.nan] * 3
+def _percentile(values: Array, percent: float) -> float:
+    return float(np.percentile(values, percent)) if len(values) else np.nan
