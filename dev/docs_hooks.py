@@ -217,6 +217,8 @@ def type_words(node: ast.expr) -> str:
             return f"list of {len(items)}: {type_words(items[0])}"
         case ast.Subscript(ast.Name("dict"), ast.Tuple([key, value])):
             return f"mapping of {type_words(key)} to {type_words(value)}"
+        case ast.Subscript(ast.Name("Annotated"), ast.Tuple([inner, ast.Name("_IN_ORDER")])):
+            return f"{type_words(inner)}, in ascending order"
         case ast.Subscript(ast.Name("Annotated"), ast.Tuple([inner, ast.Call() as rule])):
             bounds = [f"{_BOUNDS[word.arg]} {ast.unparse(word.value)}" for word in rule.keywords if word.arg in _BOUNDS]
             return ", ".join([type_words(inner), *bounds]).replace(", >", " >").replace(", ≥", " ≥")
