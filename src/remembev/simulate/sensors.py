@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from remembev.errors import ConfigError
 from remembev.simulate.meshes import Array, Vec3
 
 FORWARD_IS_Y = -np.pi / 2  # yaw on the ego car of a unit whose y axis looks forward
@@ -144,7 +143,7 @@ SENSORS = {
             max_range=200.0,
         ),
         Sensor(
-            "beams40",
+            "beams40",  # for testing: no shipped weights were trained with it
             (Unit(_UNEVEN_40, (0.6, 0.1, 2.2)),),
             azimuths=1800,
             seconds=0.1,
@@ -155,15 +154,3 @@ SENSORS = {
     )
 }
 ORDINARY_SENSOR = "nuscenes"
-HELD_OUT_SENSOR = "beams40"  # for testing: no shipped weights were trained with it
-
-
-def find_sensor(name: str) -> Sensor:
-    """Return a sensor by its name.
-
-    Raises:
-        ConfigError: If there is none of that name.
-    """
-    if name not in SENSORS:
-        raise ConfigError(f"no sensor is named {name!r}; expected one of {', '.join(SENSORS)}")
-    return SENSORS[name]
