@@ -122,8 +122,9 @@ def _add_road_works(builder: WorldBuilder, middle: float) -> tuple[int, Interval
         builder.add_object("traffic_cone", street, start + 3.4 * share, inner, builder.random_yaw())
         builder.add_object("traffic_cone", street, start + length - 3.4 * share, inner, builder.random_yaw())
     for _ in range(int(rng.integers(2, 6))):
-        station = at + builder.random_sign() * rng.uniform(4.2, length / 2)  # beside the machine
-        builder.add_object("traffic_cone", street, station, outside(0.3, 1.1), 0.0, streets.KERB)
+        offset, aside = outside(0.3, 1.1), rng.uniform(start, start + length) - at
+        station = at + np.copysign(max(abs(aside), 4.2), aside)  # clear of the machine
+        builder.add_object("traffic_cone", street, station, offset, 0.0, streets.KERB)
     heap = ellipsoid((0.0, 0.0, 0.0), (1.6, 1.1, 1.0), Material.SOIL)
     builder.add_scenery(heap, street, start + 2.5, side * (street.half_width + 0.2))
     for _ in range(int(rng.integers(1, 4))):
