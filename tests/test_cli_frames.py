@@ -55,7 +55,7 @@ def test_options_of_the_other_kind_of_score_are_refused(remembev: RunCli, tmp_pa
     ran = remembev("eval", "small", "--data", tmp_path, "--track", "both")
     assert (ran.code, "--track" in ran.err) == (1, True)
     ran = remembev("eval", "small", "--data", tmp_path / "nuscenes", "--loop", 3)
-    assert (ran.code, "--loop needs --frames" in ran.err) == (1, True)
+    assert (ran.code, "--loop and --min-score need --frames" in ran.err) == (1, True)
 
 
 def test_a_folder_without_frames_is_named(remembev: RunCli, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from remembev.cli.app import app, console
+
+if TYPE_CHECKING:
+    from remembev.data.cloud_stats import AnnotatedCloud
 
 
 @app.command()
@@ -49,8 +52,10 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulate streets and a LiDAR, and write a data set in the nuScenes format."""
+    from remembev.data.cloud_stats import annotated_clouds
     from remembev.simulate import SETS, SimulationSettings, simulate_dataset
 
+    real = [] if check is None else list(annotated_clouds(check))  # a wrong folder fails before hours of work
     names = tuple(SETS) if sets == "all" else _names(sets)
     settings = SimulationSettings(
         scenes=scenes,
@@ -65,25 +70,24 @@ def simulate(
     simulate_dataset(out, settings, workers=workers)
     console.print(f"[bold]{out}[/]: version {settings.version}, {settings.all_scenes} scenes")
     if check is not None:
-        _check(check, out / settings.version, out / "check.png")
+        _compare_clouds(real, list(annotated_clouds(out / settings.version)), out / "check.png")
 
 
-def _check(real_root: Path, simulated_root: Path, picture: Path) -> None:
-    """Print the statistics of two data sets side by side, and draw them."""
-    from remembev.data.cloud_stats import STATISTICS, annotated_clouds, cloud_stats
+def _compare_clouds(real: list[AnnotatedCloud], simulated: list[AnnotatedCloud], picture: Path) -> None:
+    """Print the statistics of real and simulated clouds side by side, and draw them."""
+    from remembev.data.cloud_stats import STATISTICS, cloud_stats
     from remembev.viewing.clouds import save_cloud_comparison
 
-    sides = [list(annotated_clouds(root)) for root in (real_root, simulated_root)]
-    real, simulated = (cloud_stats(clouds) for clouds in sides)
-    table = Table(title=f"{len(sides[0])} real and {len(sides[1])} simulated key frames")
+    of_real, of_simulated = cloud_stats(real), cloud_stats(simulated)
+    table = Table(title=f"{len(real)} real and {len(simulated)} simulated key frames")
     for column in ("", "real", "simulated", "simulated / real"):
         table.add_column(column, justify="right" if column else "left")
     for statistic in STATISTICS:
-        own, other = simulated[statistic.name], real[statistic.name]
+        own, other = of_simulated[statistic.name], of_real[statistic.name]
         ratio = own / other if other else float("nan")
         table.add_row(statistic.name, *(f"{value:.{statistic.digits}f}" for value in (other, own)), f"{ratio:.2f}")
     console.print(table)
-    save_cloud_comparison(picture, *sides)
+    save_cloud_comparison(picture, real, simulated)
     console.print(f"picture: [bold]{picture}[/]")
 
 

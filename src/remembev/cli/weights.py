@@ -56,8 +56,14 @@ def evaluate(
         ),
     ] = False,
     min_score: Annotated[
-        float, typer.Option(help="With --frames: score from which on boxes count in the tables.", min=0, max=1)
-    ] = 0.3,
+        float | None,
+        typer.Option(
+            help="With --frames: score from which on boxes count in the tables; default: 0.3.",
+            min=0,
+            max=1,
+            show_default=False,
+        ),
+    ] = None,
     loop: Annotated[
         int | None,
         typer.Option(
@@ -93,13 +99,19 @@ def evaluate(
             split=split,
             cache=folder,
         )
+        threshold = 0.3 if min_score is None else min_score
         scored = evaluate_frames(
-            detector, recordings, use_memory=memory, remembered=remembered, threshold=min_score, loop=loop
+            detector,
+            recordings,
+            use_memory=memory,
+            remembered=remembered,
+            threshold=0.3 if min_score is None else min_score,
+            loop=loop,
         )
         _report_frames(scored, folder, as_json=as_json)
         return
-    if loop is not None:
-        raise UserError("--loop needs --frames")
+    if loop is not None or min_score is not None:
+        raise UserError("--loop and --min-score need --frames")
     out = out or checkpoint.parent / ("eval" if memory else "eval-no-memory")
     evaluation = evaluate_checkpoint(
         checkpoint,

@@ -1,4 +1,4 @@
-"""What a LiDAR's clouds and annotations look like in numbers: holds a simulated sensor against a real one.
+"""Statistics of a LiDAR's clouds and annotations, to compare a simulated sensor with a real one.
 
 Counts of visible and hidden objects over a split are in ``evaluation.dataset_stats``.
 """
@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from remembev.data.index import NuScenesIndex
+from remembev.data.index import open_without_writing
 from remembev.data.keyframe import POINTS_FILE, is_keyframe, read_keyframe
 from remembev.data.points import read_points
 from remembev.data.tables import DETECTION_NAMES
@@ -160,7 +161,7 @@ STATISTICS = (
     Statistic("traffic cone, height, m", partial(_Pool.mean_size, label=CONE, axis=2), 2),
     Statistic("objects within 40 m without a point, %", partial(_Pool.no_point_share, within=40.0), 1),
 )
-"""What is compared, in order; a value is NaN where there is nothing to measure."""
+"""The lines of the comparison, in order; a value is NaN where there is nothing to measure."""
 
 
 def cloud_stats(clouds: Iterable[AnnotatedCloud]) -> dict[str, float]:
@@ -187,7 +188,8 @@ def annotated_clouds(root: Path) -> Iterator[AnnotatedCloud]:
         yield AnnotatedCloud(read_points(root / POINTS_FILE), frame.boxes, frame.labels)
         return
     version = _version_folder(root)
-    index = NuScenesIndex.open(version.parent, version.name)
+    with TemporaryDirectory() as folder:
+        index = open_without_writing(version.parent, version.name, Path(folder))
     numbers = [number for scene in range(index.num_scenes) for number in index.scene_frames(scene)]
     for number in np.unique(np.linspace(0, len(numbers) - 1, FRAMES).round().astype(int)).tolist():
         frame = index.load_annotations(numbers[number])

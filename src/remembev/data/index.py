@@ -273,6 +273,12 @@ class NuScenesIndex:
         return self.root / self._tables.cloud_path[cloud].decode()
 
 
+def open_without_writing(root: Path, version: str, folder: Path) -> NuScenesIndex:
+    """Open a data set; an index that it lacks is written to another folder, so that the data set stays as it is."""
+    has_index = (root / version / INDEX_FILE).is_file()
+    return NuScenesIndex.open(root, version, cache=None if has_index else folder / INDEX_FILE)
+
+
 def _build(root: Path, version: str, file: Path, fingerprint: str) -> tuple[IndexTables, str]:
     check_tables(root, version)
     try:

@@ -12,7 +12,7 @@ from remembev.simulate.objects.people import draw_cloth
 
 
 class Seat(NamedTuple):
-    """Where a rider sits, holds on and puts the feet (x, z), and how far the torso leans forward (m)."""
+    """A rider's seat, grips and footrests (x, z), and how far the torso leans forward (m)."""
 
     seat: tuple[float, float]
     grip: tuple[float, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from torch import Tensor
@@ -79,6 +79,11 @@ def continue_scene(
             yield frame, detector.step(frame.points, frame.global_from_lidar, frame.timestamp, token)
 
 
-def _frames(cfg: Config, index: NuScenesIndex, scene: int) -> Iterator[Frame]:
+def load_scene(index: NuScenesIndex, scene: int, class_names: Sequence[str], num_sweeps: int) -> Iterator[Frame]:
+    """Load the key frames of a scene in order of time, each with up to ``num_sweeps`` earlier sweeps."""
     for number in index.scene_frames(scene):
-        yield index.load_frame(number, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS)
+        yield index.load_frame(number, class_names, num_sweeps)
+
+
+def _frames(cfg: Config, index: NuScenesIndex, scene: int) -> Iterator[Frame]:
+    return load_scene(index, scene, cfg.CLASS_NAMES, cfg.DATA_CONFIG.NUM_SWEEPS)

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from remembev.data import SLACK_SECONDS, Frame, NuScenesIndex, Sweep
-from remembev.data.index import INDEX_FILE
+from remembev.data import SLACK_SECONDS, Frame, Sweep
+from remembev.data.index import open_without_writing
 from remembev.data.keyframe import POINTS_FILE, RECORD_FILE, is_keyframe, read_keyframe
 from remembev.errors import DataError
+from remembev.streaming.sources.dataset import load_scene
 from remembev.streaming.sources.stacking import stack_turns
 
 TURN_SECONDS = 0.05
@@ -69,11 +70,10 @@ def open_recordings(
         raise DataError(
             f"{data}: neither a key frame ({RECORD_FILE} and {POINTS_FILE}) nor a data set of version {version!r}"
         )
-    built = (data / version / INDEX_FILE).is_file()
-    index = NuScenesIndex.open(data, version, cache=None if built else cache / INDEX_FILE)
+    index = open_without_writing(data, version, cache)
     scenes = range(index.num_scenes) if split is None else index.split_scenes(split)
     return [
-        Recording(index.scene_name(scene), True, partial(_load_scene, index, scene, class_names)) for scene in scenes
+        Recording(index.scene_name(scene), True, partial(load_scene, index, scene, class_names)) for scene in scenes
     ]
 
 
@@ -127,11 +127,6 @@ def _stacked(turns: Iterable[Frame], num_sweeps: int) -> Iterator[Frame]:
         recent.appendleft(Sweep(frame.points, frame.global_from_lidar, frame.timestamp))
         oldest = frame.timestamp - STACK_SECONDS - SLACK_SECONDS
         yield replace(frame, points=stack_turns([turn for turn in recent if turn.timestamp >= oldest]))
-
-
-def _load_scene(index: NuScenesIndex, scene: int, class_names: Sequence[str], num_sweeps: int) -> Iterator[Frame]:
-    for number in index.scene_frames(scene):
-        yield index.load_frame(number, class_names, num_sweeps)
 
 
 def _turn(scene: str, points: Tensor, age: float) -> Frame:

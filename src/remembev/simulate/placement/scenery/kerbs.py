@@ -1,4 +1,4 @@
-"""What stands near kerbs and over the road: street furniture, trees, gantries and bridges."""
+"""Scenery near kerbs and over the road: street furniture, trees, gantries and bridges."""
 
 from __future__ import annotations
 

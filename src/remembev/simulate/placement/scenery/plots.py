@@ -1,4 +1,4 @@
-"""What fills the plots along a street: houses, gardens, yards, open ground; and the skyline behind them."""
+"""Plots along a street: houses, gardens, yards, open ground; and the skyline behind them."""
 
 from __future__ import annotations
 
