@@ -105,7 +105,7 @@ def evaluate(
             recordings,
             use_memory=memory,
             remembered=remembered,
-            threshold=0.3 if min_score is None else min_score,
+            threshold=threshold,
             loop=loop,
         )
         _report_frames(scored, folder, as_json=as_json)
