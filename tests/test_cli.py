@@ -324,7 +324,8 @@ def test_simulated_clouds_are_held_against_other_ones(remembev: RunCli, tmp_path
     assert "rows per turn" in ran.out
     assert "5760" in ran.out  # 32 beams in 180 columns
     assert (tmp_path / "sim" / "check.png").stat().st_size > 10_000
-    assert str(tmp_path / "none") in error(remembev("simulate", tmp_path / "sim", *size, "--check", tmp_path / "none"))
+    assert str(tmp_path / "none") in error(remembev("simulate", tmp_path / "new", *size, "--check", tmp_path / "none"))
+    assert not (tmp_path / "new").exists()  # refused before anything is simulated
     assert "sonar" in error(remembev("simulate", tmp_path / "x", "--sensors", "sonar"))
 
 

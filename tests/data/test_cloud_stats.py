@@ -68,6 +68,13 @@ def test_a_folder_without_frames_and_one_with_two_versions_are_named(tmp_path: P
         list(annotated_clouds(tmp_path))
 
 
+def test_a_data_set_is_measured_without_writing_into_it(tmp_path: Path) -> None:
+    simulate_dataset(tmp_path, SimulationSettings(scenes=1, seconds=1.0, azimuths=90, val_share=0.0), workers=1)
+    before = sorted(tmp_path.rglob("*"))
+    assert len(list(annotated_clouds(tmp_path))) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """Statistics of sixteen simulated streets, two key frames of each."""
