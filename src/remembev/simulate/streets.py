@@ -15,6 +15,7 @@ from remembev.simulate.meshes import Array, Interval
 
 LANE = 3.6
 CYCLE_LANE = 2.1
+BUFFER = 1.0  # metres between cycle lane and parked cars: room for their doors
 PARKING = 2.7
 SIDEWALK = 4.2
 KERB = 0.14
@@ -94,7 +95,7 @@ class Street:
     @property
     def half_width(self) -> float:
         """From the axis to the kerb."""
-        return self.lanes * LANE + CYCLE_LANE + PARKING
+        return self.lanes * LANE + CYCLE_LANE + BUFFER + PARKING
 
     @property
     def parking_offset(self) -> float:
