@@ -35,7 +35,7 @@ from remembev.simulate.writer import (
     write_tables,
 )
 
-SIMULATOR = 2  # version; incremented whenever equal settings give another data set
+SIMULATOR = 3  # version; incremented whenever equal settings give another data set
 SETTINGS_FILE = "simulation.json"
 FINISHED = ".scenes"
 

@@ -34,7 +34,7 @@ class IntensityLaw:
     """Intensity that a sensor writes for a surface of brightness b at range r.
 
     ``255 · min(1, gain · b · s · f(r))^gamma`` with lognormal speckle s, and with
-    ``f(r) = min(1, r / near) · max(1 / (1 + r / falloff), r / overshoot)``.
+    ``f(r) = min(1, r / near)² · max(1 / (1 + r / falloff), r / overshoot)``.
     """
 
     gain: float
@@ -47,7 +47,7 @@ class IntensityLaw:
     def __call__(self, brightness: Array, distance: Array, noise: Array) -> Array:
         """Return whole intensities 0 … 255 from brightnesses, ranges (m) and standard normal noise, all [N]."""
         shape = np.maximum(1 / (1 + distance / self.falloff), distance / self.overshoot)
-        shape *= np.minimum(1.0, distance / max(self.near, 1e-9))
+        shape *= np.minimum(1.0, distance / max(self.near, 1e-9)) ** 2
         share = np.minimum(self.gain * brightness * shape * np.exp(self.speckle * noise), 1.0)
         intensity: Array = np.round(255.0 * share**self.gamma)
         return intensity
@@ -112,7 +112,8 @@ SENSORS = {
             (Unit(_even(-30.67, 10.67, 32), (0.943713, 0.0, 1.84023), (-1.5685, 0.0058, -0.0242)),),
             azimuths=1084,
             seconds=0.05,
-            intensity=IntensityLaw(1.3, near=8.0, falloff=7.0, overshoot=110.0, speckle=0.3),
+            intensity=IntensityLaw(1.6, near=7.0, falloff=5.5, overshoot=130.0, speckle=0.3),
+            weak_signal=2.8e-5,
             keeps_silent_pulses=True,
         ),
         Sensor(

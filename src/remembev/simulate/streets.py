@@ -15,7 +15,7 @@ from remembev.simulate.meshes import Array, Interval
 
 LANE = 3.6
 CYCLE_LANE = 2.1
-BUFFER = 1.0  # metres between cycle lane and parked cars: room for their doors
+BUFFER = 1.2  # metres between cycle lane and parked cars: room for their doors
 PARKING = 2.7
 SIDEWALK = 4.2
 KERB = 0.14
