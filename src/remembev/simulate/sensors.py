@@ -113,7 +113,7 @@ SENSORS = {
             azimuths=1084,
             seconds=0.05,
             intensity=IntensityLaw(1.6, near=7.0, falloff=5.5, overshoot=130.0, speckle=0.3),
-            weak_signal=2.8e-5,
+            weak_signal=2.9e-5,
             keeps_silent_pulses=True,
         ),
         Sensor(
