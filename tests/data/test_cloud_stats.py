@@ -76,8 +76,8 @@ def test_a_data_set_is_measured_without_writing_into_it(tmp_path: Path) -> None:
 
 
 NOT_REACHED = {
-    *(name for name in (statistic.name for statistic in STATISTICS) if "in barriers" in name),
-    *(name for name in (statistic.name for statistic in STATISTICS) if "in cars" in name or "per car" in name),
+    "intensity in cars, 10 % are below",  # 2 for 1: intensities are whole numbers
+    *(statistic.name for statistic in STATISTICS if "per car" in statistic.name),
     "objects within 40 m without a point, %",  # hidden objects are annotated on purpose
 }
 """Statistics in which simulated streets differ from the real key frame by more than 15 %, or that it hardly has."""
