@@ -34,7 +34,15 @@ def test_the_multi_head_pointpillars_is_the_shipped_configuration(tmp_path: Path
     assert cfg.DATA_CONFIG.BALANCED_RESAMPLING
     assert cfg.DATA_CONFIG.DATA_PATH == "../data/nuscenes/v1.0-trainval"
 
-    shipped = load_config("nuscenes")
+    # But for what is ours in the head's headings
+    shipped = load_config(
+        "nuscenes",
+        [
+            "MODEL.DENSE_HEAD.HEADING_CODE=sincos",
+            "MODEL.DENSE_HEAD.USE_DIRECTION_CLASSIFIER=false",
+            "MODEL.POST_PROCESSING.FACE_MOTION=null",
+        ],
+    )
     for section in ("CLASS_NAMES", "MODEL", "OPTIMIZATION", "STREAMING"):
         assert getattr(cfg, section) == getattr(shipped, section)
     processor = cfg.DATA_CONFIG.DATA_PROCESSOR
@@ -45,6 +53,18 @@ def test_the_multi_head_pointpillars_is_the_shipped_configuration(tmp_path: Path
     for key in ("FLIP", "ROTATION", "SCALING"):
         assert getattr(cfg.DATA_CONFIG.DATA_AUGMENTOR, key) == getattr(shipped.DATA_CONFIG.DATA_AUGMENTOR, key)
     assert cfg.DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION is None
+
+
+def test_a_residual_heading_with_a_direction_classifier_is_read(tmp_path: Path) -> None:
+    head = changed(MODEL, "MODEL.DENSE_HEAD.USE_DIRECTION_CLASSIFIER", True)
+    head = changed(head, "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.BOX_CODER_CONFIG", {"code_size": 9})
+    head = changed(
+        head, "MODEL.DENSE_HEAD.SEPARATE_REG_CONFIG.REG_LIST", ["reg:2", "height:1", "size:3", "angle:1", "velo:2"]
+    )
+    head = changed(head, "MODEL.DENSE_HEAD.LOSS_CONFIG.LOSS_WEIGHTS.code_weights", [1.0] * 7 + [0.2] * 2)
+    read = load_openpcdet_config(write_openpcdet(tmp_path, model=head, base=BASE)).MODEL.DENSE_HEAD
+    assert (read.HEADING_CODE, read.USE_DIRECTION_CLASSIFIER) == ("residual", True)
+    assert (read.DIR_OFFSET, read.DIR_LIMIT_OFFSET, read.NUM_DIR_BINS) == (0.78539, 0.0, 2)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +123,12 @@ def test_a_key_is_translated(file: str, key: str, given: Any, ours: str, becomes
         ("model", "MODEL.VFE.NUM_FILTER", 3, "MODEL.VFE.NUM_FILTER: not supported; did you mean NUM_FILTERS?"),
         ("model", "MODEL.VFE.USE_NORM", False, "MODEL.VFE.USE_NORM: Input should be True (given: False)"),
         ("model", "MODEL.MAP_TO_BEV.NUM_BEV_FEATURES", 32, "MODEL.MAP_TO_BEV.NUM_BEV_FEATURES"),
-        ("model", "MODEL.DENSE_HEAD.USE_DIRECTION_CLASSIFIER", True, "MODEL.DENSE_HEAD.USE_DIRECTION_CLASSIFIER"),
+        (
+            "model",
+            "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.BOX_CODER_CONFIG.encode_angle_by_sincos",
+            False,
+            "REG_LIST has to be",
+        ),
         ("model", "MODEL.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG.3.feature_map_stride", 8, "feature_map_stride has to be 4"),
         ("model", "MODEL.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG.3.sizes", 8, "ANCHOR_GENERATOR_CONFIG.3.sizes: not"),
         ("model", "MODEL.DENSE_HEAD.RPN_HEAD_CFGS.1.HEAD_CLS_NAME", CLASSES[2:0:-1], "MODEL.DENSE_HEAD.RPN_HEAD_CFGS"),
@@ -228,6 +253,6 @@ def ignored_keys(section: type[BaseModel]) -> set[str]:
 
 def test_every_ignored_key_is_documented() -> None:
     keys = ignored_keys(_File)
-    assert {"INFO_PATH", "MOMENTUM", "DIR_OFFSET"} <= keys
+    assert {"INFO_PATH", "MOMENTUM", "SAMPLE_SIZE"} <= keys
     text = DOCS.read_text()
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from remembev.config import load_config
 from remembev.config.schema import NMSConfig, PostProcessingConfig
+from remembev.config.sizes import MetresPerSecond
 from remembev.geometry import BEVGrid, wrap_angle
 from remembev.models import AnchorHeadMulti, HeadOutput, PaddedDetections
-from remembev.models.box_coder import encode_boxes
 from remembev.models.targets import BACKGROUND, IGNORED
 
 GRID = BEVGrid(-12.8, -12.8, 12.8, 12.8, 32, 32)
@@ -18,12 +18,23 @@ POST = PostProcessingConfig()
 BEST_50 = PostProcessingConfig(SCORE_THRESH=0.0, NMS_CONFIG=NMSConfig(NMS_PRE_MAXSIZE=50))
 SOME = PostProcessingConfig(SCORE_THRESH=0.015, NMS_CONFIG=NMSConfig(NMS_PRE_MAXSIZE=100, NMS_POST_MAXSIZE=5))
 CHANNELS = 6
+SINCOS = ("MODEL.DENSE_HEAD.HEADING_CODE=sincos", "MODEL.DENSE_HEAD.USE_DIRECTION_CLASSIFIER=false")
+DOUBLE_ANGLE = ("HEADING_CODE=double_angle", "USE_DIRECTION_CLASSIFIER=true")
+RESIDUAL = (
+    "HEADING_CODE=residual",
+    "USE_DIRECTION_CLASSIFIER=true",
+    "SEPARATE_REG_CONFIG.REG_LIST=[reg:2, height:1, size:3, angle:1, velo:2]",
+    "LOSS_CONFIG.LOSS_WEIGHTS.code_weights=[1, 1, 1, 1, 1, 1, 1, 0.2, 0.2]",
+)
+CODERS = pytest.mark.parametrize(
+    "coder", [(), ("USE_DIRECTION_CLASSIFIER=true",), DOUBLE_ANGLE, RESIDUAL], ids=["sincos", "both", "double", "residual"]
+)
 
 
 def anchor_head(*overrides: str) -> AnchorHeadMulti:
     torch.manual_seed(0)
     small = ["MODEL.DENSE_HEAD.SHARED_CONV_NUM_FILTER=8", "MODEL.DENSE_HEAD.SEPARATE_REG_CONFIG.NUM_MIDDLE_FILTER=4"]
-    cfg = load_config("nuscenes", [*small, *(f"MODEL.DENSE_HEAD.{override}" for override in overrides)])
+    cfg = load_config("nuscenes", [*small, *SINCOS, *(f"MODEL.DENSE_HEAD.{override}" for override in overrides)])
     return AnchorHeadMulti(cfg.MODEL.DENSE_HEAD, CLASSES, CHANNELS, GRID)
 
 
@@ -56,7 +67,7 @@ def perfect_outputs(head: AnchorHeadMulti, boxes: torch.Tensor, labels: torch.Te
         cls_preds[targets.sample, targets.anchor, targets.labels[targets.sample, targets.anchor]] = 9.0
         box_preds = torch.zeros_like(blank.box_preds)
         anchors = single.anchors.boxes(targets.anchor)
-        box_preds[targets.sample, targets.anchor] = encode_boxes(targets.boxes, anchors)
+        box_preds[targets.sample, targets.anchor] = single.box_coder.encode(targets.boxes, anchors)
         dir_preds = None
         if blank.dir_preds is not None:
             dir_preds = torch.zeros_like(blank.dir_preds)
@@ -84,7 +95,7 @@ def openpcdet_losses(
                 )
                 losses["cls_loss"] += (focal * weight).sum() / positives / len(boxes)
             own = target.sample == sample
-            codes = encode_boxes(target.boxes[own], single.anchors.boxes(target.anchor[own])).double()
+            codes = single.box_coder.encode(target.boxes[own], single.anchors.boxes(target.anchor[own])).double()
             difference = (output.box_preds[sample, target.anchor[own]].double() - codes).abs()
             weights = torch.tensor([1.0] * 8 + [0.2] * 2)
             losses["loc_loss"] += 0.25 * (difference * weights).sum() / positives / len(boxes)
@@ -92,7 +103,7 @@ def openpcdet_losses(
 
 
 def test_outputs_have_a_row_for_every_anchor_of_a_head() -> None:
-    head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
+    head = anchor_head(*DOUBLE_ANGLE)
     for output, num_classes in zip(head(features()), (1, 2, 2, 1, 2, 2), strict=True):
         num_anchors = 2 * num_classes * 32 * 32
         assert output.cls_preds.shape == (2, num_anchors, num_classes)
@@ -139,8 +150,9 @@ def test_an_untrained_head_scores_every_anchor_low() -> None:
     assert scores.median().item() == pytest.approx(0.01, rel=0.5)
 
 
-def test_decoding_the_targets_of_a_ground_truth_gives_it_back() -> None:
-    head = anchor_head()
+@CODERS
+def test_decoding_the_targets_of_a_ground_truth_gives_it_back(coder: tuple[str, ...]) -> None:
+    head = anchor_head(*coder)
     boxes, labels, _ = ground_truth(head)
     detections = head.predict(perfect_outputs(head, boxes, labels), POST)
     assert len(detections) == 2
@@ -151,8 +163,9 @@ def test_decoding_the_targets_of_a_ground_truth_gives_it_back() -> None:
         torch.testing.assert_close(found.boxes[order], true_boxes, atol=1e-4, rtol=1e-4)
 
 
-def test_perfect_outputs_cost_next_to_nothing() -> None:
-    head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
+@pytest.mark.parametrize("coder", [DOUBLE_ANGLE, RESIDUAL], ids=["double", "residual"])
+def test_perfect_outputs_cost_next_to_nothing(coder: tuple[str, ...]) -> None:
+    head = anchor_head(*coder)
     boxes, labels, num_points = ground_truth(head)
     losses = head.loss(perfect_outputs(head, boxes, labels), boxes, labels, num_points, torch.zeros(num_points.shape))
     assert sorted(losses) == ["cls_loss", "dir_loss", "loc_loss"]
@@ -209,7 +222,7 @@ def test_boxes_without_points_are_weighted() -> None:
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_frames_without_ground_truth_train_the_scores_only(count: int) -> None:
-    head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
+    head = anchor_head(*DOUBLE_ANGLE)
     boxes, labels = torch.zeros(2, count, 9), torch.full((2, count), -1)
     losses = head.loss(head(features()), boxes, labels, torch.zeros(2, count), torch.zeros(2, count))
     torch.stack(list(losses.values())).sum().backward()
@@ -230,7 +243,7 @@ def test_an_unknown_velocity_is_ignored_in_training() -> None:
 
 
 def test_gradients_reach_every_parameter_and_the_features() -> None:
-    head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
+    head = anchor_head(*DOUBLE_ANGLE)
     boxes, labels, num_points = ground_truth(head)
     bev = features().requires_grad_()
     torch.stack(
@@ -244,7 +257,7 @@ def test_gradients_reach_every_parameter_and_the_features() -> None:
 
 
 def test_losses_and_boxes_are_float32_and_finite_under_bfloat16_autocast() -> None:
-    head = anchor_head("USE_DIRECTION_CLASSIFIER=true")
+    head = anchor_head(*DOUBLE_ANGLE)
     boxes, labels, num_points = ground_truth(head)
     plain = head.loss(head(features()), boxes, labels, num_points, torch.zeros(num_points.shape))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -284,6 +297,19 @@ def test_the_direction_classifier_resolves_a_half_turn(flipped: bool) -> None:
         torch.testing.assert_close(error, torch.zeros_like(error), atol=1e-3, rtol=0)
 
 
+def test_boxes_that_move_face_the_way_they_move() -> None:
+    head = anchor_head()
+    boxes, labels, _ = ground_truth(head)
+    boxes[..., 7] = boxes[..., 6].cos() * -0.8
+    boxes[..., 8] = boxes[..., 6].sin() * -0.8
+    outputs = perfect_outputs(head, boxes, labels)
+    for speed, turned in ((0.7, math.pi), (0.9, 0.0)):
+        post = PostProcessingConfig(FACE_MOTION=MetresPerSecond(speed))
+        for found, true_boxes in zip(head.predict(outputs, post), boxes, strict=True):
+            error = wrap_angle(found.boxes[:, 6] - true_boxes[found.labels, 6]).abs()
+            torch.testing.assert_close(error, torch.full_like(error, turned), atol=1e-3, rtol=0)
+
+
 def test_heads_may_list_the_classes_in_any_order() -> None:
     names = ", ".join(reversed(CLASSES))
     head = anchor_head(f"RPN_HEAD_CFGS=[{{HEAD_CLS_NAME: [{names}]}}]")
@@ -314,7 +340,7 @@ class Padded(nn.Module):
 @pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("post", [BEST_50, SOME, POST], ids=["full", "some", "none"])
 def test_detections_in_fixed_shapes_are_the_same(post: PostProcessingConfig, autocast: bool) -> None:
-    head = anchor_head("USE_DIRECTION_CLASSIFIER=true").eval()
+    head = anchor_head(*DOUBLE_ANGLE).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         outputs = head(features())
         padded = head.predict_padded(outputs, post)
@@ -329,7 +355,7 @@ def test_detections_in_fixed_shapes_are_the_same(post: PostProcessingConfig, aut
 
 
 def test_an_exported_head_finds_the_same_boxes_on_any_frame() -> None:
-    padded = Padded(anchor_head("USE_DIRECTION_CLASSIFIER=true").eval(), SOME)
+    padded = Padded(anchor_head(*DOUBLE_ANGLE).eval(), SOME)
     exported = torch.export.export(padded, (features(),)).module()
     for scale in (1.0, 0.0, 4.0):
         torch.testing.assert_close(exported(scale * features()), padded(scale * features()))

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from remembev.config.schema import PostProcessingConfig
 from remembev.models import Detections, HeadOutput, TemporalPointPillar
-from remembev.models.box_coder import decode_boxes
 from remembev.models.dense_head import SingleHead
+from remembev.models.direction import face_motion
 from remembev.models.temporal import FrameOutput
 from remembev.models.vfe import PillarEncoder, PillarFeatureNet
 from remembev.ops import stage
@@ -70,9 +70,11 @@ def _detect(head: SingleHead, output: HeadOutput, sample: int, post: PostProcess
     """Return the boxes of one head."""
     scores = output.cls_preds[sample].sigmoid()
     anchors = torch.arange(len(head.anchors), device=scores.device)
-    boxes = decode_boxes(output.box_preds[sample], head.anchors.boxes(anchors))
+    boxes = head.box_coder.decode(output.box_preds[sample], head.anchors.boxes(anchors))
     if output.dir_preds is not None:
         boxes[:, 6] = head.direction.resolve(boxes[:, 6], output.dir_preds[sample].argmax(dim=-1))
+    if post.FACE_MOTION is not None:
+        boxes = face_motion(boxes, post.FACE_MOTION)
     found = []
     for class_index, label in enumerate(head.class_ids):
         of_class = scores[:, class_index]

@@ -73,7 +73,6 @@ OwnFiles = Annotated[
     Any, "files that OpenPCDet derives from the data set; replaced by the index and the track database"
 ]
 OtherOptimizers = Annotated[Any, "not read by adam_onecycle"]
-NoDirections = Annotated[Any, "only read with USE_DIRECTION_CLASSIFIER"]
 NoSampling = Annotated[Any, "only read with POS_FRACTION ≥ 0"]
 NoEffect = Annotated[Any, "has no effect on a multi-head model"]
 
@@ -270,7 +269,7 @@ class _SeparateReg(Section):
 
 class _CoderConfig(Section):
     code_size: Literal[9]
-    encode_angle_by_sincos: Literal[True]
+    encode_angle_by_sincos: bool = False
 
 
 class _Assigner(Section):
@@ -288,7 +287,7 @@ class _LossWeights(Section):
     neg_cls_weight: float = 1.0
     cls_weight: float
     loc_weight: float
-    dir_weight: NoDirections = None
+    dir_weight: float = 1.0
     code_weights: tuple[float, ...]
 
 
@@ -302,10 +301,10 @@ class _DenseHead(Section):
     CLASS_AGNOSTIC: Literal[False]
     USE_MULTIHEAD: Literal[True]
     SEPARATE_MULTIHEAD: Literal[True]
-    USE_DIRECTION_CLASSIFIER: Literal[False] = False
-    DIR_OFFSET: NoDirections = None
-    DIR_LIMIT_OFFSET: NoDirections = None
-    NUM_DIR_BINS: NoDirections = None
+    USE_DIRECTION_CLASSIFIER: bool = False
+    DIR_OFFSET: float = 0.0
+    DIR_LIMIT_OFFSET: float = 0.0
+    NUM_DIR_BINS: int = 2
     ANCHOR_GENERATOR_CONFIG: tuple[_Anchors, ...]
     SHARED_CONV_NUM_FILTER: int
     RPN_HEAD_CFGS: tuple[_Head, ...]
@@ -449,9 +448,13 @@ def _augmentor(steps: _Augmentations, class_names: Sequence[str]) -> dict[str, A
     }
 
 
+_DIRECTION_KEYS = ("USE_DIRECTION_CLASSIFIER", "DIR_OFFSET", "DIR_LIMIT_OFFSET", "NUM_DIR_BINS")
+
+
 def _model(file: _File) -> dict[str, Any]:
     model, head = file.MODEL, file.MODEL.DENSE_HEAD
-    weights = head.LOSS_CONFIG.LOSS_WEIGHTS.model_dump(mode="json", exclude={"dir_weight"})
+    weights = head.LOSS_CONFIG.LOSS_WEIGHTS.model_dump(mode="json")
+    sincos = head.TARGET_ASSIGNER_CONFIG.BOX_CODER_CONFIG.encode_angle_by_sincos
     return {
         "VFE": model.VFE.model_dump(mode="json", exclude={"USE_NORM"}),
         "BACKBONE_2D": model.BACKBONE_2D.model_dump(mode="json", exclude={"USE_CONV_FOR_NO_STRIDE"}),
@@ -460,7 +463,8 @@ def _model(file: _File) -> dict[str, Any]:
             "SHARED_CONV_NUM_FILTER": head.SHARED_CONV_NUM_FILTER,
             "RPN_HEAD_CFGS": [entry.model_dump(mode="json") for entry in head.RPN_HEAD_CFGS],
             "SEPARATE_REG_CONFIG": head.SEPARATE_REG_CONFIG.model_dump(mode="json"),
-            "USE_DIRECTION_CLASSIFIER": False,
+            "HEADING_CODE": "sincos" if sincos else "residual",
+            **{key: getattr(head, key) for key in _DIRECTION_KEYS},
             "ANCHOR_GENERATOR_CONFIG": [
                 entry.model_dump(mode="json", exclude={"feature_map_stride"}) for entry in head.ANCHOR_GENERATOR_CONFIG
             ],
@@ -472,5 +476,6 @@ def _model(file: _File) -> dict[str, Any]:
             "NMS_CONFIG": model.POST_PROCESSING.NMS_CONFIG.model_dump(
                 mode="json", exclude={"MULTI_CLASSES_NMS", "NMS_TYPE"}
             ),
+            "FACE_MOTION": None,
         },
     }

@@ -29,6 +29,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Interval = tuple[float, float]
+HeadingCode = Literal["sincos", "residual", "double_angle"]
 
 
 def _in_order(interval: tuple[float, float]) -> tuple[float, float]:
@@ -486,14 +487,7 @@ class SeparateRegConfig(Section):
     NUM_MIDDLE_FILTER: Count = 64
     """Channels of those convolutions."""
     REG_LIST: tuple[str, ...] = ("reg:2", "height:1", "size:3", "angle:2", "velo:2")
-    """Branches of the box code with their channels; only this list is supported."""
-
-    @model_validator(mode="after")
-    def _ten_numbers_in_order(self) -> SeparateRegConfig:
-        expected = ("reg:2", "height:1", "size:3", "angle:2", "velo:2")
-        if self.REG_LIST != expected:
-            raise ValueError(f"REG_LIST has to be {list(expected)}, the box code of this head")
-        return self
+    """Branches of the box code with their channels: this list, with ``angle:1`` if ``HEADING_CODE`` is ``residual``."""
 
 
 class TargetAssignerConfig(Section):
@@ -523,10 +517,8 @@ class LossWeights(Section):
     """Weight of the box loss."""
     dir_weight: NonNegative = 0.2
     """Weight of the direction loss."""
-    code_weights: Annotated[tuple[NonNegative, ...], Field(min_length=10, max_length=10)] = (
-        1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2,
-    )  # fmt: skip
-    """Weights within the box loss: x, y, z, l, w, h, cosine, sine, vx, vy."""
+    code_weights: tuple[NonNegative, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
+    """Weights within the box loss: x, y, z, l, w, h, cosine, sine, vx, vy; one for both if the heading has one."""
 
 
 class LossConfig(Section):
@@ -547,6 +539,11 @@ class DenseHeadConfig(Section):
     RPN_HEAD_CFGS: tuple[HeadConfig, ...]
     """The heads; each class is in exactly one."""
     SEPARATE_REG_CONFIG: SeparateRegConfig = SeparateRegConfig()
+    HEADING_CODE: HeadingCode = "sincos"
+    """What the head regresses of a heading: ``sincos``, its cosine and sine (OpenPCDet's ``encode_angle_by_sincos``);
+    ``residual``, its difference to the anchor's, with the sine of the error as the loss (without that key);
+    ``double_angle``, cosine and sine of twice the heading. The last two leave front and back to the direction
+    classifier."""
     USE_DIRECTION_CLASSIFIER: bool = False
     """Classify headings into NUM_DIR_BINS sectors too."""
     DIR_OFFSET: float = 0.78539
@@ -559,6 +556,18 @@ class DenseHeadConfig(Section):
     """Anchors, exactly one entry per class."""
     TARGET_ASSIGNER_CONFIG: TargetAssignerConfig = TargetAssignerConfig()
     LOSS_CONFIG: LossConfig = LossConfig()
+
+    @model_validator(mode="after")
+    def _parts_of_the_code_fit(self) -> DenseHeadConfig:
+        angles = 1 if self.HEADING_CODE == "residual" else 2
+        expected = ("reg:2", "height:1", "size:3", f"angle:{angles}", "velo:2")
+        if self.SEPARATE_REG_CONFIG.REG_LIST != expected:
+            raise ValueError(f"REG_LIST has to be {list(expected)}, the box code of HEADING_CODE {self.HEADING_CODE}")
+        if len(self.LOSS_CONFIG.LOSS_WEIGHTS.code_weights) != 8 + angles:
+            raise ValueError(f"code_weights needs {8 + angles} weights for HEADING_CODE {self.HEADING_CODE}")
+        if self.HEADING_CODE != "sincos" and not self.USE_DIRECTION_CLASSIFIER:
+            raise ValueError(f"HEADING_CODE {self.HEADING_CODE} needs USE_DIRECTION_CLASSIFIER")
+        return self
 
 
 class NMSConfig(Section):
@@ -578,6 +587,8 @@ class PostProcessingConfig(Section):
     SCORE_THRESH: Share = 0.1
     """Least score of a box."""
     NMS_CONFIG: NMSConfig = NMSConfig()
+    FACE_MOTION: MetresPerSecond | None = None
+    """Least speed of a box that is turned around if it moves backwards; ``null``: none is."""
 
 
 class ModelConfig(Section):

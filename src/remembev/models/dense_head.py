@@ -19,9 +19,9 @@ from remembev.config.schema import AnchorConfig, DenseHeadConfig, PostProcessing
 from remembev.geometry import BEVGrid
 from remembev.models.anchors import AnchorGrid
 from remembev.models.backbone import conv_norm_relu
-from remembev.models.box_coder import CODE_SIZE, decode_boxes, encode_boxes
+from remembev.models.box_coder import BoxCoder
 from remembev.models.detections import Detections, PaddedDetections
-from remembev.models.direction import DirectionBins
+from remembev.models.direction import DirectionBins, face_motion
 from remembev.models.losses import sigmoid_focal_loss, weighted_l1_loss
 from remembev.models.post_processing import select_candidates, suppress, suppress_padded, top_per_class
 from remembev.models.targets import BACKGROUND, AxisAlignedTargetAssigner, HeadTargets
@@ -35,14 +35,14 @@ class HeadOutput:
     """Predictions of one head for its N anchors and K classes."""
 
     cls_preds: Tensor  # [B, N, K] logits
-    box_preds: Tensor  # [B, N, 10] box codes
+    box_preds: Tensor  # [B, N, C] box codes
     dir_preds: Tensor | None  # [B, N, bins] logits, with a direction classifier
 
 
 class EncodedBoxes(NamedTuple):
     """Predicted boxes before they are decoded."""
 
-    codes: Tensor  # [..., 10]
+    codes: Tensor  # [..., C]
     anchors: Tensor  # [..., 7]
     sector: Tensor | None  # [...] int64, with a direction classifier
 
@@ -51,8 +51,8 @@ class SingleHead(nn.Module):
     """Anchor head of a few classes: branches for scores, box codes and direction."""
 
     class_ids: Tensor  # [K] indices into CLASS_NAMES
-    code_weights: Tensor  # [10]
-    box_channels: Tensor  # [T * 10] channel of each (template, code) in the concatenated branches
+    code_weights: Tensor  # [C]
+    box_channels: Tensor  # [T * C] channel of each (template, code) in the concatenated branches
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class SingleHead(nn.Module):
         self.loss_weights = cfg.LOSS_CONFIG.LOSS_WEIGHTS
         self.anchors = AnchorGrid(anchor_cfgs, feature_grid)
         self.assigner = AxisAlignedTargetAssigner(self.anchors, anchor_cfgs)
+        self.box_coder = BoxCoder(cfg.HEADING_CODE)
         self.register_buffer("class_ids", torch.tensor(class_ids), persistent=False)
         self.register_buffer("code_weights", torch.tensor(self.loss_weights.code_weights), persistent=False)
 
@@ -133,8 +134,8 @@ class SingleHead(nn.Module):
         cls_loss = (focal * (anchor_weight * sample_weight[:, None])[..., None]).sum()
 
         positive_weight = sample_weight[targets.sample] * box_weight
-        codes = encode_boxes(targets.boxes, self.anchors.boxes(targets.anchor))
-        l1 = weighted_l1_loss(output.box_preds[positive].float(), codes, self.code_weights)
+        codes = self.box_coder.encode(targets.boxes, self.anchors.boxes(targets.anchor))
+        l1 = weighted_l1_loss(self.box_coder.error(output.box_preds[positive].float(), codes), self.code_weights)
         losses = {
             "cls_loss": weights.cls_weight * cls_loss,
             "loc_loss": weights.loc_weight * (l1 * positive_weight).sum(),
@@ -165,6 +166,7 @@ class AnchorHeadMulti(nn.Module):
         shared = cfg.SHARED_CONV_NUM_FILTER
         self.shared_conv = nn.Sequential(*conv_norm_relu(nn.Conv2d(in_channels, shared, 3, padding=1, bias=False)))
         anchor_cfgs = {entry.class_name: entry for entry in cfg.ANCHOR_GENERATOR_CONFIG}
+        self.box_coder = BoxCoder(cfg.HEADING_CODE)
         self.direction = DirectionBins(cfg.NUM_DIR_BINS, cfg.DIR_OFFSET, cfg.DIR_LIMIT_OFFSET)
         self.rpn_heads = nn.ModuleList()
         for head in cfg.RPN_HEAD_CFGS:
@@ -221,7 +223,7 @@ class AnchorHeadMulti(nn.Module):
             encoded.append(head.encoded_boxes(output, sample, anchor))
             scores.append(score)
             labels.append(head.class_ids[class_index])
-        return suppress(Detections(self._decode(encoded, dim=0), torch.cat(scores), torch.cat(labels)), post)
+        return suppress(Detections(self._decode(encoded, post, dim=0), torch.cat(scores), torch.cat(labels)), post)
 
     def predict_padded(self, outputs: Sequence[HeadOutput], post: PostProcessingConfig) -> PaddedDetections:
         """Return the detections in fixed shapes, NMS_POST_MAXSIZE a class, for exports and CUDA graphs."""
@@ -232,18 +234,18 @@ class AnchorHeadMulti(nn.Module):
             encoded.append(head.encoded_boxes(output, sample, anchor))
             scores.append(score)
         labels = torch.cat([head.class_ids for head in self.heads])
-        return suppress_padded(self._decode(encoded, dim=1), torch.cat(scores, dim=1), labels, post)
+        return suppress_padded(self._decode(encoded, post, dim=1), torch.cat(scores, dim=1), labels, post)
 
-    def _decode(self, encoded: Sequence[EncodedBoxes], dim: int) -> Tensor:
+    def _decode(self, encoded: Sequence[EncodedBoxes], post: PostProcessingConfig, dim: int) -> Tensor:
         """Decode the boxes [..., 9] of all heads, concatenated along ``dim``."""
         codes = torch.cat([boxes.codes for boxes in encoded], dim)
         anchors = torch.cat([boxes.anchors for boxes in encoded], dim)
-        boxes = decode_boxes(codes, anchors)
+        boxes = self.box_coder.decode(codes, anchors)
         sectors = [boxes.sector for boxes in encoded if boxes.sector is not None]
-        if not sectors:
-            return boxes
-        yaw = self.direction.resolve(boxes[..., 6:7], torch.cat(sectors, dim)[..., None])
-        return torch.cat((boxes[..., :6], yaw, boxes[..., 7:]), dim=-1)
+        if sectors:
+            yaw = self.direction.resolve(boxes[..., 6:7], torch.cat(sectors, dim)[..., None])
+            boxes = torch.cat((boxes[..., :6], yaw, boxes[..., 7:]), dim=-1)
+        return boxes if post.FACE_MOTION is None else face_motion(boxes, post.FACE_MOTION)
 
 
 def _branch(in_channels: int, out_channels: int, cfg: SeparateRegConfig) -> nn.Sequential:
@@ -257,11 +259,11 @@ def _branch(in_channels: int, out_channels: int, cfg: SeparateRegConfig) -> nn.S
 
 
 def _box_channels(templates: int, widths: Sequence[int]) -> Tensor:
-    """Return the channel [T * 10] of each (template, code) if a branch has its part of the code for all templates.
+    """Return the channel [T * C] of each (template, code) if a branch has its part of the code for all templates.
 
     Published OpenPCDet weights view the concatenated channels as (template, code), whatever their branch: for them
-    this is 0 … 10 T - 1.
+    this is 0 … C T - 1.
     """
-    channels = torch.arange(templates * CODE_SIZE)
+    channels = torch.arange(templates * sum(widths))
     branches = torch.split(channels, [templates * width for width in widths])
     return torch.cat([branch.view(templates, -1) for branch in branches], dim=1).flatten()

@@ -1,4 +1,4 @@
-"""Direction classes: sectors of the circle that a box's heading lies in."""
+"""Front and back: the sector of the circle that a heading lies in, and the way that a box moves."""
 
 from __future__ import annotations
 
@@ -34,3 +34,11 @@ class DirectionBins:
         turned = yaw - self.offset
         reduced = turned - (turned / self.period + self.limit_offset).floor() * self.period
         return wrap_angle(reduced + self.offset + self.period * sector)
+
+
+def face_motion(boxes: Tensor, min_speed: float) -> Tensor:
+    """Turn the boxes [..., 9] around that move backwards at ``min_speed`` m/s or more."""
+    yaw, velocity = boxes[..., 6:7], boxes[..., 7:9]
+    forward = (torch.cat((yaw.cos(), yaw.sin()), dim=-1) * velocity).sum(dim=-1, keepdim=True)
+    backwards = (forward < 0) & (velocity.norm(dim=-1, keepdim=True) >= min_speed)
+    return torch.cat((boxes[..., :6], torch.where(backwards, wrap_angle(yaw + math.pi), yaw), velocity), dim=-1)

@@ -14,7 +14,6 @@ def sigmoid_focal_loss(logits: Tensor, is_class: Tensor, *, alpha: float = 0.25,
     return -weight * torch.sigmoid(-margin).pow(gamma) * F.logsigmoid(margin)
 
 
-def weighted_l1_loss(codes: Tensor, targets: Tensor, code_weights: Tensor) -> Tensor:
-    """Return the weighted sums [P] of |codes − targets| over the code [P, C]; NaN targets count 0."""
-    difference = torch.where(targets.isnan(), 0.0, codes - targets.nan_to_num())
-    return (difference.abs() * code_weights).sum(dim=-1)
+def weighted_l1_loss(errors: Tensor, code_weights: Tensor) -> Tensor:
+    """Return the weighted sums [P] of the errors' [P, C] absolute values; NaN, of an unknown target, counts 0."""
+    return (torch.where(errors.isnan(), 0.0, errors).abs() * code_weights).sum(dim=-1)
