@@ -195,7 +195,7 @@ class Decoder(nn.Module):
             hidden: Sensory memory [B, A, C_h, H, W].
         """
         batch, agents, _, height, width = hidden.shape
-        shown, sensed = 0.0, hidden
+        shown, sensed = None, hidden
         if isinstance(self.update, SensoryAverage):
             shown, sensed = self.update.compare(features, hidden)
         shared = features[:, None].expand(-1, agents, -1, -1, -1)
@@ -205,4 +205,5 @@ class Decoder(nn.Module):
         logits = self.occupancy(decoded)
         sensed = self.update(torch.cat((x, logits), dim=1), sensed.flatten(0, 1)).view_as(hidden)
         decoded = decoded.float().view(batch, agents, -1, height, width)
-        return Decoded(decoded, logits.float().view(batch, agents, height, width), sensed, shown + sensed)
+        hidden = sensed if shown is None else shown + sensed
+        return Decoded(decoded, logits.float().view(batch, agents, height, width), sensed, hidden)
