@@ -98,9 +98,12 @@ class SensoryUpdate(nn.Module):
 class SensoryAverage(nn.Module):
     """A moving average of what frames show, of which only the difference from the present frame is read.
 
-    Frame by frame h' = c + (1 − u) d: the frame shows c, the memory differs from it by d = h − c, and a gate u decides
-    what of that is outdated. c depends on the frame alone. So a frame that repeats itself leaves d = 0 however often,
-    and a mistake can't feed on itself; what vanishes or moves differs. Where nothing is remembered (h = 0), d = 0 too.
+    Frame by frame h' = c + (1 − u) d: the frame shows c, the memory h differs from it by d, and a gate u decides what
+    of that is outdated. c depends on the frame alone. So a frame that repeats itself leaves d = 0 however often, and a
+    mistake can't feed on itself; what vanishes or moves differs. Where nothing is remembered (h = 0), d = 0 too.
+
+    d is what h exceeds the range of c in a cell and its neighbours by, so that resampling makes no difference
+    (neighbourhood clamping; Karis, SIGGRAPH 2014, as in temporal anti-aliasing).
 
     The bias of the gate is initialised to keep 0.82 of the difference per frame.
     """
@@ -118,9 +121,10 @@ class SensoryAverage(nn.Module):
             features: Features of the frame [B, F, H, W].
             hidden: Sensory memory [B, A, C_h, H, W].
         """
-        shown = self.show(features).float().tanh()[:, None]
+        shown = self.show(features).float().tanh()
+        lowest, highest = (-F.max_pool2d(-shown, 3, 1, 1))[:, None], F.max_pool2d(shown, 3, 1, 1)[:, None]
         remembers = (hidden != 0).any(dim=2, keepdim=True)
-        return shown, (hidden - shown) * remembers
+        return shown[:, None], (hidden - hidden.clamp(lowest, highest)) * remembers
 
     def forward(self, inputs: Tensor, difference: Tensor) -> Tensor:
         """Return what is left of a difference [N, C_h, H, W], float32, given inputs [N, F + 1, H, W]."""
