@@ -95,15 +95,21 @@ class SensoryUpdate(nn.Module):
         return forget * hidden * (1 - update) + update * candidate.tanh()
 
 
+def _highest_near(shown: Tensor) -> Tensor:
+    """Return the maximum of a cell and its eight neighbours, for maps [B, 1, C, H, W]."""
+    return F.max_pool2d(shown[:, 0], 3, stride=1, padding=1)[:, None]
+
+
 class SensoryAverage(nn.Module):
     """A moving average of what frames show, of which only the difference from the present frame is read.
 
-    Frame by frame h' = c + (1 − u) d: the frame shows c, the memory h differs from it by d, and a gate u decides what
+    Frame by frame h' = c + (1 − u) d': the frame shows c, the memory h differs from it by d, and a gate u decides what
     of that is outdated. c depends on the frame alone. So a frame that repeats itself leaves d = 0 however often, and a
     mistake can't feed on itself; what vanishes or moves differs. Where nothing is remembered (h = 0), d = 0 too.
 
-    d is what h exceeds the range of c in a cell and its neighbours by, so that resampling makes no difference
-    (neighbourhood clamping; Karis, SIGGRAPH 2014, as in temporal anti-aliasing).
+    Kept, and added to the features, is only that part of d by which h exceeds the range of c in a cell and its
+    neighbours: resampling h makes no difference then (neighbourhood clamping as in temporal anti-aliasing; Karis,
+    SIGGRAPH 2014). The decoder gets all of d.
 
     The bias of the gate is initialised to keep 0.82 of the difference per frame.
     """
@@ -121,15 +127,16 @@ class SensoryAverage(nn.Module):
             features: Features of the frame [B, F, H, W].
             hidden: Sensory memory [B, A, C_h, H, W].
         """
-        shown = self.show(features).float().tanh()
-        lowest, highest = (-F.max_pool2d(-shown, 3, 1, 1))[:, None], F.max_pool2d(shown, 3, 1, 1)[:, None]
+        shown = self.show(features).float().tanh()[:, None]
         remembers = (hidden != 0).any(dim=2, keepdim=True)
-        return shown[:, None], (hidden - hidden.clamp(lowest, highest)) * remembers
+        return shown, (hidden - shown) * remembers
 
-    def forward(self, inputs: Tensor, difference: Tensor) -> Tensor:
-        """Return what is left of a difference [N, C_h, H, W], float32, given inputs [N, F + 1, H, W]."""
-        outdated = self.outdated(torch.cat((inputs, difference.to(inputs.dtype)), dim=1)).float().sigmoid()
-        return (1 - outdated) * difference
+    def forward(self, inputs: Tensor, shown: Tensor, difference: Tensor) -> Tensor:
+        """Return what is kept of a difference [B, A, C_h, H, W], float32, given inputs [B · A, F + 1, H, W]."""
+        flat = difference.flatten(0, 1).to(inputs.dtype)
+        outdated = self.outdated(torch.cat((inputs, flat), dim=1)).float().sigmoid().view_as(difference)
+        lowest, highest = -_highest_near(-shown), _highest_near(shown)
+        return (1 - outdated) * (difference - difference.clamp(lowest - shown, highest - shown))
 
 
 class ValueEncoder(nn.Module):
@@ -199,15 +206,19 @@ class Decoder(nn.Module):
             hidden: Sensory memory [B, A, C_h, H, W].
         """
         batch, agents, _, height, width = hidden.shape
-        shown, sensed = None, hidden
+        remembered = hidden
         if isinstance(self.update, SensoryAverage):
-            shown, sensed = self.update.compare(features, hidden)
+            shown, remembered = self.update.compare(features, hidden)
         shared = features[:, None].expand(-1, agents, -1, -1, -1)
         read = readout.view(batch, agents, -1, height, width).to(features.dtype)
-        x = self.refine(self.fuse(torch.cat((shared, read, sensed.to(features.dtype)), dim=2).flatten(0, 1)))
+        x = self.refine(self.fuse(torch.cat((shared, read, remembered.to(features.dtype)), dim=2).flatten(0, 1)))
         decoded = F.relu(x)
         logits = self.occupancy(decoded)
-        sensed = self.update(torch.cat((x, logits), dim=1), sensed.flatten(0, 1)).view_as(hidden)
+        inputs = torch.cat((x, logits), dim=1)
+        if isinstance(self.update, SensoryAverage):
+            sensed = self.update(inputs, shown, remembered)
+            hidden = shown + sensed
+        else:
+            sensed = hidden = self.update(inputs, hidden.flatten(0, 1)).view_as(hidden)
         decoded = decoded.float().view(batch, agents, -1, height, width)
-        hidden = sensed if shown is None else shown + sensed
         return Decoded(decoded, logits.float().view(batch, agents, height, width), sensed, hidden)
