@@ -21,7 +21,7 @@ GATE = {
     f"{MEMORY}.OCC_LOSS.POSITIVE_WEIGHT": 10,
     f"{TARGETS}.UNSEEN_WEIGHT": 1,
 }
-SIZES = {"tiny": (64, 84), "small": (64, 116), "nuscenes": (192, 216), "benchmark": (192, 216)}
+SIZES = {"tiny": (64, 68), "small": (64, 80), "nuscenes": (192, 188), "benchmark": (192, 188)}
 """Channels of features and hidden state of the ConvGRU."""
 
 

@@ -33,8 +33,9 @@ MEMORIES = {
         "DATA_CONFIG.AGENT_SLOTS=3",
         "MODEL.MEMORY.AGENTS.MIN_SCORE=0.6",
         "MODEL.MEMORY.READ={DISTANCE: 5 m, AGE: 2 s}",
+        "MODEL.MEMORY.SENSORY=difference",
     ],
-    "gate": ["MODEL.MEMORY.FUSION=gate"],
+    "gate": ["MODEL.MEMORY.FUSION=gate", "MODEL.MEMORY.SENSORY=recurrent"],
     "gru": ["MODEL.MEMORY.NAME=ConvGRUBEVModule"],
     "none": ["MODEL.MEMORY.FUSION=none", "MODEL.VFE.NAME=PillarVFE"],
 }

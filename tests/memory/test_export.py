@@ -40,9 +40,10 @@ EVERYTHING = {
     "FORGET_BEYOND": "20 m",
     "FORGET_AFTER": "9 s",
 }
+DIFFERENCE = {"SENSORY": "difference"}
 
 
-@pytest.mark.parametrize(("agents", "changes"), [(1, {}), (3, EVERYTHING)])
+@pytest.mark.parametrize(("agents", "changes"), [(1, {}), (3, EVERYTHING), (3, DIFFERENCE)])
 def test_an_exported_step_equals_the_module_over_a_stream(agents: int, changes: dict[str, object]) -> None:
     step = Step(small_memory(agents=agents, **changes).eval())
     ours = theirs = step.memory.initial_state(1).named()

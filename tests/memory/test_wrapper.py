@@ -192,7 +192,20 @@ def test_gradients_reach_frame_zero_through_a_consolidation() -> None:
     assert not gradient(prototypes.detach()).any()
 
 
-@pytest.mark.parametrize("changes", [{}, {"READ": {"DISTANCE": "5 m", "AGE": "2 s"}}])
+def test_a_frame_that_repeats_itself_leaves_no_difference_but_one_that_vanishes_does() -> None:
+    memory = small_memory(SENSORY="difference").eval()
+    sensed = memory.cfg.FEATURE_DIM
+    step = None
+    for _ in range(6):
+        step = memory.forward_step(1, features(0), state=step.state if step else None)
+        torch.testing.assert_close(step.readout[:, sensed:], torch.zeros(1, memory.cfg.HIDDEN_DIM, 4, 4))
+        assert step.state.hidden.any()
+    assert memory.forward_step(1, features(1), state=step.state).readout[:, sensed:].any()
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"READ": {"DISTANCE": "5 m", "AGE": "2 s"}}, {"SENSORY": "difference", "VALUE_DIM": 16}]
+)
 def test_every_weight_of_the_memory_learns(changes: dict[str, object]) -> None:
     memory = small_memory(**changes).train()
     step, loss = None, torch.zeros(())
@@ -209,7 +222,7 @@ def test_every_weight_of_the_memory_learns(changes: dict[str, object]) -> None:
         loss = loss + step.occ_logits.square().sum()
     loss.backward()
     weights = dict(memory.named_parameters())
-    assert ("log_distance" in weights) is ("log_age" in weights) is bool(changes)
+    assert ("log_distance" in weights) is ("log_age" in weights) is ("READ" in changes)
     assert [name for name, weight in weights.items() if weight.grad is None or not weight.grad.any()] == []
 
 

@@ -384,6 +384,10 @@ class MemoryConfig(Section):
     LONG_TERM: LongTermMemoryConfig = LongTermMemoryConfig()
     FOREGROUND: ForegroundConfig = ForegroundConfig()
     READ: ReadConfig = ReadConfig()
+    SENSORY: Literal["recurrent", "difference"] = "recurrent"
+    """Sensory memory. ``recurrent``: XMem's gated units, read as they are. ``difference``: an average of what frames
+    show, of which only the difference from the present frame is read, so that a frame that repeats itself adds nothing;
+    without deep updates."""
     FORGET_BEYOND: Metres | None = None
     """Distance from the sensor beyond which tokens are forgotten; ``null``: never."""
     FORGET_AFTER: Seconds | None = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import ceil
 
-from remembev.config.schema import Config
+from remembev.config.schema import Config, MemoryConfig
 from remembev.errors import ConfigError
 
 Changes = Mapping[str, object]
@@ -140,11 +140,19 @@ def _memory_weights(cfg: Config) -> float:
         feature * (2 * key + 1)  # key, shrinkage, selection
         + feature * (decoder_in + 3 * feature + 1)  # decoder, occupancy
         + value * (encoder_in + 3 * value)  # value encoder
-        + 3 * hidden * (feature + 1 + hidden + value + hidden)  # updates of the sensory memory
+        + hidden * _sensory_inputs(memory)  # updates of the sensory memory
     )
     shortcuts = feature * decoder_in + value * encoder_in
     gate, read = channels * (channels + 1), area * channels * (feature + hidden)
     return area * channels * feature + 9 * kernels_3x3 + shortcuts + gate + read / 2
+
+
+def _sensory_inputs(memory: MemoryConfig) -> int:
+    """Channels that the convolutions of the sensory memory read for each of its channels."""
+    feature, hidden = memory.FEATURE_DIM, memory.HIDDEN_DIM
+    if memory.SENSORY == "difference":
+        return feature + (feature + 1 + hidden)
+    return 3 * (feature + 1 + hidden + memory.VALUE_DIM + hidden)
 
 
 def _fifo(cfg: Config) -> Changes:

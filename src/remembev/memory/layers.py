@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Sensory = Literal["recurrent", "difference"]
+"""Kind of a sensory memory, as ``MEMORY.SENSORY``."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -92,15 +95,59 @@ class SensoryUpdate(nn.Module):
         return forget * hidden * (1 - update) + update * candidate.tanh()
 
 
-class ValueEncoder(nn.Module):
-    """Encodes a frame's features and an agent's mask as a value; deeply updates the sensory memory."""
+def _highest_near(shown: Tensor) -> Tensor:
+    """Return the maximum of a cell and its eight neighbours, for maps [B, 1, C, H, W]."""
+    return F.max_pool2d(shown[:, 0], 3, stride=1, padding=1)[:, None]
 
-    def __init__(self, feature_dim: int, value_dim: int, hidden_dim: int) -> None:
+
+class SensoryAverage(nn.Module):
+    """A moving average of what frames show, of which only the difference from the present frame is read.
+
+    Frame by frame h' = c + (1 − u) d': the frame shows c, the memory h differs from it by d, and a gate u decides what
+    of that is outdated. c depends on the frame alone. So a frame that repeats itself leaves d = 0 however often, and a
+    mistake can't feed on itself; what vanishes or moves differs. Where nothing is remembered (h = 0), d = 0 too.
+
+    Kept, and added to the features, is only that part of d by which h exceeds the range of c in a cell and its
+    neighbours: resampling h makes no difference then (neighbourhood clamping as in temporal anti-aliasing; Karis,
+    SIGGRAPH 2014). The decoder gets all of d.
+
+    The bias of the gate is initialised to keep 0.82 of the difference per frame.
+    """
+
+    def __init__(self, feature_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.show = _conv(feature_dim, hidden_dim)
+        self.outdated = _conv(feature_dim + 1 + hidden_dim, hidden_dim)
+        nn.init.constant_(cast(Tensor, self.outdated.bias), -1.5)
+
+    def compare(self, features: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what a frame shows [B, 1, C_h, H, W] and the difference d [B, A, C_h, H, W], float32.
+
+        Args:
+            features: Features of the frame [B, F, H, W].
+            hidden: Sensory memory [B, A, C_h, H, W].
+        """
+        shown = self.show(features).float().tanh()[:, None]
+        remembers = (hidden != 0).any(dim=2, keepdim=True)
+        return shown, (hidden - shown) * remembers
+
+    def forward(self, inputs: Tensor, shown: Tensor, difference: Tensor) -> Tensor:
+        """Return what is kept of a difference [B, A, C_h, H, W], float32, given inputs [B · A, F + 1, H, W]."""
+        flat = difference.flatten(0, 1).to(inputs.dtype)
+        outdated = self.outdated(torch.cat((inputs, flat), dim=1)).float().sigmoid().view_as(difference)
+        lowest, highest = -_highest_near(-shown), _highest_near(shown)
+        return (1 - outdated) * (difference - difference.clamp(lowest - shown, highest - shown))
+
+
+class ValueEncoder(nn.Module):
+    """Encodes a frame's features and an agent's mask as a value; deeply updates a recurrent sensory memory."""
+
+    def __init__(self, feature_dim: int, value_dim: int, hidden_dim: int, sensory: Sensory = "recurrent") -> None:
         super().__init__()
         self.fuse = ResidualBlock(feature_dim + 2, value_dim)
         self.attend = CBAM(value_dim)
         self.refine = ResidualBlock(value_dim, value_dim)
-        self.deep_update = SensoryUpdate(value_dim, hidden_dim)
+        self.deep_update = SensoryUpdate(value_dim, hidden_dim) if sensory == "recurrent" else None
 
     def forward(self, features: Tensor, masks: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Encode the value of every agent slot.
@@ -119,39 +166,59 @@ class ValueEncoder(nn.Module):
         inputs = torch.cat((shared, masks[:, :, None].to(features.dtype), others[:, :, None].to(features.dtype)), dim=2)
         fused = self.fuse(inputs.flatten(0, 1))
         value = self.refine(fused + self.attend(fused))
-        hidden = self.deep_update(value, hidden.flatten(0, 1)).view_as(hidden)
+        if self.deep_update is not None:
+            hidden = self.deep_update(value, hidden.flatten(0, 1)).view_as(hidden)
         return value.float().view(batch, agents, value.shape[1], -1), hidden
+
+
+class Decoded(NamedTuple):
+    """Output of the decoder for every slot, float32."""
+
+    features: Tensor  # [B, A, F, H, W] ≥ 0
+    logits: Tensor  # [B, A, H, W]
+    sensed: Tensor  # [B, A, C_h, H, W], what is read of the updated sensory memory
+    hidden: Tensor  # [B, A, C_h, H, W], the updated sensory memory
 
 
 class Decoder(nn.Module):
     """Decodes frame, readout and sensory memory of each slot to its occupancy; updates the sensory memory."""
 
-    def __init__(self, feature_dim: int, value_dim: int, hidden_dim: int, bias: float) -> None:
+    def __init__(
+        self, feature_dim: int, value_dim: int, hidden_dim: int, bias: float, sensory: Sensory = "recurrent"
+    ) -> None:
         super().__init__()
         self.fuse = ResidualBlock(feature_dim + value_dim + hidden_dim, feature_dim)
         self.refine = ResidualBlock(feature_dim, feature_dim)
         self.occupancy = _conv(feature_dim, 1)
-        self.update = SensoryUpdate(feature_dim + 1, hidden_dim)
+        recurrent = sensory == "recurrent"
+        self.update = (
+            SensoryUpdate(feature_dim + 1, hidden_dim) if recurrent else SensoryAverage(feature_dim, hidden_dim)
+        )
         nn.init.normal_(self.occupancy.weight, std=1e-3)
         nn.init.constant_(self.occupancy.bias, bias)  # type: ignore[arg-type]
 
-    def forward(self, features: Tensor, readout: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, features: Tensor, readout: Tensor, hidden: Tensor) -> Decoded:
         """Decode every agent slot.
 
         Args:
             features: Features of the frame [B, F, H, W].
             readout: Readout of the memory [B, A, C_v, H·W].
             hidden: Sensory memory [B, A, C_h, H, W].
-
-        Returns:
-            Decoder features [B, A, F, H, W] ≥ 0 and logits [B, A, H, W], both float32, and the updated sensory memory.
         """
         batch, agents, _, height, width = hidden.shape
+        remembered = hidden
+        if isinstance(self.update, SensoryAverage):
+            shown, remembered = self.update.compare(features, hidden)
         shared = features[:, None].expand(-1, agents, -1, -1, -1)
         read = readout.view(batch, agents, -1, height, width).to(features.dtype)
-        x = self.refine(self.fuse(torch.cat((shared, read, hidden.to(features.dtype)), dim=2).flatten(0, 1)))
+        x = self.refine(self.fuse(torch.cat((shared, read, remembered.to(features.dtype)), dim=2).flatten(0, 1)))
         decoded = F.relu(x)
         logits = self.occupancy(decoded)
-        hidden = self.update(torch.cat((x, logits), dim=1), hidden.flatten(0, 1)).view_as(hidden)
+        inputs = torch.cat((x, logits), dim=1)
+        if isinstance(self.update, SensoryAverage):
+            sensed = self.update(inputs, shown, remembered)
+            hidden = shown + sensed
+        else:
+            sensed = hidden = self.update(inputs, hidden.flatten(0, 1)).view_as(hidden)
         decoded = decoded.float().view(batch, agents, -1, height, width)
-        return decoded, logits.float().view(batch, agents, height, width), hidden
+        return Decoded(decoded, logits.float().view(batch, agents, height, width), sensed, hidden)

@@ -27,7 +27,7 @@ class MemoryStep:
     """Output of one step of the memory."""
 
     occ_logits: Tensor  # [B, 1, H_m, W_m] float32
-    readout: Tensor  # [B, F + C_h, H_m, W_m] float32: decoder features and sensory memory, combined over the slots
+    readout: Tensor  # [B, F + C_h, H_m, W_m] float32: decoder features and what is sensed, combined over the slots
     state: MemoryState
 
 
@@ -89,8 +89,8 @@ class XMemBackboneWrapper(nn.Module):
             nn.GroupNorm(1, cfg.FEATURE_DIM),
         )
         self.project = KeyProjection(cfg.FEATURE_DIM, cfg.KEY_DIM)
-        self.decode = Decoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.GATE_BIAS)
-        self.encode_value = ValueEncoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM)
+        self.decode = Decoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.GATE_BIAS, cfg.SENSORY)
+        self.encode_value = ValueEncoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.SENSORY)
         self.empty_readout = nn.Parameter(torch.zeros(cfg.VALUE_DIM))
         self.log_distance = _log_scale(cfg.READ.DISTANCE)
         self.log_age = _log_scale(cfg.READ.AGE)
@@ -182,15 +182,16 @@ class XMemBackboneWrapper(nn.Module):
         readout, tokens = self._read(keys, self._forget(state.tokens))
 
         # Decode the occupancy and update the sensory memory
-        decoded, logits, hidden = self.decode(features, readout, state.hidden)
+        decoded = self.decode(features, readout, state.hidden)
+        logits = decoded.logits
         occ_logits = combine_slots(logits, occupied)
-        combined = combine_readouts(torch.cat((decoded, hidden), dim=2), logits, occupied)
+        combined = combine_readouts(torch.cat((decoded.features, decoded.sensed), dim=2), logits, occupied)
 
         # Write the frame where it is due
         masks, present = self._masks_to_write(logits, state.slots, context, teacher_forcing)
         importance = masks if self.cfg.FOREGROUND.BY == "mask" else occ_logits.sigmoid()
         timestamp = state.timestamp if context.timestamp is None else context.timestamp
-        state = replace(state, tokens=tokens, hidden=hidden, frames=state.frames + 1, timestamp=timestamp)
+        state = replace(state, tokens=tokens, hidden=decoded.hidden, frames=state.frames + 1, timestamp=timestamp)
         state = self._write(state, features, keys, masks, present, importance, elapsed)
         return MemoryStep(occ_logits, combined, state)
 
