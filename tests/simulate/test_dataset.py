@@ -208,6 +208,24 @@ def test_test_scenes_are_additional_and_change_no_others(tmp_path: Path) -> None
         simulate_dataset(tmp_path / "0", replace(settings, test=2), workers=1)
 
 
+@given(scenes=st.integers(1, 10_000), test=st.integers(1, 10_000), other=st.integers(1, 10_000))
+def test_no_test_scene_is_another_scene_of_any_simulation(scenes: int, test: int, other: int) -> None:
+    settings = SimulationSettings(scenes=scenes, test=test)
+    numbers = {settings.scene_number(index) for index in range(scenes, settings.all_scenes)}
+    assert len(numbers) == test
+    assert not numbers & {SimulationSettings(scenes=other).scene_number(index) for index in range(other)}
+
+
+def test_a_test_scene_is_the_same_beside_any_number_of_other_scenes(tmp_path: Path) -> None:
+    few, more = (replace(TINY, scenes=scenes, test=1) for scenes in (1, 2))
+    clouds = []
+    for settings in (few, more):
+        simulate_dataset(tmp_path / str(settings.scenes), settings, workers=1)
+        names = sorted((tmp_path / str(settings.scenes) / "samples/LIDAR_TOP").iterdir())
+        clouds.append([name.read_bytes() for name in names[-2:]])
+    assert clouds[0] == clouds[1]
+
+
 @given(
     sets=st.lists(st.sampled_from(list(SETS)), min_size=2, unique=True),
     scenes=st.integers(12, 400),

@@ -38,6 +38,7 @@ from remembev.simulate.writer import (
 SIMULATOR = 3  # version; incremented whenever equal settings give another data set
 SETTINGS_FILE = "simulation.json"
 FINISHED = ".scenes"
+MAX_SCENES = 10_000  # of the splits train and val; the numbers from there on are those of test scenes
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class SimulationSettings:
         self._require("sets", 0 < len(set(self.sets)) == num_sets, "one or more different names")
         self._require("sets", set(self.sets) <= set(SETS), f"among {', '.join(SETS)}")
         fewest = 1 if num_sets == 1 else 2 * num_sets  # every set in both splits
-        self._require("scenes", fewest <= self.scenes <= 10_000, f"between {fewest} and 10000")
+        self._require("scenes", fewest <= self.scenes <= MAX_SCENES, f"between {fewest} and {MAX_SCENES}")
         self._require("test", self.test == 0 or num_sets <= self.test <= 10_000, f"0, or between {num_sets} and 10000")
         self._require("seed", self.seed >= 0, "0 or more")
         self._require("seconds", 0.5 <= self.seconds <= 120.0, "between 0.5 and 120")
@@ -82,11 +83,23 @@ class SimulationSettings:
 
     def scene_set(self, index: int) -> str:
         """Return the set of scene `index`."""
-        return self.sets[index % len(self.sets)]
+        return self.sets[self._place(index) % len(self.sets)]
 
     def scene_sensor(self, index: int) -> str:
         """Return the sensor of scene `index`."""
-        return self.sensors[index // len(self.sets) % len(self.sensors)]
+        return self.sensors[self._place(index) // len(self.sets) % len(self.sensors)]
+
+    def scene_number(self, index: int) -> int:
+        """Return the number that scene `index` is drawn by.
+
+        No number of a test scene is ever one of another split, whatever `scenes` is: weights can be tested on any
+        simulation of any seed.
+        """
+        return self._place(index) + (MAX_SCENES if index >= self.scenes else 0)
+
+    def _place(self, index: int) -> int:
+        """Return the place of scene `index` among the test scenes, or among the others."""
+        return index - self.scenes if index >= self.scenes else index
 
     @property
     def all_scenes(self) -> int:
@@ -203,7 +216,9 @@ def _simulate_scenes(out: Path, settings: SimulationSettings, indices: list[int]
 def _simulate_scene(out: Path, settings: SimulationSettings, index: int) -> None:
     scene_set = settings.scene_set(index)
     sensor = SENSORS[settings.scene_sensor(index)]
-    simulation = SceneSimulation(settings.seed, index, settings.seconds, settings.azimuths, scene_set, sensor)
+    simulation = SceneSimulation(
+        settings.seed, settings.scene_number(index), settings.seconds, settings.azimuths, scene_set, sensor
+    )
     weather = "" if simulation.weather == DRY else ", rain"
     description = f"{SETS[scene_set].description}; LiDAR {sensor.name}{weather}"
     tables: Tables = write_scene(out, settings.seed, index, simulation, description=description, sweeps=settings.sweeps)
