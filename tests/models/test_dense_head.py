@@ -27,7 +27,9 @@ RESIDUAL = (
     "LOSS_CONFIG.LOSS_WEIGHTS.code_weights=[1, 1, 1, 1, 1, 1, 1, 0.2, 0.2]",
 )
 CODERS = pytest.mark.parametrize(
-    "coder", [(), ("USE_DIRECTION_CLASSIFIER=true",), DOUBLE_ANGLE, RESIDUAL], ids=["sincos", "both", "double", "residual"]
+    "coder",
+    [(), ("USE_DIRECTION_CLASSIFIER=true",), DOUBLE_ANGLE, RESIDUAL],
+    ids=["sincos", "both", "double", "residual"],
 )
 
 
