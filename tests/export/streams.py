@@ -76,7 +76,7 @@ def run(detector: StreamingDetector) -> list[StreamDetections]:
     return [detector.step(one.points, one.pose, one.timestamp, one.scene_token) for one in forty_frames()]
 
 
-def assert_same_boxes(found: Detections, expected: Detections) -> None:
+def assert_same_boxes(found: Detections, expected: Detections, tolerance: float = 1e-4) -> None:
     """The same boxes to the rounding of float32; those of equal scores in any order."""
     assert len(found) == len(expected)
     if not len(found):
@@ -84,7 +84,7 @@ def assert_same_boxes(found: Detections, expected: Detections) -> None:
     apart = torch.cdist(_rows(expected), _rows(found), p=torch.inf)
     distance, match = apart.min(dim=1)
     assert torch.equal(match.sort().values, torch.arange(len(found)))
-    assert distance.max() < 1e-4
+    assert distance.max() < tolerance
 
 
 def _rows(found: Detections) -> Tensor:
