@@ -544,9 +544,9 @@ class DenseHeadConfig(Section):
     """The heads; each class is in exactly one."""
     SEPARATE_REG_CONFIG: SeparateRegConfig = SeparateRegConfig()
     HEADING_CODE: HeadingCode = "sincos"
-    """What the head regresses of a heading: ``sincos``, its cosine and sine (OpenPCDet's ``encode_angle_by_sincos``);
-    ``residual``, its difference to the anchor's, with the sine of the error as the loss (without that key);
-    ``double_angle``, cosine and sine of twice the heading. The last two leave front and back to the direction
+    """Code of the heading in the box regression. ``sincos``: cosine and sine (OpenPCDet's ``encode_angle_by_sincos``).
+    ``residual``: difference from the anchor's heading, with the sine of the error as the loss (OpenPCDet without that
+    key). ``double_angle``: cosine and sine of twice the heading. The last two leave front and back to the direction
     classifier."""
     USE_DIRECTION_CLASSIFIER: bool = False
     """Classify headings into NUM_DIR_BINS sectors too."""
