@@ -353,6 +353,25 @@ class AgentsConfig(Section):
     """Frames in a row without a match after which a slot is freed."""
 
 
+class ObjectsConfig(Section):
+    """Remembered objects: boxes that were found, moved on until they are found again or forgotten."""
+
+    MAX_OBJECTS: Count = 128
+    """Objects that are remembered; those of the lowest score go first."""
+    MIN_SCORE: Share = 0.1
+    """Score of a box from which it is remembered."""
+    FORGET_AFTER: Seconds = Seconds(4.0)
+    """Time after which an object that no frame shows is forgotten."""
+    SAME_ABOVE: Share = 0.1
+    """BEV IoU above which a box of a frame replaces a remembered one of its class."""
+    MIN_SIDE: Metres = Metres(1.0)
+    """Length and width that boxes have at least when they are compared."""
+    SAME_WITHIN: Metres = Metres(2.0)
+    """Distance of centres within which a remembered object is still there, for the loss."""
+    LOSS_WEIGHT: NonNegative = 0.5
+    """Weight of the cross entropy of the presence."""
+
+
 class MemoryConfig(Section):
     """The memory in BEV: XMem's (Cheng & Schwing, ECCV 2022), or a ConvGRU for comparison.
 
@@ -388,6 +407,8 @@ class MemoryConfig(Section):
     """Sensory memory. ``recurrent``: XMem's gated units, read as they are. ``difference``: an average of what frames
     show, of which only the difference from the present frame is read, so that a frame that repeats itself adds nothing;
     without deep updates."""
+    OBJECTS: ObjectsConfig | None = None
+    """Remembered objects; ``null``: none."""
     FORGET_BEYOND: Metres | None = None
     """Distance from the sensor beyond which tokens are forgotten; ``null``: never."""
     FORGET_AFTER: Seconds | None = None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from remembev.batch import FrameBatch
 from remembev.errors import ExportError
 from remembev.memory import FrameContext, gate
+from remembev.memory.objects import FoundObjects
 from remembev.models import TemporalPointPillar
 from remembev.models.fused import fuse_for_inference
 
@@ -72,17 +74,20 @@ class StreamingStep(nn.Module):
         """Return boxes [K, 9], scores [K], labels [K], num_boxes [1]; occupancy [H_m, W_m], gate [H, W]; next state."""
         model, named = self.model, dict(zip(self.state, state, strict=True))
         named["timestamp"] = torch.zeros_like(elapsed, dtype=torch.float64)
+        frame = FrameBatch(points, num_points, prev_from_frame=prev_from_frame, timestamp=elapsed.double())
         features = model.backbone_2d(model.vfe.to_bev(points, num_points))
         changed, occ_logits, memory = model.memory.step(
             features,
             self.empty.with_named(named),
-            FrameContext(prev_from_frame=prev_from_frame, timestamp=elapsed.double()),
+            FrameContext.of(frame, model.memory.visibility_grid),
         )
         padded = model.dense_head.predict_padded(model.dense_head(changed), model.cfg.MODEL.POST_PROCESSING)
-        memory = model.memory.update_slots(memory, padded.boxes, padded.scores, padded.num_boxes)
+        found = FoundObjects(padded.boxes, padded.scores, padded.labels)
+        found, memory = model.memory.remember(memory, found)
         maps = () if occ_logits is None else (occ_logits[0, 0].sigmoid(), gate(occ_logits, features)[0, 0])
         next_state = [memory.named()[name] for name in self.state]
-        return padded.boxes[0], padded.scores[0], padded.labels[0], padded.num_boxes, *maps, *_distinct(next_state)
+        num_boxes = ((found.labels >= 0) & (found.scores >= model.cfg.MODEL.POST_PROCESSING.SCORE_THRESH)).sum(dim=1)
+        return found.boxes[0], found.scores[0], found.labels[0], num_boxes, *maps, *_distinct(next_state)
 
 
 def _distinct(tensors: list[Tensor]) -> list[Tensor]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from remembev.geometry import BEVGrid, invert_pose, transform_boxes, transform_points
+from remembev.memory.objects import move_objects
 from remembev.memory.state import MemoryState
 
 
@@ -23,7 +24,9 @@ def align_state(state: MemoryState, prev_from_frame: Tensor | None, elapsed: Ten
     """
     age = state.tokens.age + elapsed[:, None] * state.tokens.valid
     boxes = extrapolate_boxes(state.slots.boxes, elapsed)
-    state = replace(state, tokens=replace(state.tokens, age=age), slots=replace(state.slots, boxes=boxes))
+    objects = None if state.objects is None else move_objects(state.objects, prev_from_frame, elapsed)
+    tokens, slots = replace(state.tokens, age=age), replace(state.slots, boxes=boxes)
+    state = replace(state, tokens=tokens, slots=slots, objects=objects)
     if prev_from_frame is None:
         return state
     return replace(

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from remembev.batch import FrameBatch
 from remembev.config.schema import MemoryConfig
+from remembev.geometry import BEVGrid
+from remembev.memory.objects import FoundObjects, ObjectMemory
 from remembev.memory.scenes import SceneStates
+from remembev.ops import ray_visibility
 from remembev.structs import TensorStruct
 
 ClipKey = tuple[str, int]
@@ -31,6 +34,7 @@ class FrameContext(TensorStruct):
     scene_masks: Tensor | None = None  # [B, 1, H_m, W_m], true occupancy
     agent_masks: Tensor | None = None  # [B, A, H_m, W_m], a slot each, the scene's first
     valids_mask: Tensor | None = None  # [B, A] bool, True for slots that hold an agent; None: all do
+    visibility: Tensor | None = None  # [B, 3, H_m, W_m], see ops.ray_visibility; None: not computed
 
     @property
     def true_masks(self) -> Tensor | None:
@@ -43,9 +47,13 @@ class FrameContext(TensorStruct):
         return None if self.agent_masks is None else self.agent_masks.shape[1]
 
     @classmethod
-    def of(cls, frame: FrameBatch) -> FrameContext:
-        """Return the context of a frame."""
-        return cls(frame.prev_from_frame, frame.timestamp, frame.scene_masks, frame.agent_masks, frame.valids_mask)
+    def of(cls, frame: FrameBatch, visibility_grid: BEVGrid | None = None) -> FrameContext:
+        """Return the context of a frame, with the visibility of a grid's cells if one is given."""
+        visibility = None
+        if visibility_grid is not None:
+            visibility = ray_visibility(frame.points, frame.num_points, visibility_grid)
+        masks = frame.scene_masks, frame.agent_masks, frame.valids_mask
+        return cls(frame.prev_from_frame, frame.timestamp, *masks, visibility)
 
     def item(self, number: int) -> FrameContext:
         """Return one item as a batch of one."""
@@ -54,6 +62,9 @@ class FrameContext(TensorStruct):
 
 class BEVMemory(nn.Module, ABC, Generic[State]):
     """Changes the features of a frame by what is remembered of its scene."""
+
+    visibility_grid: BEVGrid | None = None
+    """Grid of the visibility that the memory needs in the context of a frame; None: it needs none."""
 
     def __init__(self, max_scenes: int) -> None:
         super().__init__()
@@ -69,16 +80,26 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
     ) -> tuple[Tensor, Tensor | None, State]:
         """Run one frame of all scenes at once; see ``step``."""
 
-    def update_slots(self, state: State, boxes: Tensor, scores: Tensor, count: Tensor) -> State:
-        """Assign a frame's detections to the agent slots.
+    @property
+    def remembers_found(self) -> bool:
+        """True if the boxes that the head finds go into the memory."""
+        return False
+
+    def remember(self, state: State, found: FoundObjects) -> tuple[FoundObjects, State]:
+        """Write what the head found in a frame.
 
         Args:
-            state: State after the frame.
-            boxes: Detected boxes [B, K, 9].
-            scores: Their scores [B, K].
-            count: Detections of each item [B]; later rows are padding.
+            state: State after the frame's step.
+            found: What was found.
+
+        Returns:
+            What was found or is remembered, best first, and the next state.
         """
-        return state
+        return found, state
+
+    def objects(self, state: State) -> ObjectMemory | None:
+        """Return the remembered objects of a state, if the memory has any."""
+        return None
 
     def forward(
         self,

@@ -11,7 +11,9 @@ from remembev.memory.conv_gru import ConvGRUBEVModule
 from remembev.memory.xmem import XMemBEVModule
 
 
-def build_memory(cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1) -> BEVMemory[Any]:
+def build_memory(
+    cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1, classes: int = 1
+) -> BEVMemory[Any]:
     """Return the memory that ``cfg`` names, with fresh weights.
 
     Args:
@@ -19,9 +21,10 @@ def build_memory(cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, age
         in_channels: Channels of the BEV features.
         feature_grid: Their grid.
         agents: Agent slots at inference, the scene's included.
+        classes: Classes of the objects that are found.
     """
     if cfg.FUSION == "none":
         return NoMemory(cfg)
     if cfg.NAME == "ConvGRUBEVModule":
         return ConvGRUBEVModule(cfg, in_channels, feature_grid)
-    return XMemBEVModule(cfg, in_channels, feature_grid, agents)
+    return XMemBEVModule(cfg, in_channels, feature_grid, agents, classes)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from remembev.memory.objects import ObjectMemory
 from remembev.structs import TensorStruct
 
 
@@ -130,3 +131,4 @@ class MemoryState(TensorStruct):
     since_write: Tensor  # [B], frames or seconds since a frame was written
     since_deep_update: Tensor  # [B], frames or seconds since the sensory memory was deeply updated
     timestamp: Tensor  # [B] float64, seconds, of the latest step
+    objects: ObjectMemory | None = None  # remembered objects

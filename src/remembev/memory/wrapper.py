@@ -16,9 +16,11 @@ from remembev.geometry import BEVGrid
 from remembev.memory.alignment import align_state
 from remembev.memory.base import FrameContext
 from remembev.memory.layers import Decoder, FrameKeys, KeyProjection, ValueEncoder
+from remembev.memory.objects import ObjectMemory, Presence
 from remembev.memory.slots import slot_masks
 from remembev.memory.state import AgentSlots, MemoryState, TokenStore
 from remembev.memory.stores import read_store, write_frame
+from remembev.ops import VISIBILITY_CHANNELS
 from remembev.ops.memory_read import Positions
 
 
@@ -75,8 +77,13 @@ class XMemBackboneWrapper(nn.Module):
 
     centres: Tensor
 
-    def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1) -> None:
-        """Create a memory of features [B, in_channels, H, W] on ``feature_grid`` with ``agents`` slots at inference."""
+    def __init__(
+        self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1, classes: int = 1
+    ) -> None:
+        """Create a memory of features [B, in_channels, H, W] on ``feature_grid`` with ``agents`` slots at inference.
+
+        ``classes`` is the number of classes of remembered objects.
+        """
         super().__init__()
         self.cfg = cfg
         stride = cfg.stride(feature_grid)
@@ -91,6 +98,7 @@ class XMemBackboneWrapper(nn.Module):
         self.project = KeyProjection(cfg.FEATURE_DIM, cfg.KEY_DIM)
         self.decode = Decoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.GATE_BIAS, cfg.SENSORY)
         self.encode_value = ValueEncoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.SENSORY)
+        self.presence = None if cfg.OBJECTS is None else Presence(cfg.FEATURE_DIM + cfg.HIDDEN_DIM, classes)
         self.empty_readout = nn.Parameter(torch.zeros(cfg.VALUE_DIM))
         self.log_distance = _log_scale(cfg.READ.DISTANCE)
         self.log_age = _log_scale(cfg.READ.AGE)
@@ -108,6 +116,7 @@ class XMemBackboneWrapper(nn.Module):
         cfg, device = self.cfg, self.empty_readout.device
         agents = self.agents if agents is None else agents
         capacity = cfg.LONG_TERM.MAX_TOKENS + self.working_capacity
+        objects = None if cfg.OBJECTS is None else ObjectMemory.empty(batch, cfg.OBJECTS.MAX_OBJECTS, device)
         never = torch.full((2, batch), math.inf, device=device)
         return MemoryState(
             hidden=torch.zeros(batch, agents, cfg.HIDDEN_DIM, self.grid.height, self.grid.width, device=device),
@@ -118,6 +127,7 @@ class XMemBackboneWrapper(nn.Module):
             since_write=never[0],
             since_deep_update=never[1],
             timestamp=torch.full((batch,), math.nan, dtype=torch.float64, device=device),
+            objects=objects,
         )
 
     def forward_step(
@@ -186,6 +196,14 @@ class XMemBackboneWrapper(nn.Module):
         logits = decoded.logits
         occ_logits = combine_slots(logits, occupied)
         combined = combine_readouts(torch.cat((decoded.features, decoded.sensed), dim=2), logits, occupied)
+
+        # Ask whether the remembered objects are still there
+        if self.presence is not None and state.objects is not None:
+            visibility = context.visibility
+            if visibility is None:
+                visibility = combined.new_zeros(len(combined), VISIBILITY_CHANNELS, *combined.shape[-2:])
+            presence = self.presence(combined, visibility, state.objects, self.grid)
+            state = replace(state, objects=replace(state.objects, presence=presence))
 
         # Write the frame where it is due
         masks, present = self._masks_to_write(logits, state.slots, context, teacher_forcing)

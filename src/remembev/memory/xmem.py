@@ -10,6 +10,7 @@ from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
 from remembev.memory.base import BEVMemory, FrameContext
 from remembev.memory.fusion import GatedConv, Upsample, gate
+from remembev.memory.objects import FoundObjects, ObjectMemory, merge_found
 from remembev.memory.slots import update_slots
 from remembev.memory.state import MemoryState
 from remembev.memory.wrapper import XMemBackboneWrapper
@@ -22,11 +23,17 @@ class XMemBEVModule(BEVMemory[MemoryState]):
     the detector ends up worse.
     """
 
-    def __init__(self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1) -> None:
-        """Create a memory of features [B, in_channels, H, W] on ``feature_grid`` with ``agents`` slots."""
+    def __init__(
+        self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1, classes: int = 1
+    ) -> None:
+        """Create a memory of features [B, in_channels, H, W] on ``feature_grid`` with ``agents`` slots.
+
+        ``classes`` is the number of classes of the objects that are found.
+        """
         super().__init__(cfg.MAX_SCENES)
         self.cfg = cfg
-        self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents)
+        self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents, classes)
+        self.visibility_grid = self.xmem.grid if cfg.OBJECTS is not None else None
         readout, stride = cfg.FEATURE_DIM + cfg.HIDDEN_DIM, cfg.stride(feature_grid)
         self.add_gated = GatedConv(in_channels)
         self.add_read = Upsample(readout, in_channels, stride) if cfg.FUSION == "gate_and_read" else None
@@ -44,6 +51,22 @@ class XMemBEVModule(BEVMemory[MemoryState]):
             change = change + self.add_read(step.readout)
         return features + change.to(features.dtype), step.occ_logits, step.state
 
-    def update_slots(self, state: MemoryState, boxes: Tensor, scores: Tensor, count: Tensor) -> MemoryState:
-        """Assign a frame's detections to the agent slots; see ``BEVMemory.update_slots``."""
-        return replace(state, slots=update_slots(state.slots, boxes, scores, count, self.cfg.AGENTS))
+    @property
+    def remembers_found(self) -> bool:
+        """True with remembered objects, and at inference with agent slots."""
+        return self.cfg.OBJECTS is not None or (self.xmem.agents > 1 and not self.training)
+
+    def remember(self, state: MemoryState, found: FoundObjects) -> tuple[FoundObjects, MemoryState]:
+        """Assign what was found to agent slots, and merge it with the remembered objects; see ``BEVMemory``."""
+        if self.xmem.agents > 1 and not self.training:
+            count = (found.labels >= 0).sum(dim=1)
+            slots = update_slots(state.slots, found.boxes, found.scores, count, self.cfg.AGENTS)
+            state = replace(state, slots=slots)
+        if state.objects is not None and self.cfg.OBJECTS is not None:
+            found, objects = merge_found(state.objects, found, self.xmem.grid, self.cfg.OBJECTS)
+            state = replace(state, objects=objects)
+        return found, state
+
+    def objects(self, state: MemoryState) -> ObjectMemory | None:
+        """Return the remembered objects of a state, if there are any."""
+        return state.objects

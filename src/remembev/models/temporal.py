@@ -15,6 +15,7 @@ from remembev.batch import ClipBatch, FrameBatch
 from remembev.config import Config
 from remembev.memory import BEVMemory, FrameContext, build_memory, occupancy_loss
 from remembev.memory.losses import ramp
+from remembev.memory.objects import NO_OBJECT, FoundObjects, ObjectMemory, presence_loss
 from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
@@ -31,7 +32,8 @@ class FrameOutput(FrameBatch):
     spatial_features_2d: Tensor  # [B, C_bev, H, W], changed by the memory
     occ_logits: Tensor | None  # [B, 1, H_m, W_m], the gate's occupancy; None, but a key, without an XMem memory
     predictions: Sequence[HeadOutput]  # one for each head
-    detections: list[Detections] | None = None  # [B], only at inference with agent slots
+    detections: list[Detections] | None = None  # [B], only if what is found goes into the memory
+    objects: ObjectMemory | None = None  # remembered from before the frame, in its coordinates
 
     def __getitem__(self, key: str) -> Any:
         return self.occ_logits if key == "occ_logits" else super().__getitem__(key)
@@ -62,7 +64,7 @@ class TemporalPointPillar(nn.Module):
         self.backbone_2d = BaseBEVBackbone(backbone, vfe.num_features)
         self.agents = cfg.DATA_CONFIG.AGENT_SLOTS
         self.memory: BEVMemory[Any] = build_memory(
-            cfg.MODEL.MEMORY, backbone.num_bev_features, cfg.feature_grid, self.agents
+            cfg.MODEL.MEMORY, backbone.num_bev_features, cfg.feature_grid, self.agents, len(cfg.CLASS_NAMES)
         )
         self.dense_head = AnchorHeadMulti(
             cfg.MODEL.DENSE_HEAD,
@@ -182,19 +184,23 @@ class TemporalPointPillar(nn.Module):
         with stage("memory"):
             forcing = self.cfg.MODEL.MEMORY.TEACHER_FORCING
             teacher_forcing = ramp(progress, forcing.START, forcing.END, forcing.DURING)
-            features, occ_logits, state = self.memory.step(features, state, FrameContext.of(frame), teacher_forcing)
+            context = FrameContext.of(frame, self.memory.visibility_grid)
+            features, occ_logits, state = self.memory.step(features, state, context, teacher_forcing)
         with stage("head"):
             predictions = self.dense_head(features)
         output = FrameOutput(**frame, spatial_features_2d=features, occ_logits=occ_logits, predictions=predictions)
-        if self.agents == 1 or self.training:
+        if not self.memory.remembers_found:
             return output, state
+        output = replace(output, objects=self.memory.objects(state))
+        with torch.no_grad():
+            found, state = self.memory.remember(state, _pad(self.detect(output)))
+            return replace(output, detections=self._unpad(found)), state
 
-        # At inference agents are the model's own detections
-        detections = self.detect(output)
-        boxes = pad_sequence([sample.boxes for sample in detections], batch_first=True)
-        scores = pad_sequence([sample.scores for sample in detections], batch_first=True)
-        count = torch.tensor([len(sample) for sample in detections], device=boxes.device)
-        return replace(output, detections=detections), self.memory.update_slots(state, boxes, scores, count)
+    def _unpad(self, found: FoundObjects) -> list[Detections]:
+        """Return the detections of each sample among what was found or is remembered."""
+        real = (found.labels >= 0) & (found.scores >= self.cfg.MODEL.POST_PROCESSING.SCORE_THRESH)
+        samples = zip(found.boxes, found.scores, found.labels, real, strict=True)
+        return [Detections(boxes[keep], scores[keep], labels[keep]) for boxes, scores, labels, keep in samples]
 
     def _train_step(
         self, frame: FrameBatch, progress: float, state: TensorStruct
@@ -210,6 +216,11 @@ class TemporalPointPillar(nn.Module):
             (scene_masks,) = output.require("scene_masks")
             cfg = self.cfg.MODEL.MEMORY.OCC_LOSS
             losses["occ_loss"] = occupancy_loss(output.occ_logits, scene_masks, cfg, progress)
+        objects_cfg = self.cfg.MODEL.MEMORY.OBJECTS
+        if output.objects is not None and objects_cfg is not None:
+            gt_boxes, gt_labels, num_points, seconds_unseen = truth
+            known = (num_points > 0) | (seconds_unseen <= objects_cfg.FORGET_AFTER)
+            losses["presence_loss"] = presence_loss(output.objects, gt_boxes, gt_labels, known, objects_cfg)
         return losses
 
     def detect(self, output: FrameOutput) -> list[Detections]:
@@ -218,3 +229,10 @@ class TemporalPointPillar(nn.Module):
             return output.detections
         with stage("nms"):
             return self.dense_head.predict(output.predictions, self.cfg.MODEL.POST_PROCESSING)
+
+
+def _pad(detections: Sequence[Detections]) -> FoundObjects:
+    """Return the detections of a batch in one shape."""
+    boxes, scores = ([getattr(sample, name) for sample in detections] for name in ("boxes", "scores"))
+    labels = pad_sequence([sample.labels for sample in detections], batch_first=True, padding_value=NO_OBJECT)
+    return FoundObjects(pad_sequence(boxes, batch_first=True), pad_sequence(scores, batch_first=True), labels)

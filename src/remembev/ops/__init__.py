@@ -6,9 +6,11 @@ from remembev.ops.pillars import encode_pillars
 from remembev.ops.rank import argmax_in_group, rank_in_group
 from remembev.ops.scatter import scatter_pillars
 from remembev.ops.stages import StageObserver, StageTimer, stage
+from remembev.ops.visibility import VISIBILITY_CHANNELS, ray_visibility
 from remembev.ops.voxelise import PillarAssignment, Pillars, assign_pillars, voxelise
 
 __all__ = [
+    "VISIBILITY_CHANNELS",
     "PillarAssignment",
     "Pillars",
     "StageObserver",
@@ -19,6 +21,7 @@ __all__ = [
     "nms_bev",
     "pick_best_first",
     "rank_in_group",
+    "ray_visibility",
     "read_memory",
     "scatter_pillars",
     "similarity",

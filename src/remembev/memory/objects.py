@@ -1,0 +1,212 @@
+"""Remembered objects: boxes that were found, moved on to the present, until they are found again or forgotten.
+
+An object is known by its box, class, highest score and the time since a frame last showed it. Found boxes replace the
+remembered ones that they overlap; the others stay, each with the probability that it is still there (``presence``).
+Only boxes that a frame shows are ever written, so that what is remembered can't confirm itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from remembev.config.schema import ObjectsConfig
+from remembev.geometry import BEVGrid, invert_pose, transform_boxes
+from remembev.geometry.overlap import overlap_more, rectangles
+from remembev.ops import VISIBILITY_CHANNELS
+from remembev.structs import TensorStruct
+
+NO_OBJECT = -1
+_SURE = 20.0
+"""Logit of the presence of what a frame shows."""
+
+
+@dataclass(frozen=True)
+class ObjectMemory(TensorStruct):
+    """Remembered objects in N places, those without one labelled NO_OBJECT."""
+
+    boxes: Tensor  # [B, N, 9] in the LiDAR frame of the latest step
+    labels: Tensor  # [B, N] int64 into CLASS_NAMES
+    best: Tensor  # [B, N] in [0, 1], the highest score so far
+    age: Tensor  # [B, N], seconds since a frame last showed it
+    presence: Tensor  # [B, N], logit of the probability that it is still there
+
+    @classmethod
+    def empty(cls, batch: int, places: int, device: torch.device) -> Self:
+        """Return a memory without objects."""
+        zeros = torch.zeros(batch, places, device=device)
+        labels = torch.full((batch, places), NO_OBJECT, device=device)
+        return cls(torch.zeros(batch, places, 9, device=device), labels, zeros, zeros, zeros)
+
+    @property
+    def valid(self) -> Tensor:
+        """[B, N] bool, True for places with an object."""
+        return self.labels != NO_OBJECT
+
+    @property
+    def scores(self) -> Tensor:
+        """Scores [B, N]: the highest so far, times the probability that the object is still there."""
+        return self.best * self.presence.sigmoid() * self.valid
+
+    def gather(self, index: Tensor) -> Self:
+        """Return the objects at ``index`` [B, M], in that order."""
+        return self.map(lambda tensor: gather_rows(tensor, index))
+
+
+@dataclass(frozen=True)
+class FoundObjects(TensorStruct):
+    """K boxes that a head found in a frame."""
+
+    boxes: Tensor  # [B, K, 9]
+    scores: Tensor  # [B, K], zeros pad
+    labels: Tensor  # [B, K] int64 into CLASS_NAMES, -1 pads
+
+
+def move_objects(objects: ObjectMemory, prev_from_frame: Tensor | None, elapsed: Tensor) -> ObjectMemory:
+    """Move objects by their velocities and into the coordinates of the current frame.
+
+    Args:
+        objects: Objects after the frame before.
+        prev_from_frame: Transform [B, 4, 4] from the current frame to theirs; None: the same frame.
+        elapsed: Seconds since their frame [B].
+    """
+    boxes = objects.boxes
+    moved = torch.cat((boxes[..., :2] + boxes[..., 7:9] * elapsed[:, None, None], boxes[..., 2:]), dim=-1)
+    if prev_from_frame is not None:
+        moved = transform_boxes(invert_pose(prev_from_frame), moved)
+    return replace(objects, boxes=moved, age=objects.age + elapsed[:, None])
+
+
+def merge_found(
+    objects: ObjectMemory, found: FoundObjects, grid: BEVGrid, cfg: ObjectsConfig
+) -> tuple[FoundObjects, ObjectMemory]:
+    """Merge the boxes that a frame shows with the objects remembered from before.
+
+    Args:
+        objects: Objects in the frame's coordinates, with their presence.
+        found: What the head found, after its NMS.
+        grid: Objects off this grid are remembered, but not returned.
+        cfg: The configuration's OBJECTS.
+
+    Returns:
+        The frame's boxes and those of the objects that it doesn't show, best first; and the objects from now on.
+    """
+    same = _are_same(objects, found, cfg)
+    unseen = objects.valid & ~same.any(dim=1)
+    on_grid = grid.cells(objects.boxes)[2]
+    remembered = FoundObjects(
+        objects.boxes,
+        objects.scores * (unseen & on_grid),
+        torch.where(unseen & on_grid, objects.labels, NO_OBJECT),
+    )
+    both = found.zip_map(lambda one, two: torch.cat((one, two.to(one.dtype)), dim=1), remembered)
+    best_first = both.scores.argsort(dim=1, descending=True, stable=True)
+
+    best = torch.maximum(found.scores, (same * objects.best[:, None]).amax(dim=2))
+    is_new = (found.labels != NO_OBJECT) & (found.scores >= cfg.MIN_SCORE)
+    shown = ObjectMemory(
+        boxes=found.boxes.to(objects.boxes.dtype),
+        labels=torch.where(is_new, found.labels, NO_OBJECT),
+        best=best.to(objects.best.dtype),
+        age=torch.zeros_like(best),
+        presence=torch.full_like(best, _SURE),
+    )
+    kept = replace(objects, labels=torch.where(unseen & (objects.age < cfg.FORGET_AFTER), objects.labels, NO_OBJECT))
+    candidates = shown.zip_map(lambda one, two: torch.cat((one, two), dim=1), kept)
+    places = objects.labels.shape[1]
+    chosen = candidates.scores.argsort(dim=1, descending=True, stable=True)[:, :places]
+    return both.map(lambda tensor: gather_rows(tensor, best_first)), candidates.gather(chosen)
+
+
+def _are_same(objects: ObjectMemory, found: FoundObjects, cfg: ObjectsConfig) -> Tensor:
+    """Return True for found boxes and objects of one class that overlap: bool [B, K, N]."""
+    shown, remembered = (rectangles(_widen(boxes, cfg.MIN_SIDE)) for boxes in (found.boxes, objects.boxes))
+    overlap = overlap_more(shown[..., None], remembered[:, :, None], cfg.SAME_ABOVE)
+    labels = found.labels[..., None]
+    return overlap & (labels == objects.labels[:, None]) & (labels != NO_OBJECT)
+
+
+def _widen(boxes: Tensor, side: float) -> Tensor:
+    """Make boxes [..., 9] at least so many metres long and wide: small ones are compared by their centres."""
+    return torch.cat((boxes[..., :3], boxes[..., 3:5].clamp(min=side), boxes[..., 5:]), dim=-1).float()
+
+
+def gather_rows(table: Tensor, index: Tensor) -> Tensor:
+    """Gather rows [B, M, ...] of a table [B, K, ...] at ``index`` [B, M]."""
+    return table.gather(1, index.view(*index.shape, *[1] * (table.dim() - 2)).expand(-1, -1, *table.shape[2:]))
+
+
+class Presence(nn.Module):
+    """Estimates whether remembered objects are still there, from what the memory and the frame's rays say of the place.
+
+    The last layer is zero-initialised: at first every object has the probability σ(2) = 0.88 in each frame.
+    """
+
+    def __init__(self, channels: int, classes: int, hidden_dim: int = 64) -> None:
+        """Create the network for a map of ``channels`` channels."""
+        super().__init__()
+        self.classes = classes
+        self.hidden = nn.Linear(channels + VISIBILITY_CHANNELS + classes + 5, hidden_dim)
+        self.logit = nn.Linear(hidden_dim, 1)
+        nn.init.zeros_(self.logit.weight)
+        nn.init.constant_(self.logit.bias, 2.0)
+
+    def forward(self, features: Tensor, visibility: Tensor, objects: ObjectMemory, grid: BEVGrid) -> Tensor:
+        """Return the logits of the presence of objects [B, N], float32.
+
+        Args:
+            features: The memory's map [B, C, H_m, W_m].
+            visibility: ``ray_visibility`` [B, 3, H_m, W_m].
+            objects: Objects in the frame's coordinates.
+            grid: The maps' grid.
+        """
+        places = grid.normalised(_inner_points(objects.boxes))
+        maps = torch.cat((features.float(), visibility), dim=1)
+        place = F.grid_sample(maps, places, align_corners=False).mean(dim=3).transpose(1, 2)
+        known = torch.cat((place, self._describe(objects)), dim=-1)
+        logits: Tensor = self.logit(F.relu(self.hidden(known)))[..., 0]
+        return logits
+
+    def _describe(self, objects: ObjectMemory) -> Tensor:
+        """Return numbers [B, N, classes + 5] near 1 for what is known of each object."""
+        is_class = F.one_hot(objects.labels.clamp(min=0), self.classes).float()
+        speed = objects.boxes[..., 7:9].norm(dim=-1)
+        extent = objects.boxes[..., :2].norm(dim=-1) / 40
+        known = (objects.best.clamp(0.01, 0.99).logit(), objects.age / 2, (-objects.age).exp(), speed / 5, extent)
+        return torch.cat((is_class, torch.stack(known, dim=-1)), dim=-1)
+
+
+def _inner_points(boxes: Tensor) -> Tensor:
+    """Return five points [B, N, 5, 2] of boxes [B, N, 9]: the centre, and halfway to each corner."""
+    half = boxes[..., None, 3:5] / 4 * boxes.new_tensor([[0, 0], [1, 1], [1, -1], [-1, 1], [-1, -1]])
+    cos, sin = boxes[..., 6:7].cos(), boxes[..., 6:7].sin()
+    x = boxes[..., 0:1] + half[..., 0] * cos - half[..., 1] * sin
+    y = boxes[..., 1:2] + half[..., 0] * sin + half[..., 1] * cos
+    return torch.stack((x, y), dim=-1)
+
+
+def presence_loss(
+    objects: ObjectMemory, gt_boxes: Tensor, gt_labels: Tensor, known: Tensor, cfg: ObjectsConfig
+) -> Tensor:
+    """Return the weighted cross entropy [] of the presence of remembered objects, a mean over them.
+
+    An object is there if one of its class has its centre less than ``SAME_WITHIN`` metres from its own; if that is not
+    ``known``, the remembered object doesn't count.
+
+    Args:
+        objects: Objects in the frame's coordinates, with their presence.
+        gt_boxes: True boxes [B, M, 9].
+        gt_labels: Their labels [B, M], -1 pads.
+        known: True for objects that the model can know of [B, M] bool.
+        cfg: The configuration's OBJECTS.
+    """
+    distance = (objects.boxes[:, :, None, :2] - gt_boxes[:, None, :, :2].float()).norm(dim=-1)
+    near = (distance < cfg.SAME_WITHIN) & (objects.labels[..., None] == gt_labels[:, None]) & objects.valid[..., None]
+    there = (near & known[:, None]).any(dim=2)
+    counts = (objects.valid & (there | ~near.any(dim=2))).float()
+    losses = F.binary_cross_entropy_with_logits(objects.presence, there.float(), reduction="none")
+    return cfg.LOSS_WEIGHT * (losses * counts).sum() / counts.sum().clamp(min=1)
