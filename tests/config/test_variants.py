@@ -21,7 +21,7 @@ GATE = {
     f"{MEMORY}.OCC_LOSS.POSITIVE_WEIGHT": 10,
     f"{TARGETS}.UNSEEN_WEIGHT": 1,
 }
-SIZES = {"tiny": (64, 68), "small": (64, 80), "nuscenes": (192, 188), "benchmark": (192, 188)}
+SIZES = {"tiny": (64, 64), "small": (64, 76), "nuscenes": (192, 176), "benchmark": (192, 176)}
 """Channels of features and hidden state of the ConvGRU."""
 
 
@@ -43,6 +43,7 @@ def expected(base: str) -> dict[str, dict[str, object]]:
             f"{TARGETS}.UNSEEN_WEIGHT": 1,
         },
         "gate": {**one, **GATE},
+        "gate_residual": {**one, **GATE, f"{MEMORY}.FUSION": "gate_residual"},
         "read": one,
         "conv_gru": {**one, **conv_gru},
         "sweeps+gate": {**ten, **GATE},

@@ -41,13 +41,14 @@ def small_memory(*, agents: int = 1, **changes: object) -> XMemBackboneWrapper:
 
 
 def small_module(**changes: object) -> XMemBEVModule:
-    """With a gate and a fusion that are not 0, unlike untrained ones."""
+    """With a gate that differs from cell to cell, and projections that are not small, unlike untrained ones."""
     torch.manual_seed(0)
     memory = XMemBEVModule(small_config(**changes), CHANNELS, FEATURE_GRID)
     torch.manual_seed(1)
     torch.nn.init.normal_(memory.xmem.decode.occupancy.weight)
-    for weight in memory.add_gated.parameters():
-        torch.nn.init.normal_(weight)
+    for projection in (memory.add_gated, memory.add_read):
+        for weight in projection.parameters() if projection else ():
+            torch.nn.init.normal_(weight)
     return memory.eval()
 
 

@@ -78,7 +78,7 @@ def test_with_fusion_none_features_are_unchanged_and_nothing_is_stored() -> None
     assert changed is bev
     assert occ_logits is None
     assert not list(memory.parameters())
-    _, _, state = memory.step(bev, memory.load_states(["a"]), FrameContext())
+    _, _, state = memory.step(bev, memory.load_states(["a"], 1), FrameContext())
     assert list(state.named()) == ["frames"]
     assert state.frames.tolist() == [2]
 

@@ -20,12 +20,20 @@ def module(*, trained: bool = True) -> ConvGRUBEVModule:
     return made.eval()
 
 
-def test_untrained_it_leaves_the_features_unchanged() -> None:
+def test_untrained_it_changes_the_features_little() -> None:
     memory = module(trained=False)
     for t in range(3):
         changed, occ_logits = memory(features(t), ["a"], t)
-        assert torch.equal(changed, features(t))
+        assert 0 < (changed - features(t)).abs().max() < 0.01
         assert occ_logits is None
+
+
+def test_untrained_it_passes_the_gradient_of_a_frame_to_the_frame_before() -> None:
+    memory, first = module(trained=False).train(), features(0).requires_grad_()
+    _, _, state = memory.step(first, memory.initial_state(1), FrameContext())
+    changed, _, _ = memory.step(features(1), state, FrameContext())
+    (gradient,) = torch.autograd.grad(changed.square().sum(), first)
+    assert gradient.any()
 
 
 def test_it_uses_the_past_of_its_scene_from_the_first_frame_on() -> None:

@@ -423,25 +423,26 @@ def published_gradients(model: TemporalPointPillar) -> dict[str, Tensor]:
 # ---------------------------------------------------------------------------------------------------------- memory
 
 
-@pytest.mark.parametrize("fusion", ["gate", "gate_and_read"])
+@pytest.mark.parametrize(("fusion", "tolerance"), [("gate", 0.0), ("gate_and_read", 0.02)])
 @torch.no_grad()
-def test_the_memory_of_an_imported_detector_changes_nothing_yet(
-    fusion: str, files: tuple[Path, Path], detector: TemporalPointPillar
+def test_the_training_of_a_memory_starts_with_the_imported_detector_as_it_was(
+    fusion: str, tolerance: float, files: tuple[Path, Path], detector: TemporalPointPillar
 ) -> None:
     with_memory = import_openpcdet(files[0], configured(files, [*SMALL_MEMORY, f"MODEL.MEMORY.FUSION={fusion}"]))
+    with_memory.memory.train()
     state = with_memory.memory.initial_state(1)
     for t in range(3):
         batch = batch_of([made_up_points(t)])
-        ours, state = with_memory.step(batch, state)
+        ours, state = with_memory.step(batch, state, progress=0.0)
         alone, _ = detector.step(batch, detector.memory.initial_state(1))
         for one, other in zip(ours["predictions"], alone["predictions"], strict=True):
-            assert torch.equal(one.cls_preds, other.cls_preds)
-            assert torch.equal(one.box_preds, other.box_preds)
+            torch.testing.assert_close(one.cls_preds, other.cls_preds, rtol=0, atol=tolerance)
+            torch.testing.assert_close(one.box_preds, other.box_preds, rtol=0, atol=tolerance)
     assert state.tokens.valid.any()
 
 
 def test_the_memory_learns_from_there(files: tuple[Path, Path]) -> None:
-    """What brings the gated features in moves at once, and two steps later everything that the gate is fed by."""
+    """What brings the readout in moves at once, and two steps later everything that it and the gate are fed by."""
     model = import_openpcdet(files[0], configured(files, [*SMALL_MEMORY, "DATA_CONFIG.SEQ_LEN=2"])).train()
     grid = model.cfg.memory_grid
     torch.manual_seed(0)
@@ -465,7 +466,7 @@ def test_the_memory_learns_from_there(files: tuple[Path, Path]) -> None:
         )
         losses.append(total.item())
         optimizer.step()
-    assert {"add_gated.project.weight", "xmem.decode.occupancy.weight"} <= moved[0]
+    assert {"add_read.project.weight", "xmem.decode.occupancy.weight"} <= moved[0]
     parts = {name.split(".")[1] for name, _ in memory.named_parameters()}
     assert {name.split(".")[1] for name in moved[2]} == parts
     assert losses[-1] < 0.9 * losses[0]

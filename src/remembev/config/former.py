@@ -1,4 +1,4 @@
-"""Former names of keys, which are still read."""
+"""Former names of keys and values, which are still read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ FORMER_KEYS = {
 }
 """Present names of keys by their former ones."""
 
+_FORMER_FUSIONS = {"gate": "gate_residual", "gate_and_read": "gate_residual_and_read"}
+"""Names of ``FUSION`` from before the gate multiplied, when configurations were stored without a ``GATE_RAMP``."""
+_STORED_KEYS = {"FUSION", "FORGET_AFTER", "MAX_SCENES", "AGENTS", "TEACHER_FORCING", "GATE_BIAS"}
+"""Keys of ``MEMORY`` that only a stored configuration, which has every key, has all."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -26,13 +31,13 @@ def current_key(key: str) -> str:
     return key
 
 
-def rename_former_keys(tree: dict[str, Any], name: str, *, warn: bool) -> dict[str, Any]:
-    """Return the keys of a configuration under their present names.
+def rename_former(tree: dict[str, Any], name: str, *, warn: bool) -> dict[str, Any]:
+    """Return a configuration with its former keys and values under their present names.
 
     Args:
         tree: Keys as they are in a file.
         name: The file, for messages.
-        warn: Log a warning for each renamed key.
+        warn: Log a warning for each name.
 
     Raises:
         ConfigError: If a key is given under both names.
@@ -48,4 +53,18 @@ def rename_former_keys(tree: dict[str, Any], name: str, *, warn: bool) -> dict[s
         if warn:
             logger.warning("%s: %s is now %s", name, former, current)
         tree = {**tree, section: {new if key == old else key: value for key, value in keys.items()}}
-    return tree
+    return _rename_former_fusion(tree, name, warn=warn)
+
+
+def _rename_former_fusion(tree: dict[str, Any], name: str, *, warn: bool) -> dict[str, Any]:
+    model = tree.get("MODEL")
+    memory = model.get("MEMORY") if isinstance(model, dict) else None
+    if not isinstance(memory, dict) or not _STORED_KEYS <= memory.keys() or "GATE_RAMP" in memory:
+        return tree
+    former = memory["FUSION"]
+    if memory.get("NAME") != "XMemBEVModule" or former not in _FORMER_FUSIONS:
+        return tree
+    current = _FORMER_FUSIONS[former]
+    if warn:
+        logger.warning("%s: MODEL.MEMORY.FUSION %s of an earlier version is now %s", name, former, current)
+    return {**tree, "MODEL": {**model, "MEMORY": {**memory, "FUSION": current}}}

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from remembev.config.base import BASE, merge_bases, parse_mapping, read_mapping
-from remembev.config.former import current_key, rename_former_keys
+from remembev.config.former import current_key, rename_former
 from remembev.config.schema import Config
 from remembev.config.validation import set_key, validated
 from remembev.config.variants import former_variant
@@ -44,7 +44,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def config_from_yaml(text: str, *, name: str) -> Config:
     """Parse a complete configuration, such as a stored one. Errors begin with ``name``."""
-    return validate_config(rename_former_keys(parse_mapping(text, name), name, warn=False), name)
+    return validate_config(rename_former(parse_mapping(text, name), name, warn=False), name)
 
 
 def config_to_yaml(config: Config) -> str:
@@ -91,4 +91,4 @@ def _read(path: Path, derived: tuple[Path, ...]) -> dict[str, Any]:
             )
         return _read(base, chain)
 
-    return merge_bases(rename_former_keys(read_mapping(path), str(path), warn=True), path, read_base)
+    return merge_bases(rename_former(read_mapping(path), str(path), warn=True), path, read_base)

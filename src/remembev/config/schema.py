@@ -380,9 +380,10 @@ class MemoryConfig(Section):
 
     NAME: Literal["XMemBEVModule", "ConvGRUBEVModule"] = "XMemBEVModule"
     """Memory class."""
-    FUSION: Literal["gate", "gate_and_read", "none"] = "gate"
-    """``gate``: add the features multiplied by the occupancy. ``gate_and_read``: also add the readout. ``none``: no
-    memory, single frames. A ConvGRU always adds its hidden state, unless ``none``."""
+    FUSION: Literal["gate", "gate_and_read", "gate_residual", "gate_residual_and_read", "none"] = "gate"
+    """``gate``: multiply the features by the occupancy. ``gate_residual``: add a projection of that product to the
+    features instead. ``…_and_read``: also add the readout. ``none``: no memory, single frames. A ConvGRU always adds its
+    hidden state, unless ``none``."""
     STRIDE: CountOrMetres = 2
     """Cell size of the memory, in cells of spatial_features_2d or in metres (``1.6 m``): H_m = H / STRIDE."""
     FEATURE_DIM: Count = 128
@@ -419,6 +420,9 @@ class MemoryConfig(Section):
     TEACHER_FORCING: ForcingConfig = ForcingConfig()
     GATE_BIAS: float = 3.0
     """Initial occupancy logit. Above 0 the untrained gate is open, so that it doesn't suppress recall."""
+    GATE_RAMP: Annotated[tuple[Share, Share], _IN_ORDER] = (0.0, 0.5)
+    """Training progress (0 to 1) over which a gate g that multiplies is brought in: the features are multiplied by
+    1 − α (1 − g), and α goes linearly from 0 to 1. At inference α is 1."""
     OCC_LOSS: OccupancyLossConfig = OccupancyLossConfig()
 
     @model_validator(mode="after")

@@ -93,14 +93,14 @@ def _no_memory(cfg: Config) -> Changes:
     return {"MODEL.MEMORY.FUSION": "none", **targets}
 
 
-def _gate(cfg: Config) -> Changes:
+def _gate(fusion: str) -> Changes:
     """The head sees only the gate, so the occupancy loss gets a larger weight and a smaller positive weight.
 
     A gate can't tell the head which objects are hidden or how they move, so these weigh no more than others.
     """
     return {
         "MODEL.MEMORY.NAME": "XMemBEVModule",
-        "MODEL.MEMORY.FUSION": "gate",
+        "MODEL.MEMORY.FUSION": fusion,
         "MODEL.MEMORY.OCC_LOSS.WEIGHT": 0.1,
         "MODEL.MEMORY.OCC_LOSS.POSITIVE_WEIGHT": 10,
         f"{_TARGETS}.UNSEEN_WEIGHT": 1,
@@ -143,8 +143,8 @@ def _memory_weights(cfg: Config) -> float:
         + hidden * _sensory_inputs(memory)  # updates of the sensory memory
     )
     shortcuts = feature * decoder_in + value * encoder_in
-    gate, read = channels * (channels + 1), area * channels * (feature + hidden)
-    return area * channels * feature + 9 * kernels_3x3 + shortcuts + gate + read / 2
+    read = area * channels * (feature + hidden)
+    return area * channels * feature + 9 * kernels_3x3 + shortcuts + read / 2
 
 
 def _sensory_inputs(memory: MemoryConfig) -> int:
@@ -174,7 +174,8 @@ INPUTS = {
 }
 _NO_MEMORY = Part("no memory", _no_memory)
 MEMORIES = {
-    "gate": Part("the memory gates the features", _gate),
+    "gate": Part("the memory gates the features", lambda _: _gate("gate")),
+    "gate_residual": Part("a projection of the gated features is added to them", lambda _: _gate("gate_residual")),
     "read": Part("the memory gates the features, and what it reads is added to them", _read),
     "conv_gru": Part("a ConvGRU of about as many parameters instead of the memory", _conv_gru),
 }
@@ -186,7 +187,7 @@ OPTIONS = {
     "ages": Part("the read knows ages", lambda _: {"MODEL.MEMORY.READ.AGE": "5 s"}),
     "foreground": Part("only the best quarter of the cells is written", _foreground),
 }
-"""Options of ``gate`` and ``read``."""
+"""Options of the memories but ``conv_gru``."""
 TRAINING = {
     "noaug": Part("no sensor augmentation", lambda _: {"DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION": None}),
 }
@@ -198,7 +199,7 @@ def describe_parts() -> str:
     """Return what a variant's name is made of, in a line."""
     inputs, memories, options, training = (", ".join(kind) for kind in _KINDS)
     return (
-        f"an input ({inputs}), a memory ({memories}), options of gate and read ({options}) "
+        f"an input ({inputs}), a memory ({memories}), options of memories but conv_gru ({options}) "
         f"and changes to the training ({training}), joined by +"
     )
 
@@ -215,7 +216,7 @@ def _parts(name: str) -> list[Part]:
     inputs, memories, options, training = ([word for word in words if word in kind] for kind in _KINDS)
     if len(inputs) > 1 or len(memories) > 1 or len(set(words)) < len(words):
         raise ConfigError(f"variant {name}: at most one input, one memory, and each option once")
-    if options and memories not in (["gate"], ["read"]):
+    if options and memories in ([], ["conv_gru"]):
         raise ConfigError(f"variant {name}: {', '.join(options)} needs gate or read, as in gate+{'+'.join(options)}")
     return [
         INPUTS[inputs[0] if inputs else "single"],

@@ -172,8 +172,8 @@ def _remembers(cfg: Config) -> bool:
 
 
 def _gates(cfg: Config) -> bool:
-    return _remembers(cfg) and cfg.MODEL.MEMORY.FUSION == "gate"
+    return _remembers(cfg) and cfg.MODEL.MEMORY.FUSION in ("gate", "gate_residual")
 
 
 def _reads(cfg: Config) -> bool:
-    return _remembers(cfg) and cfg.MODEL.MEMORY.FUSION == "gate_and_read"
+    return _remembers(cfg) and cfg.MODEL.MEMORY.FUSION in ("gate_and_read", "gate_residual_and_read")

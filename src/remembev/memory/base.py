@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +20,13 @@ from remembev.memory.scenes import SceneStates
 from remembev.ops import ray_visibility
 from remembev.structs import TensorStruct
 
+logger = logging.getLogger(__name__)
+
 ClipKey = tuple[str, int]
 """Scene token, and how often it occurred earlier in the batch: two clips of one scene are two memories."""
+
+FrameNumber = int | Sequence[int] | Tensor
+"""Number of a frame within its scene: one for the batch, or one for each item [B]."""
 
 State = TypeVar("State", bound=TensorStruct)
 
@@ -60,6 +66,18 @@ class FrameContext(TensorStruct):
         return self.map(lambda tensor: tensor[number : number + 1])
 
 
+def first_frames(t: FrameNumber, batch: int) -> list[bool]:
+    """Return True for the items [B] that are at their first frame, number 0.
+
+    Raises:
+        ValueError: Neither one number nor one for each item.
+    """
+    times = torch.as_tensor(t).flatten().tolist()
+    if len(times) not in (1, batch):
+        raise ValueError(f"t: expected one number or {batch}, one for each item of the batch, got {len(times)}")
+    return [number == 0 for number in times] * (batch // len(times))
+
+
 class BEVMemory(nn.Module, ABC, Generic[State]):
     """Changes the features of a frame by what is remembered of its scene."""
 
@@ -69,6 +87,7 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
     def __init__(self, max_scenes: int) -> None:
         super().__init__()
         self.states: SceneStates[ClipKey, State] = SceneStates(max_scenes)
+        self._unknown: set[str] = set()
 
     @abstractmethod
     def initial_state(self, batch: int, agents: int | None = None) -> State:
@@ -76,7 +95,7 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
 
     @abstractmethod
     def _step_batch(
-        self, features: Tensor, state: State, context: FrameContext, teacher_forcing: float
+        self, features: Tensor, state: State, context: FrameContext, progress: float
     ) -> tuple[Tensor, Tensor | None, State]:
         """Run one frame of all scenes at once; see ``step``."""
 
@@ -105,59 +124,86 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
         self,
         spatial_features_2d: Tensor,
         scene_token: Sequence[str],
-        t: int,
+        t: FrameNumber,
         context: FrameContext | None = None,
         *,
-        teacher_forcing: float = 1.0,
+        progress: float = 1.0,
+        keep_graph: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Run one frame of a batch of scenes, whose states are stored here from call to call.
 
         Args:
             spatial_features_2d: BEV features [B, C_bev, H, W].
-            scene_token: Scene of each item [B]; a scene without a stored state starts empty.
-            t: Frame number; at 0 all scenes start empty.
+            scene_token: Scene of each item [B]; one without a stored state starts empty, with a warning if t > 0.
+            t: Frame number, or one for each item [B]; at 0 a scene starts empty.
             context: Motion, time and masks of the frame.
-            teacher_forcing: In training, the share of items whose true masks are written.
+            progress: Progress of the training, 0 to 1.
+            keep_graph: Store the states with their gradient history, for one backward pass over several frames;
+                otherwise detached, for one after every frame.
 
         Returns:
             The changed features [B, C_bev, H, W], and occ_logits [B, 1, H_m, W_m] if the memory has an occupancy.
         """
         context = context or FrameContext()
-        state = self.load_states(scene_token, context.agents, restart=t == 0)
-        features, occ_logits, state = self.step(spatial_features_2d, state, context, teacher_forcing)
-        self.store_states(scene_token, state)
+        state = self.load_states(scene_token, t, context.agents)
+        features, occ_logits, state = self.step(spatial_features_2d, state, context, progress)
+        self.store_states(scene_token, state, keep_graph=keep_graph)
         return features, occ_logits
 
     def step(
-        self, features: Tensor, state: State, context: FrameContext, teacher_forcing: float = 1.0
+        self, features: Tensor, state: State, context: FrameContext, progress: float = 1.0
     ) -> tuple[Tensor, Tensor | None, State]:
         """Run one frame from a given state; nothing is stored.
 
         Training runs the batch at once, inference one scene at a time: kernels round differently for other batch
         sizes, and the boxes of a scene must not depend, to the last bit, on what shares its batch.
 
+        Args:
+            features: BEV features [B, C_bev, H, W].
+            state: State before the frame.
+            context: Motion, time and masks of the frame.
+            progress: Progress of the training, 0 to 1, which teacher forcing and the gate's strength depend on.
+
         Returns:
             The changed features [B, C_bev, H, W], occ_logits [B, 1, H_m, W_m] or None, and the next state.
         """
         if self.training or len(features) == 1:
-            return self._step_batch(features, state, context, teacher_forcing)
+            return self._step_batch(features, state, context, progress)
         steps = [
-            self._step_batch(features[i : i + 1], item, context.item(i), teacher_forcing)
+            self._step_batch(features[i : i + 1], item, context.item(i), progress)
             for i, item in enumerate(state.split())
         ]
         changed, occ_logits, states = zip(*steps, strict=True)
         occupancy = None if occ_logits[0] is None else torch.cat(occ_logits)
         return torch.cat(changed), occupancy, type(state).stack(states)
 
-    def load_states(self, scene_token: Sequence[str], agents: int | None = None, *, restart: bool = False) -> State:
-        """Return the stored states of a batch of scenes, empty ones for those without; all empty on ``restart``."""
-        stored = [None if restart else self.states.get(key) for key in _clip_keys(scene_token)]
-        states = [self.initial_state(1, agents) if state is None else state for state in stored]
+    def load_states(self, scene_token: Sequence[str], t: FrameNumber, agents: int | None = None) -> State:
+        """Return the stored states of a batch of scenes before frame t.
+
+        Empty ones at t = 0, and, with a warning, for scenes without a stored state.
+        """
+        states = []
+        for key, is_first in zip(_clip_keys(scene_token), first_frames(t, len(scene_token)), strict=True):
+            stored = None if is_first else self.states.get(key)
+            if stored is None and not is_first:
+                self._warn_unknown(key[0])
+            states.append(self.initial_state(1, agents) if stored is None else stored)
         return type(states[0]).stack(states)
 
-    def store_states(self, scene_token: Sequence[str], state: State) -> None:
-        """Store the states of a batch of scenes."""
+    def store_states(self, scene_token: Sequence[str], state: State, *, keep_graph: bool = False) -> None:
+        """Store the states of a batch of scenes, without their gradient history unless ``keep_graph``."""
+        state = state if keep_graph else state.detach()
         self.states.update(dict(zip(_clip_keys(scene_token), state.split(), strict=True)))
+
+    def _warn_unknown(self, scene: str) -> None:
+        """Warn, once for each scene, that a scene is not at its first frame but has no stored state."""
+        if scene not in self._unknown:
+            logger.warning(
+                "scene %s: no memory of its earlier frames, so it starts empty; run a scene from t = 0 on, "
+                "and raise MEMORY.MAX_SCENES (%d) if more scenes than that take turns",
+                *(scene, self.states.limit),
+            )
+        self._unknown.add(scene)
 
 
 @dataclass(frozen=True)
@@ -178,9 +224,12 @@ class NoMemory(BEVMemory[NoMemoryState]):
         return NoMemoryState(torch.zeros(batch, dtype=torch.int64))
 
     def _step_batch(
-        self, features: Tensor, state: NoMemoryState, context: FrameContext, teacher_forcing: float
+        self, features: Tensor, state: NoMemoryState, context: FrameContext, progress: float
     ) -> tuple[Tensor, None, NoMemoryState]:
         return features, None, NoMemoryState(state.frames + 1)
+
+    def _warn_unknown(self, scene: str) -> None:
+        """Single frames miss no memory."""
 
 
 def _clip_keys(scene_token: Sequence[str]) -> list[ClipKey]:

@@ -12,6 +12,7 @@ from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import resample_hidden
 from remembev.memory.base import BEVMemory, FrameContext
+from remembev.memory.fusion import small_conv
 from remembev.structs import TensorStruct
 
 
@@ -50,9 +51,7 @@ class ConvGRUBackboneWrapper(nn.Module):
             nn.GroupNorm(1, cfg.FEATURE_DIM),
         )
         self.unit = ConvGRU(cfg.FEATURE_DIM, cfg.HIDDEN_DIM)
-        self.project = nn.Conv2d(cfg.HIDDEN_DIM, in_channels, 1)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+        self.project = small_conv(cfg.HIDDEN_DIM, in_channels)
 
     def initial_state(self, batch: int) -> RecurrentState:
         """Return a hidden state of zeros."""
@@ -84,7 +83,7 @@ class ConvGRUBEVModule(BEVMemory[RecurrentState]):
         return self.recurrent.initial_state(batch)
 
     def _step_batch(
-        self, features: Tensor, state: RecurrentState, context: FrameContext, teacher_forcing: float
+        self, features: Tensor, state: RecurrentState, context: FrameContext, progress: float
     ) -> tuple[Tensor, None, RecurrentState]:
         changed, state = self.recurrent.step(features, state, context.prev_from_frame)
         return changed, None, state

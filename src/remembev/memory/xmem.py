@@ -9,18 +9,19 @@ from torch import Tensor
 from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
 from remembev.memory.base import BEVMemory, FrameContext
-from remembev.memory.fusion import GatedConv, Upsample, gate
+from remembev.memory.fusion import GatedConv, Upsample, gate, partly_open
+from remembev.memory.losses import ramp
 from remembev.memory.objects import FoundObjects, ObjectMemory, merge_found
 from remembev.memory.slots import update_slots
 from remembev.memory.state import MemoryState
-from remembev.memory.wrapper import XMemBackboneWrapper
+from remembev.memory.wrapper import MemoryStep, XMemBackboneWrapper
 
 
 class XMemBEVModule(BEVMemory[MemoryState]):
-    """XMem memory that adds gated features, and with ``gate_and_read`` also its readout, to the features.
+    """XMem memory whose occupancy gates the features: f ⊙ σ(resize(occ_logits)).
 
-    Adding keeps the pretrained detector intact at first: multiplied by the gate, features have to be learnt anew, and
-    the detector ends up worse.
+    ``FUSION`` may add the readout to the product (``…_and_read``), and may replace the product by the features plus a
+    projection of it (``gate_residual…``).
     """
 
     def __init__(
@@ -35,21 +36,32 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents, classes)
         self.visibility_grid = self.xmem.grid if cfg.OBJECTS is not None else None
         readout, stride = cfg.FEATURE_DIM + cfg.HIDDEN_DIM, cfg.stride(feature_grid)
-        self.add_gated = GatedConv(in_channels)
-        self.add_read = Upsample(readout, in_channels, stride) if cfg.FUSION == "gate_and_read" else None
+        self.add_gated = GatedConv(in_channels) if cfg.FUSION.startswith("gate_residual") else None
+        self.add_read = Upsample(readout, in_channels, stride) if cfg.FUSION.endswith("and_read") else None
 
     def initial_state(self, batch: int, agents: int | None = None) -> MemoryState:
         """Return the state of empty stores."""
         return self.xmem.initial_state(batch, agents)
 
     def _step_batch(
-        self, features: Tensor, state: MemoryState, context: FrameContext, teacher_forcing: float
+        self, features: Tensor, state: MemoryState, context: FrameContext, progress: float
     ) -> tuple[Tensor, Tensor, MemoryState]:
+        forcing = self.cfg.TEACHER_FORCING
+        teacher_forcing = ramp(progress, forcing.START, forcing.END, forcing.DURING)
         step = self.xmem.step(features, state, context, teacher_forcing)
-        change = self.add_gated(features.float(), gate(step.occ_logits, features).float())
-        if self.add_read is not None:
-            change = change + self.add_read(step.readout)
-        return features + change.to(features.dtype), step.occ_logits, step.state
+        strength = ramp(progress, 0.0, 1.0, self.cfg.GATE_RAMP) if self.training else 1.0
+        return self._fuse(features, step, strength), step.occ_logits, step.state
+
+    def _fuse(self, features: Tensor, step: MemoryStep, strength: float) -> Tensor:
+        """Return the features [B, C_bev, H, W] changed by the gate, applied with ``strength``, and by the readout."""
+        opened = gate(step.occ_logits, features)
+        read = None if self.add_read is None else self.add_read(step.readout)
+        if self.add_gated is None:
+            gated = features * partly_open(opened, strength)
+            return gated if read is None else gated + read.to(gated.dtype)
+        change = self.add_gated(features.float(), opened.float())
+        change = change if read is None else change + read
+        return features + change.to(features.dtype)
 
     @property
     def remembers_found(self) -> bool:

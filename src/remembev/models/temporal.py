@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from remembev.batch import ClipBatch, FrameBatch
 from remembev.config import Config
 from remembev.memory import BEVMemory, FrameContext, build_memory, occupancy_loss
-from remembev.memory.losses import ramp
+from remembev.memory.base import FrameNumber
 from remembev.memory.objects import NO_OBJECT, FoundObjects, ObjectMemory, presence_loss
 from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.backbone import BaseBEVBackbone
@@ -80,7 +80,8 @@ class TemporalPointPillar(nn.Module):
 
         Args:
             batch_seq: The clips, every value [B, T, ...].
-            progress: Progress of the training, 0 to 1, which teacher forcing and the occupancy loss depend on.
+            progress: Progress of the training, 0 to 1, which teacher forcing, the gate's strength and the occupancy
+                loss depend on.
 
         Returns:
             The losses in training, else the detections as ``[T][B]``.
@@ -139,23 +140,27 @@ class TemporalPointPillar(nn.Module):
             detections.append(self.detect(output))
         return detections
 
-    def forward_single_timestep(self, batch_dict_t: Mapping[str, Any], t: int, progress: float = 1.0) -> FrameOutput:
+    def forward_single_timestep(
+        self, batch_dict_t: Mapping[str, Any], t: FrameNumber, progress: float = 1.0, *, keep_graph: bool = False
+    ) -> FrameOutput:
         """Run frame t of every scene of a batch. The memory of each scene is stored from call to call.
 
         Args:
             batch_dict_t: Values [B, ...] of the frame: points, num_points and scene_token, and if present timestamp,
                 prev_from_frame, scene_masks, agent_masks and valids_mask.
-            t: Frame number; at 0 every scene starts with an empty memory.
+            t: Frame number, or one for each scene [B]; at 0 a scene starts with an empty memory.
             progress: Progress of the training, 0 to 1.
+            keep_graph: Store the memory with its gradient history, for one backward pass over several frames;
+                otherwise detached, for one after every frame.
 
         Returns:
             The frame with its outputs, which are also keys: ``["spatial_features_2d"]``, ``["occ_logits"]``.
         """
         frame = FrameBatch.from_mapping(batch_dict_t)
         (scene_token,) = frame.require("scene_token")
-        state = self.memory.load_states(scene_token, FrameContext.of(frame).agents, restart=t == 0)
+        state = self.memory.load_states(scene_token, t, FrameContext.of(frame).agents)
         output, state = self.step(frame, state, progress)
-        self.memory.store_states(scene_token, state)
+        self.memory.store_states(scene_token, state, keep_graph=keep_graph)
         return output
 
     def initial_state(self, batch_seq: Mapping[str, Any]) -> TensorStruct:
@@ -182,10 +187,8 @@ class TemporalPointPillar(nn.Module):
         with stage("backbone"):
             features = self.backbone_2d(bev)
         with stage("memory"):
-            forcing = self.cfg.MODEL.MEMORY.TEACHER_FORCING
-            teacher_forcing = ramp(progress, forcing.START, forcing.END, forcing.DURING)
             context = FrameContext.of(frame, self.memory.visibility_grid)
-            features, occ_logits, state = self.memory.step(features, state, context, teacher_forcing)
+            features, occ_logits, state = self.memory.step(features, state, context, progress)
         with stage("head"):
             predictions = self.dense_head(features)
         output = FrameOutput(**frame, spatial_features_2d=features, occ_logits=occ_logits, predictions=predictions)
