@@ -382,8 +382,8 @@ class MemoryConfig(Section):
     """Memory class."""
     FUSION: Literal["gate", "gate_and_read", "gate_residual", "gate_residual_and_read", "none"] = "gate"
     """``gate``: multiply the features by the occupancy. ``gate_residual``: add a projection of that product to the
-    features instead. ``…_and_read``: also add the readout. ``none``: no memory, single frames. A ConvGRU always adds its
-    hidden state, unless ``none``."""
+    features instead. ``…_and_read``: also add the readout. ``none``: no memory, single frames. A ConvGRU always adds
+    its hidden state, unless ``none``."""
     STRIDE: CountOrMetres = 2
     """Cell size of the memory, in cells of spatial_features_2d or in metres (``1.6 m``): H_m = H / STRIDE."""
     FEATURE_DIM: Count = 128

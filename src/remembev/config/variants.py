@@ -166,6 +166,10 @@ def _foreground(cfg: Config) -> Changes:
     return {"MODEL.MEMORY.FOREGROUND.TOKENS": cfg.memory_grid.height * cfg.memory_grid.width // 4}
 
 
+def _objects(cfg: Config) -> Changes:
+    return {"MODEL.MEMORY.OBJECTS": {}, f"{_TARGETS}.SEEN_WITHIN": None}
+
+
 # --------------------------------------------------------------------------------------------------------------- parts
 
 INPUTS = {
@@ -186,6 +190,7 @@ OPTIONS = {
     "positions": Part("the read knows distances", lambda _: {"MODEL.MEMORY.READ.DISTANCE": "10 m"}),
     "ages": Part("the read knows ages", lambda _: {"MODEL.MEMORY.READ.AGE": "5 s"}),
     "foreground": Part("only the best quarter of the cells is written", _foreground),
+    "objects": Part("what was found is remembered as objects, and the head learns only what is in sight", _objects),
 }
 """Options of the memories but ``conv_gru``."""
 TRAINING = {
