@@ -12,6 +12,7 @@ from torch import Tensor
 
 from remembev.geometry import BEVGrid, iou_bev
 from remembev.ops.memory_read import Positions
+from remembev.ops.visibility import HEIGHTS, OFFSETS, SECTORS, SLOPES
 from remembev.ops.voxelise import Pillars
 
 
@@ -207,3 +208,36 @@ def _points_by_cell(points: Tensor, grid: BEVGrid, z_range: tuple[float, float])
             cell = (int((y - grid.y_min) / grid.cell_y), int((x - grid.x_min) / grid.cell_x))
             cells.setdefault(cell, []).append(point)
     return cells
+
+
+def ray_visibility(points: Tensor, num_points: Tensor, grid: BEVGrid) -> Tensor:
+    """Look up the rays that cross each cell one by one."""
+    lowest, highest, rows = SLOPES
+    centres, margin = grid.centres(), max(grid.cell_x, grid.cell_y)
+    shares = torch.zeros(len(points), 3, grid.height, grid.width)
+
+    def ray(azimuth: Tensor, slope: Tensor) -> tuple[int, int]:
+        sector = int((azimuth / (2 * math.pi) * SECTORS).floor()) % SECTORS
+        return sector, int(((slope - lowest) / (highest - lowest) * rows).floor())
+
+    for sample in range(len(points)):
+        farthest: dict[tuple[int, int], float] = {}
+        for x, y, z, _, age in points[sample, : num_points[sample]]:
+            distance = (x**2 + y**2).sqrt()
+            place = ray(torch.atan2(y, x), z / distance.clamp(min=1e-3))
+            if age == 0 and 0 <= place[1] < rows:
+                farthest[place] = max(farthest.get(place, 0.0), float(distance))
+        for row in range(grid.height):
+            for column in range(grid.width):
+                x, y = centres[row, column]
+                distance = (x**2 + y**2).sqrt()
+                counts = [0, 0, 0]  # beyond, in the cell, before
+                for offset in OFFSETS:
+                    azimuth = torch.atan2(y, x) + offset * margin / distance.clamp(min=grid.cell_x)
+                    for height in HEIGHTS:
+                        length = farthest.get(ray(azimuth, height / distance.clamp(min=1e-3)), 0.0)
+                        if length > 0:
+                            kind = 0 if length > distance + margin else 2 if length < distance - margin else 1
+                            counts[kind] += 1
+                shares[sample, :, row, column] = torch.tensor(counts) / max(1, sum(counts))
+    return shares
