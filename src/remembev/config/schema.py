@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import isclose
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from remembev.config.sizes import (
     CountOrMetres,
@@ -225,6 +225,17 @@ class VFEConfig(Section):
     """Output channels of each layer; the last is the number of pillar features."""
 
 
+def _no_backbone_3d(value: object) -> object:
+    if value is not None:
+        name = value.get("NAME", "a section") if isinstance(value, dict) else value
+        raise ValueError(f"{name} is not supported: pillars are scattered without a 3D backbone, which is null")
+    return value
+
+
+NoBackbone3D = Annotated[None, BeforeValidator(_no_backbone_3d)]
+"""The slot of a 3D backbone, which nothing fills yet."""
+
+
 class BackboneConfig(Section):
     """2D BEV backbone: strided blocks, upsampled to one resolution and concatenated. Lists have an entry per block."""
 
@@ -363,8 +374,8 @@ class MemoryConfig(Section):
     """Memory class."""
     FUSION: Literal["gate", "gate_and_read", "gate_residual", "gate_residual_and_read", "none"] = "gate"
     """``gate``: multiply the features by the occupancy. ``gate_residual``: add a projection of that product to the
-    features instead. ``…_and_read``: also add the readout. ``none``: no memory, single frames. A ConvGRU always adds its
-    hidden state, unless ``none``."""
+    features instead. ``…_and_read``: also add the readout. ``none``: no memory, single frames. A ConvGRU always adds
+    its hidden state, unless ``none``."""
     STRIDE: CountOrMetres = 2
     """Cell size of the memory, in cells of spatial_features_2d or in metres (``1.6 m``): H_m = H / STRIDE."""
     FEATURE_DIM: Count = 128
@@ -605,6 +616,8 @@ class ModelConfig(Section):
     NAME: Literal["TemporalPointPillar"] = "TemporalPointPillar"
     """Model class."""
     VFE: VFEConfig = VFEConfig()
+    BACKBONE_3D: NoBackbone3D = None
+    """3D backbone between VFE and scatter; ``null``, the only value: none, as pillars have."""
     BACKBONE_2D: BackboneConfig
     MEMORY: MemoryConfig = MemoryConfig()
     DENSE_HEAD: DenseHeadConfig

@@ -72,7 +72,7 @@ class StreamingStep(nn.Module):
         """Return boxes [K, 9], scores [K], labels [K], num_boxes [1]; occupancy [H_m, W_m], gate [H, W]; next state."""
         model, named = self.model, dict(zip(self.state, state, strict=True))
         named["timestamp"] = torch.zeros_like(elapsed, dtype=torch.float64)
-        features = model.backbone_2d(model.vfe.to_bev(points, num_points))
+        features = model.backbone_2d(model.to_bev(points, num_points))
         changed, occ_logits, memory = model.memory.step(
             features,
             self.empty.with_named(named),

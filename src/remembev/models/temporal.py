@@ -19,7 +19,7 @@ from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections
-from remembev.models.vfe import PillarEncoder, build_vfe
+from remembev.models.vfe import PillarEncoder, PillarFeatureNet, build_vfe
 from remembev.ops import stage
 from remembev.structs import TensorStruct
 
@@ -48,9 +48,13 @@ def build_model(cfg: Config) -> TemporalPointPillar:
 
 
 class TemporalPointPillar(nn.Module):
-    """VFE → scatter → 2D BEV backbone → memory → ``AnchorHeadMulti``, for sequences of frames.
+    """VFE → 3D backbone → scatter → 2D BEV backbone → memory → ``AnchorHeadMulti``, for sequences of frames.
 
     The public entries take a ``ClipBatch`` or ``FrameBatch``, or a plain mapping with the same keys.
+
+    Attributes:
+        backbone_3d: Takes features [P, C] and (sample, row, column) [P, 3] of the pillars to new ones of as many
+            channels; None, as built from a configuration: pillars are scattered as they are encoded.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -59,6 +63,7 @@ class TemporalPointPillar(nn.Module):
         backbone = cfg.MODEL.BACKBONE_2D
         vfe = build_vfe(cfg.MODEL.VFE, cfg.DATA_CONFIG)
         self.vfe: PillarEncoder = vfe
+        self.backbone_3d: nn.Module | None = None
         self.backbone_2d = BaseBEVBackbone(backbone, vfe.num_features)
         self.agents = cfg.DATA_CONFIG.AGENT_SLOTS
         self.memory: BEVMemory[Any] = build_memory(
@@ -181,7 +186,7 @@ class TemporalPointPillar(nn.Module):
             The frame's output, and the state after it.
         """
         frame = FrameBatch.from_mapping(batch_dict_t)
-        bev = self.vfe.to_bev(frame.points, frame.num_points)
+        bev = self.to_bev(frame.points, frame.num_points)
         with stage("backbone"):
             features = self.backbone_2d(bev)
         with stage("memory"):
@@ -198,6 +203,16 @@ class TemporalPointPillar(nn.Module):
         scores = pad_sequence([sample.scores for sample in detections], batch_first=True)
         count = torch.tensor([len(sample) for sample in detections], device=boxes.device)
         return replace(output, detections=detections), self.memory.update_slots(state, boxes, scores, count)
+
+    def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
+        """Return the BEV map [B, C, H, W] of points [B, N, 5], the first num_points [B] of them real."""
+        if self.backbone_3d is None:
+            return self.vfe.to_bev(points, num_points)
+        assert isinstance(self.vfe, PillarFeatureNet)
+        features, coords = self.vfe(points, num_points)
+        with stage("backbone_3d"):
+            features, coords = self.backbone_3d(features, coords)
+        return self.vfe.scatter(features, coords, len(points))
 
     def _train_step(
         self, frame: FrameBatch, progress: float, state: TensorStruct
