@@ -1,4 +1,4 @@
-"""Former names of keys."""
+"""Former names of keys and values."""
 
 from __future__ import annotations
 
@@ -45,3 +45,34 @@ def test_a_key_under_both_names_is_an_error(tmp_path: Path) -> None:
         ConfigError, match=r"both OPTIMIZATION.CHUNK \(old name\) and OPTIMIZATION.TBPTT_FRAMES are set"
     ):
         load_config(tmp_path / "mine.yaml")
+
+
+def stored_before_the_gate_multiplied(fusion: str, name: str = "XMemBEVModule") -> str:
+    """A configuration as it was stored when ``FUSION`` named the residual forms."""
+    cfg = load_config("tiny", [f"MODEL.MEMORY.FUSION={fusion}", f"MODEL.MEMORY.NAME={name}"])
+    text = config_to_yaml(cfg).replace("    GATE_RAMP:\n    - 0.0\n    - 0.5\n", "")
+    assert "GATE_RAMP" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("former", "current"), [("gate", "gate_residual"), ("gate_and_read", "gate_residual_and_read"), ("none", "none")]
+)
+def test_a_gate_that_was_stored_when_it_was_residual_still_is(former: str, current: str, tmp_path: Path) -> None:
+    stored = stored_before_the_gate_multiplied(former)
+    assert config_from_yaml(stored, name="stored").MODEL.MEMORY.FUSION == current
+    (tmp_path / "config.yaml").write_text(stored)
+    assert load_config(tmp_path / "config.yaml").MODEL.MEMORY.FUSION == current
+
+
+def test_a_stored_convgru_has_no_gate_to_rename() -> None:
+    stored = stored_before_the_gate_multiplied("gate_and_read", "ConvGRUBEVModule")
+    assert config_from_yaml(stored, name="stored").MODEL.MEMORY.FUSION == "gate_and_read"
+
+
+@pytest.mark.parametrize("fusion", ["gate", "gate_and_read"])
+def test_a_gate_that_is_written_or_stored_now_multiplies(fusion: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"{{_BASE_CONFIG_: tiny, MODEL: {{MEMORY: {{FUSION: {fusion}}}}}}}")
+    cfg = load_config(tmp_path / "mine.yaml")
+    assert cfg.MODEL.MEMORY.FUSION == fusion
+    assert config_from_yaml(config_to_yaml(cfg), name="stored") == cfg

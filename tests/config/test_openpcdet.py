@@ -104,6 +104,7 @@ def test_a_residual_heading_with_a_direction_classifier_is_read(tmp_path: Path) 
             "DATA_CONFIG.DATA_PROCESSOR.MAX_POINTS_PER_VOXEL",
             32,
         ),
+        ("model", "MODEL.BACKBONE_3D", None, "MODEL.BACKBONE_3D", None),
     ],
 )
 def test_a_key_is_translated(file: str, key: str, given: Any, ours: str, becomes: Any, tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_a_key_is_translated(file: str, key: str, given: Any, ours: str, becomes
     ("file", "key", "given", "said"),
     [
         ("model", "MODEL.NAME", "CenterPoint", "MODEL.NAME: Input should be 'PointPillar' (given: 'CenterPoint')"),
-        ("model", "MODEL.BACKBONE_3D", {"NAME": "VoxelBackBone8x"}, "MODEL.BACKBONE_3D: not supported"),
+        ("model", "MODEL.BACKBONE_3D", {"NAME": "VoxelBackBone8x"}, "MODEL.BACKBONE_3D: VoxelBackBone8x is not"),
         ("model", "MODEL.VFE.NUM_FILTER", 3, "MODEL.VFE.NUM_FILTER: not supported; did you mean NUM_FILTERS?"),
         ("model", "MODEL.VFE.USE_NORM", False, "MODEL.VFE.USE_NORM: Input should be True (given: False)"),
         ("model", "MODEL.MAP_TO_BEV.NUM_BEV_FEATURES", 32, "MODEL.MAP_TO_BEV.NUM_BEV_FEATURES"),

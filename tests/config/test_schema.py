@@ -82,6 +82,8 @@ def test_the_tokens_of_a_frame_are_a_number_or_an_area(tokens: int | str | None,
         ({"LONG_TERM": {"MAX_TOKENS": 10, "PROTOTYPES": 11}}, "room for 10 tokens, fewer than the 11 PROTOTYPES"),
         ({"LONG_TERM": {"CHOOSE": "first"}}, "LONG_TERM.CHOOSE"),
         ({"FUSION": "add"}, "FUSION"),
+        ({"GATE_RAMP": [0.5, 0.2]}, "a range has to begin with its lower end"),
+        ({"GATE_RAMP": [0.0, 2.0]}, "GATE_RAMP"),
         ({"TEACHER_FORCING": {"START": 1.5}}, "TEACHER_FORCING.START"),
         ({"MAX_FRAMES": 3}, "MAX_FRAMES"),
     ],
@@ -93,6 +95,13 @@ def test_a_mistake_in_the_memory_is_named(changes: dict[str, object], message: s
 
 def test_prototypes_need_not_fit_where_there_is_no_long_term_memory() -> None:
     assert config(LONG_TERM={"MAX_TOKENS": 0, "PROTOTYPES": 128}).LONG_TERM.MAX_TOKENS == 0
+
+
+def test_a_3d_backbone_is_refused_by_its_name() -> None:
+    assert load_config("nuscenes", ["MODEL.BACKBONE_3D=null"]) == load_config("nuscenes")
+    for given in ("{NAME: VoxelBackBone8x}", "VoxelBackBone8x"):
+        with pytest.raises(ConfigError, match=r"MODEL\.BACKBONE_3D: VoxelBackBone8x is not supported"):
+            load_config("nuscenes", [f"MODEL.BACKBONE_3D={given}"])
 
 
 def test_overrides_take_sizes_with_units() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,12 +70,23 @@ def planar(x: float, y: float, yaw: float = 0.0) -> Tensor:
     return make_pose((x, y, 0.0), (math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)))[None].float()
 
 
+def run_step(
+    memory: XMemBackboneWrapper, t: int, frames_lidar_t: Tensor, *masks: Tensor | None,
+    state: MemoryState | None = None, **options: Any,
+) -> MemoryStep:  # fmt: skip
+    """A step from a state, from an empty one if there is none yet."""
+    if state is None:
+        of_agents = masks[1] if len(masks) > 1 else None
+        state = memory.initial_state(len(frames_lidar_t), None if of_agents is None else of_agents.shape[1])
+    return memory.forward_step(t, frames_lidar_t, *masks, state=state, **options)
+
+
 def stream(memory: XMemBackboneWrapper, frames: int, **arguments: object) -> list[MemoryStep]:
     """The steps of a stream of so many frames, the arguments alike for all of them."""
     steps: list[MemoryStep] = []
     for t in range(frames):
         state = steps[-1].state if steps else None
-        steps.append(memory.forward_step(t, features(t), state=state, **arguments))  # type: ignore[arg-type]
+        steps.append(run_step(memory, t, features(t), state=state, **arguments))
     return steps
 
 

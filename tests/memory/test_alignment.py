@@ -14,7 +14,7 @@ from torch import Tensor
 from remembev.geometry import BEVGrid, invert_pose, make_pose, relative_pose, transform_points
 from remembev.memory.alignment import align_state, extrapolate_boxes, move_positions, resample_hidden
 
-from .small import assert_same, features, planar, small_memory, stream, working
+from .small import assert_same, features, planar, run_step, small_memory, stream, working
 
 GRID = BEVGrid(-8.0, -4.0, 8.0, 4.0, height=8, width=16)
 
@@ -92,8 +92,8 @@ def test_after_40_motions_tokens_lie_where_explicit_alignment_puts_them(seed: in
 
 def test_token_positions_follow_the_ego_motion() -> None:
     memory = small_memory().eval()
-    state = memory.forward_step(0, features(0)).state
-    state = memory.forward_step(1, features(1), state=state, prev_from_frame=planar(4.0, 0.0)).state
+    state = run_step(memory, 0, features(0)).state
+    state = run_step(memory, 1, features(1), state=state, prev_from_frame=planar(4.0, 0.0)).state
     old, new = working(memory, state).position[0].split(16, dim=1)
     torch.testing.assert_close(old, new - torch.tensor([[4.0], [0.0], [0.0]]).double())
 
@@ -130,7 +130,7 @@ def test_a_box_without_velocity_stays() -> None:
 
 def test_explicit_alignment_is_implicit_alignment_without_motion() -> None:
     memory = small_memory().eval()
-    state = memory.forward_step(0, features(0)).state
-    still = memory.forward_step(1, features(1), state=state, prev_from_frame=torch.eye(4)[None])
-    unmoved = memory.forward_step(1, features(1), state=state)
+    state = run_step(memory, 0, features(0)).state
+    still = run_step(memory, 1, features(1), state=state, prev_from_frame=torch.eye(4)[None])
+    unmoved = run_step(memory, 1, features(1), state=state)
     torch.testing.assert_close(still.occ_logits, unmoved.occ_logits, atol=1e-4, rtol=1e-4)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from remembev.memory import BEVMemory, FrameContext, NoMemory, build_memory
+from remembev.structs import TensorStruct
 
 from .small import CHANNELS, FEATURE_GRID, features, mask, scene_features, small_config, small_module
 
@@ -61,6 +65,47 @@ def test_a_scene_that_starts_again_starts_with_an_empty_memory() -> None:
     first = [memory(scene_features("a", t), ["a"], t)[0] for t in range(3)]
     again = [memory(scene_features("a", t), ["a"], t)[0] for t in range(3)]
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("kind", [list, torch.tensor])
+def test_a_scene_at_its_first_frame_starts_anew_and_its_neighbour_does_not(kind: Callable[[Any], Any]) -> None:
+    memory = small_module()
+    for t in range(2):
+        memory(torch.cat((scene_features("a", t), scene_features("c", t))), ["a", "b"], t)
+    gated, _ = memory(torch.cat((scene_features("a", 2), scene_features("b", 0))), ["a", "b"], kind([2, 0]))
+    assert torch.equal(gated[0], alone("a", 3)[2][0])
+    assert torch.equal(gated[1], alone("b", 1)[0][0])
+
+
+def test_an_unknown_scene_at_a_later_frame_starts_empty_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    memory = small_module(MAX_SCENES=1)
+    gated, _ = memory(scene_features("a", 3), ["a"], 3)
+    assert caplog.text.count("scene a: no memory of its earlier frames, so it starts empty") == 1
+    assert torch.equal(gated, memory(scene_features("a", 3), ["a"], 0)[0])
+    for t in range(3):
+        memory(scene_features("b", t), ["b"], t)
+    memory(scene_features("a", 4), ["a"], 4)
+    assert len(caplog.records) == 1
+
+
+def test_single_frames_and_first_frames_warn_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    build_memory(small_config(FUSION="none"), CHANNELS, FEATURE_GRID)(scene_features("a", 3), ["a"], 3)
+    small_module()(scene_features("a", 0), ["a"], 0)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("changes", [{"FUSION": "gate_and_read"}, {"NAME": "ConvGRUBEVModule"}])
+@pytest.mark.parametrize("keep_graph", [False, True])
+def test_stored_states_have_a_gradient_history_only_where_that_is_asked_for(
+    changes: dict[str, object], keep_graph: bool
+) -> None:
+    memory: BEVMemory[TensorStruct] = build_memory(small_config(**changes), CHANNELS, FEATURE_GRID).train()
+    for t in range(3):
+        changed, _ = memory(features(t), ["a"], t, FrameContext(scene_masks=mask(t)), keep_graph=keep_graph)
+        if not keep_graph:
+            changed.sum().backward()
+    state = memory.load_states(["a"], 3)
+    assert any(tensor.requires_grad for tensor in state.named().values()) == keep_graph
 
 
 def test_at_most_max_scenes_are_kept() -> None:

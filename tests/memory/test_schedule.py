@@ -12,7 +12,18 @@ from remembev.config.sizes import Seconds
 from remembev.memory import MemoryState
 from remembev.memory.wrapper import advance_clock
 
-from .small import FEATURE_GRID, features, long_term, mask, planar, small_config, small_memory, stream, working
+from .small import (
+    FEATURE_GRID,
+    features,
+    long_term,
+    mask,
+    planar,
+    run_step,
+    small_config,
+    small_memory,
+    stream,
+    working,
+)
 
 
 def written_at(times: list[float], every: int | Seconds) -> list[int]:
@@ -22,7 +33,7 @@ def written_at(times: list[float], every: int | Seconds) -> list[int]:
     written = []
     for t, time in enumerate(times):
         stamp = torch.tensor([time], dtype=torch.float64)
-        state = memory.forward_step(t, features(t), state=state, timestamp=stamp).state
+        state = run_step(memory, t, features(t), state=state, timestamp=stamp).state
         if state.tokens.age[0, -1] == 0:
             written.append(t)
     return written
@@ -82,8 +93,8 @@ def deep_updates(**changes: object) -> list[int]:
     touched = []
     for t in range(8):
         arguments = {"state": state, "timestamp": torch.tensor([0.5 * t], dtype=torch.float64)}
-        step = memory.forward_step(t, features(t), **arguments)
-        without = shallow.forward_step(t, features(t), **arguments)
+        step = run_step(memory, t, features(t), **arguments)
+        without = run_step(shallow, t, features(t), **arguments)
         touched += [t] if not torch.equal(step.state.hidden, without.state.hidden) else []
         state = step.state
     return touched
@@ -106,7 +117,7 @@ def test_sizes_in_metres_and_seconds_become_cells_and_frames() -> None:
 def written(memory_mask: Tensor, **foreground: object) -> tuple[set[int], set[int]]:
     """Cells of a frame that were written, and those that the mask covers."""
     memory = small_memory(FOREGROUND=foreground).train()
-    state = memory.forward_step(0, features(0), memory_mask, teacher_forcing=1.0).state
+    state = run_step(memory, 0, features(0), memory_mask, teacher_forcing=1.0).state
     tokens = working(memory, state)
     places = tokens.position[0, :2, tokens.valid[0]].T
     row, column, _ = memory.grid.cells(places)
@@ -137,15 +148,15 @@ def test_cells_below_the_least_importance_are_not_written() -> None:
 
 def test_by_occupancy_the_cells_with_the_highest_occupancy_are_written() -> None:
     memory = small_memory(FOREGROUND={"TOKENS": 4, "BY": "occupancy"}).train()
-    step = memory.forward_step(0, features(0), mask(1), teacher_forcing=1.0)
+    step = run_step(memory, 0, features(0), mask(1), teacher_forcing=1.0)
     best = step.occ_logits.flatten().topk(4).indices.sort().values
     assert torch.equal(step.state.tokens.position[..., -4:], memory.centres[..., best])
 
 
 def test_tokens_farther_than_a_limit_are_forgotten() -> None:
     memory = small_memory(FORGET_BEYOND="9 m").eval()
-    state = memory.forward_step(0, features(0)).state
-    state = memory.forward_step(1, features(1), state=state, prev_from_frame=planar(4.0, 0.0)).state
+    state = run_step(memory, 0, features(0)).state
+    state = run_step(memory, 1, features(1), state=state, prev_from_frame=planar(4.0, 0.0)).state
     old = working(memory, state).slice(0, 16)
     near = old.position[0].norm(dim=0) <= 9.0
     assert 0 < near.sum() < 16
@@ -158,7 +169,7 @@ def test_tokens_older_than_a_limit_are_forgotten() -> None:
     state: MemoryState | None = None
     for t in range(6):
         stamp = torch.tensor([0.4 * t], dtype=torch.float64)
-        state = memory.forward_step(t, features(t), state=state, timestamp=stamp).state
+        state = run_step(memory, t, features(t), state=state, timestamp=stamp).state
     assert state is not None
     ages = working(memory, state).age[state.tokens.valid[:, 12:]]
     assert ages.unique().tolist() == pytest.approx([0.0, 0.4, 0.8], abs=1e-5)
@@ -169,13 +180,11 @@ def test_prototypes_age_and_move_like_other_tokens() -> None:
     state: MemoryState | None = None
     for t in range(3):
         stamp = torch.tensor([0.5 * t], dtype=torch.float64)
-        state = memory.forward_step(t, features(t), state=state, timestamp=stamp).state
+        state = run_step(memory, t, features(t), state=state, timestamp=stamp).state
     assert state is not None
     before = long_term(memory, state)
     assert before.count().item() == 6
-    moved = memory.forward_step(
-        3, features(3), state=state, timestamp=stamp + 0.5, prev_from_frame=planar(1.0, 0.0)
-    ).state
+    moved = run_step(memory, 3, features(3), state=state, timestamp=stamp + 0.5, prev_from_frame=planar(1.0, 0.0)).state
     after = long_term(memory, moved)
     shift = torch.tensor([[-1.0], [0.0], [0.0]])
     kept = before.valid[0]
@@ -209,8 +218,8 @@ def test_without_timestamps_no_time_passes() -> None:
 
 def test_each_item_of_a_batch_has_its_own_clock() -> None:
     memory = small_memory(MEM_EVERY="1 s").eval()
-    state = memory.forward_step(0, features(0, batch=2), timestamp=torch.tensor([0.0, 0.0]).double()).state
-    state = memory.forward_step(1, features(1, batch=2), state=state, timestamp=torch.tensor([0.2, 1.0]).double()).state
+    state = run_step(memory, 0, features(0, batch=2), timestamp=torch.tensor([0.0, 0.0]).double()).state
+    state = run_step(memory, 1, features(1, batch=2), state=state, timestamp=torch.tensor([0.2, 1.0]).double()).state
     assert working(memory, state).count().tolist() == [16, 32]
     assert state.working_frames.tolist() == [1, 2]
     assert state.since_write.tolist() == pytest.approx([0.2, 0.0])

@@ -13,11 +13,23 @@ from torch import Tensor
 from remembev.config.schema import AgentsConfig
 from remembev.geometry import rasterise_boxes
 from remembev.memory import FrameContext, MemoryState, XMemBackboneWrapper, XMemBEVModule
+from remembev.memory.objects import NO_OBJECT, FoundObjects
 from remembev.memory.slots import slot_masks, update_slots
 from remembev.memory.state import AgentSlots
 from remembev.memory.wrapper import combine_slots
 
-from .small import CHANNELS, CPU, FEATURE_GRID, assert_same, features, mask, small_config, small_memory, stream
+from .small import (
+    CHANNELS,
+    CPU,
+    FEATURE_GRID,
+    assert_same,
+    features,
+    mask,
+    run_step,
+    small_config,
+    small_memory,
+    stream,
+)
 
 CFG = AgentsConfig(MIN_SCORE=0.5, MATCH_WITHIN="2 m", MAX_MISSED=1)
 
@@ -30,7 +42,7 @@ def clip(memory: XMemBackboneWrapper, present: list[list[bool]]) -> list[MemoryS
     states: list[MemoryState] = []
     for t, valids in enumerate(present):
         masks, state = mask(t, agents=len(valids)), states[-1] if states else None
-        states.append(memory.forward_step(t, features(t), None, masks, torch.tensor([valids]), state=state).state)
+        states.append(run_step(memory, t, features(t), None, masks, torch.tensor([valids]), state=state).state)
     return states
 
 
@@ -51,12 +63,12 @@ def test_the_scene_s_slot_is_always_occupied() -> None:
 
 def test_a_new_agent_is_written_with_its_true_mask_even_without_teacher_forcing() -> None:
     memory = small_memory(agents=2).train()
-    state = memory.forward_step(0, features(0), None, mask(0, agents=2), torch.tensor([[True, False]])).state
+    state = run_step(memory, 0, features(0), None, mask(0, agents=2), torch.tensor([[True, False]])).state
 
     def appear(seed: int, state: MemoryState) -> MemoryState:
         valids = torch.tensor([[True, True]])
-        return memory.forward_step(
-            1, features(1), None, mask(seed, agents=2), valids, state=state, teacher_forcing=0.0
+        return run_step(
+            memory, 1, features(1), None, mask(seed, agents=2), valids, state=state, teacher_forcing=0.0
         ).state
 
     values = [appear(seed, state).tokens.value[..., -16:] for seed in (1, 2)]
@@ -72,7 +84,7 @@ def test_an_agent_that_appears_between_memory_frames_is_written_with_its_mask_at
         for t in range(4):
             masks = mask(seed, agents=2) if t == 3 else mask(t, agents=2)
             valids = torch.tensor([[True, t > 0]])
-            state = memory.forward_step(t, features(t), None, masks, valids, state=state, teacher_forcing=0.0).state
+            state = run_step(memory, t, features(t), None, masks, valids, state=state, teacher_forcing=0.0).state
             assert state.slots.occupied[0, 1].item() is (t == 3)
             assert state.hidden[:, 1].any().item() is (t == 3)
         assert state is not None
@@ -104,9 +116,9 @@ def test_one_agent_slot_is_the_scene_bit_for_bit() -> None:
     memory = small_memory().train()
     scene, slot = None, None
     for t in range(5):
-        scene = memory.forward_step(t, features(t), mask(t), state=scene.state if scene else None)
-        slot = memory.forward_step(
-            t, features(t), mask(9), mask(t), torch.tensor([[True]]), state=slot.state if slot else None
+        scene = run_step(memory, t, features(t), mask(t), state=scene.state if scene else None)
+        slot = run_step(
+            memory, t, features(t), mask(9), mask(t), torch.tensor([[True]]), state=slot.state if slot else None
         )
         assert torch.equal(scene.occ_logits, slot.occ_logits)
         assert torch.equal(scene.readout, slot.readout)
@@ -137,9 +149,9 @@ def test_it_does_not_matter_which_agent_has_which_slot(order: list[int], seed: i
     one = other = None
     for t in range(4):
         masks, valids = mask(seed + t, agents=4), torch.tensor([[True, True, t > 0, t != 2]])
-        one = memory.forward_step(t, features(t), None, masks, valids, state=one.state if one else None)
-        other = memory.forward_step(
-            t, features(t), None, masks[:, shuffled], valids[:, shuffled], state=other.state if other else None
+        one = run_step(memory, t, features(t), None, masks, valids, state=one.state if one else None)
+        other = run_step(
+            memory, t, features(t), None, masks[:, shuffled], valids[:, shuffled], state=other.state if other else None
         )
         torch.testing.assert_close(one.occ_logits, other.occ_logits, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(one.state.hidden[:, shuffled], other.state.hidden, rtol=1e-4, atol=1e-4)
@@ -327,14 +339,13 @@ def test_at_inference_a_detected_agent_enters_and_leaves_the_gate() -> None:
     state, alone = memory.initial_state(1), memory.initial_state(1)
     differs, occupied, knows = [], [], []
     for t in range(6):
-        scene = memory.xmem.forward_step(t, features(t), state=state)
-        other = without.xmem.forward_step(t, features(t), state=alone)
+        scene = run_step(memory.xmem, t, features(t), state=state)
+        other = run_step(without.xmem, t, features(t), state=alone)
         differs.append(not torch.equal(scene.occ_logits, other.occ_logits))
         occupied.append(scene.state.slots.occupied[0, 1].item())
         knows.append(scene.state.tokens.has_value[0, 1].any().item())
-        state = memory.update_slots(
-            scene.state, box(2, 2)[None, None], torch.tensor([[0.9]]), torch.tensor([int(t < 3)])
-        )
+        label = torch.tensor([[0 if t < 3 else NO_OBJECT]])
+        _, state = memory.remember(scene.state, FoundObjects(box(2, 2)[None, None], torch.tensor([[0.9]]), label))
         alone = other.state
     assert differs == [False, False, True, True, True, True]
     assert occupied == knows == [False, True, True, True, False, False]
@@ -344,13 +355,13 @@ def test_a_scene_with_agents_gives_the_same_in_a_batch_as_alone() -> None:
     memory = module(agents=3)
     together, alone = memory.initial_state(2), memory.initial_state(1)
     boxes = torch.stack((box(2, 2, 1.0), box(-4, 3), box(0, 0), box(0, 0))).view(2, 2, 9)
-    scores, count = torch.tensor([[0.9, 0.8], [0.7, 0.0]]), torch.tensor([2, 1])
+    found = FoundObjects(boxes, torch.tensor([[0.9, 0.8], [0.7, 0.0]]), torch.tensor([[0, 0], [0, NO_OBJECT]]))
     for t in range(4):
         inputs = torch.cat((features(t), features(10 + t)))
         changed, _, together = memory.step(inputs, together, _context(2, t))
-        together = memory.update_slots(together, boxes, scores, count)
+        _, together = memory.remember(together, found)
         expected, _, alone = memory.step(inputs[:1], alone, _context(1, t))
-        alone = memory.update_slots(alone, boxes[:1], scores[:1], count[:1])
+        _, alone = memory.remember(alone, found.split()[0])
         assert torch.equal(changed[:1], expected)
     assert_same(together.split()[0], alone)
 

@@ -5,7 +5,7 @@ import torch
 
 from remembev.memory import trace_reads
 
-from .small import features, planar, small_memory, stream
+from .small import features, planar, run_step, small_memory, stream
 
 
 def test_a_trace_has_the_tokens_and_weights_of_the_read() -> None:
@@ -14,7 +14,7 @@ def test_a_trace_has_the_tokens_and_weights_of_the_read() -> None:
     decoded: list[torch.Tensor] = []
     memory.decode.register_forward_pre_hook(lambda _, inputs: decoded.append(inputs[1]))
     with trace_reads() as reads:
-        memory.forward_step(6, features(6), state=before.state)
+        run_step(memory, 6, features(6), state=before.state)
     (read,) = reads
     value = before.state.tokens.value[0, 0].T
     expected = (read.affinity[0, :, :, None] * value[read.token[0]]).sum(dim=1)
@@ -27,9 +27,10 @@ def test_a_trace_has_the_tokens_and_weights_of_the_read() -> None:
 
 def test_a_trace_has_positions_and_ages_at_the_time_of_the_read() -> None:
     memory = small_memory().eval()
-    first = memory.forward_step(0, features(0), timestamp=torch.tensor([1.0], dtype=torch.float64))
+    first = run_step(memory, 0, features(0), timestamp=torch.tensor([1.0], dtype=torch.float64))
     with trace_reads() as reads:
-        memory.forward_step(
+        run_step(
+            memory,
             1,
             features(1),
             state=first.state,
@@ -46,8 +47,8 @@ def test_a_trace_has_positions_and_ages_at_the_time_of_the_read() -> None:
 def test_reads_are_traced_inside_the_block_only() -> None:
     memory = small_memory().eval()
     with trace_reads() as reads:
-        state = memory.forward_step(0, features(0)).state
+        state = run_step(memory, 0, features(0)).state
         with trace_reads() as inner:
-            memory.forward_step(1, features(1), state=state)
-    memory.forward_step(1, features(1), state=state)
+            run_step(memory, 1, features(1), state=state)
+    run_step(memory, 1, features(1), state=state)
     assert (len(reads), len(inner)) == (1, 1)

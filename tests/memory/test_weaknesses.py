@@ -12,7 +12,7 @@ from remembev.memory import MemoryState, TokenStore
 from remembev.memory.consolidation import consolidate, insert
 from remembev.memory.stores import read_store
 
-from .small import assert_same, features, long_term, random_store, small_memory, stream, working
+from .small import assert_same, features, long_term, random_store, run_step, small_memory, stream, working
 
 
 def never_read(store: TokenStore) -> TokenStore:
@@ -75,8 +75,8 @@ def test_every_item_of_a_batch_keeps_its_own_values() -> None:
     state, alone = None, [None, None]
     for t in range(7):
         inputs = [features(t), features(100 + t)]
-        state = memory.forward_step(t, torch.cat(inputs), state=state).state
-        alone = [memory.forward_step(t, inputs[item], state=alone[item]).state for item in range(2)]
+        state = run_step(memory, t, torch.cat(inputs), state=state).state
+        alone = [run_step(memory, t, inputs[item], state=alone[item]).state for item in range(2)]
     assert state is not None
     for one, other in zip(state.split(), alone, strict=True):
         for (name, found), expected in zip(one.named().items(), other.named().values(), strict=True):
@@ -85,17 +85,17 @@ def test_every_item_of_a_batch_keeps_its_own_values() -> None:
 
 def test_a_change_of_map_size_is_an_error_that_names_the_shapes() -> None:
     memory = small_memory().eval()
-    state = memory.forward_step(0, features(0)).state
+    state = run_step(memory, 0, features(0)).state
     with pytest.raises(ValueError, match=r"frames_lidar_t: expected \[1, 6, 8, 8\], got \[1, 6, 8, 16\]"):
-        memory.forward_step(1, torch.cat((features(1), features(2)), dim=3), state=state)
+        run_step(memory, 1, torch.cat((features(1), features(2)), dim=3), state=state)
     other = replace(state, hidden=torch.zeros(1, 1, 4, 2, 2))
     with pytest.raises(ValueError, match=r"state\.hidden: expected \[1, 1, 4, 4, 4\], got \[1, 1, 4, 2, 2\]"):
-        memory.forward_step(1, features(1), state=other)
+        run_step(memory, 1, features(1), state=other)
     other = replace(state, tokens=state.tokens.slice(4))
     with pytest.raises(ValueError, match=r"state\.tokens\.value: expected \[1, 1, 4, 44\], got \[1, 1, 4, 40\]"):
-        memory.forward_step(1, features(1), state=other)
+        run_step(memory, 1, features(1), state=other)
     with pytest.raises(ValueError, match=r"masks: expected \[1, 1, 4, 4\], got \[1, 1, 8, 8\]"):
-        memory.train().forward_step(1, features(1), torch.zeros(1, 1, 8, 8), state=state)
+        run_step(memory.train(), 1, features(1), torch.zeros(1, 1, 8, 8), state=state)
 
 
 def test_the_least_used_are_evicted_whichever_agents_they_have() -> None:
@@ -116,7 +116,7 @@ def test_agents_of_different_age_stream_through_full_stores() -> None:
     state: MemoryState | None = None
     for t in range(14):
         valids = torch.tensor([[True, t > 3, 5 < t < 9]])
-        step = memory.forward_step(t, features(t), None, torch.ones(1, 3, 4, 4), valids, state=state)
+        step = run_step(memory, t, features(t), None, torch.ones(1, 3, 4, 4), valids, state=state)
         state = step.state
         assert step.occ_logits.isfinite().all()
         assert state.tokens.has_value[:, 2].any().item() is (5 < t < 9)

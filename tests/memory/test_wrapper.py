@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from .small import (
     long_term,
     mask,
     planar,
+    run_step,
     small_config,
     small_memory,
     stream,
@@ -30,7 +33,7 @@ from .small import (
 
 def test_an_untrained_gate_is_open() -> None:
     memory = XMemBackboneWrapper(small_config(GATE_BIAS=3.0), CHANNELS, FEATURE_GRID)
-    assert memory.forward_step(0, features(0)).occ_logits.sigmoid().min() > 0.9
+    assert run_step(memory, 0, features(0)).occ_logits.sigmoid().min() > 0.9
 
 
 def test_the_readout_has_the_sensory_memory_updated_by_the_frame() -> None:
@@ -40,11 +43,74 @@ def test_the_readout_has_the_sensory_memory_updated_by_the_frame() -> None:
     assert not torch.equal(second.state.hidden, first.state.hidden)
 
 
+def as_the_document_has_it(memory: XMemBackboneWrapper, t: int, keep_graph: bool = False) -> Tensor:
+    return memory.forward_step(t, features(t), mask(t), None, None, keep_graph=keep_graph)
+
+
+def test_without_a_state_the_memory_is_kept_from_call_to_call_and_begins_anew_at_zero() -> None:
+    memory = small_memory().eval()
+    expected = [step.occ_logits for step in stream(memory, 4)]
+    for _ in range(2):
+        for t in range(4):
+            assert torch.equal(as_the_document_has_it(memory, t), expected[t])
+
+
+def test_a_step_with_a_state_leaves_the_kept_memory_alone() -> None:
+    memory = small_memory().eval()
+    expected = [step.occ_logits for step in stream(memory, 3)]
+    for t in range(3):
+        assert torch.equal(as_the_document_has_it(memory, t), expected[t])
+        memory.forward_step(t, features(9), state=memory.initial_state(1))
+
+
+def test_a_later_frame_without_any_memory_is_an_error_that_says_what_to_do() -> None:
+    memory = small_memory().eval()
+    for t in (3, [0, 3]):
+        with pytest.raises(ValueError, match="t > 0, but there is no memory of an earlier frame; begin with t = 0"):
+            memory.forward_step(t, features(3, batch=2))
+    memory.forward_step(0, features(0))
+    with pytest.raises(ValueError, match="2 items, but the memory before is of 1"):
+        memory.forward_step(1, features(1, batch=2))
+    with pytest.raises(ValueError, match="t: expected one number or 2, one for each item of the batch, got 3"):
+        memory.forward_step([0, 0, 0], features(1, batch=2))
+
+
+@pytest.mark.parametrize("kind", [list, torch.tensor])
+def test_an_item_at_its_first_frame_begins_anew_and_its_neighbour_does_not(kind: Callable[[Any], Any]) -> None:
+    memory = small_memory().eval()
+    both = [torch.cat((features(t), features(10 + t))) for t in range(3)]
+    alone = [step.occ_logits for step in stream(memory, 3)]
+    memory.forward_step(0, both[0])
+    memory.forward_step(kind([1, 1]), both[1])
+    occ_logits = memory.forward_step(kind([2, 0]), both[2])
+    torch.testing.assert_close(occ_logits[:1], alone[2])
+    torch.testing.assert_close(occ_logits[1:], memory.forward_step(0, features(12)))
+    state = memory.forward_step(0, both[0], state=memory.initial_state(2)).state
+    step = memory.forward_step(kind([0, 1]), both[1], state=state)
+    torch.testing.assert_close(step.occ_logits[:1], memory.forward_step(0, features(1)))
+    assert not torch.allclose(step.occ_logits[1:], memory.forward_step(0, features(11)))
+
+
+def test_the_loss_of_every_frame_can_be_back_propagated_at_once() -> None:
+    memory = small_memory().train()
+    for t in range(4):
+        as_the_document_has_it(memory, t).square().mean().backward()
+
+
+def test_the_kept_memory_has_a_gradient_to_earlier_frames_where_that_is_asked_for() -> None:
+    for keep_graph in (True, False):
+        memory, first = small_memory().train(), features(0).requires_grad_()
+        memory.forward_step(0, first, mask(0), keep_graph=keep_graph)
+        losses = [as_the_document_has_it(memory, t, keep_graph).square().mean() for t in range(1, 4)]
+        torch.stack(losses).mean().backward()
+        assert (first.grad is not None and bool(first.grad.any())) == keep_graph
+
+
 def test_the_logits_of_a_frame_do_not_change_with_its_masks_but_later_ones_do() -> None:
     memory = small_memory().train()
-    one, other = (memory.forward_step(0, features(0), mask(seed)) for seed in (1, 2))
+    one, other = (run_step(memory, 0, features(0), mask(seed)) for seed in (1, 2))
     assert torch.equal(one.occ_logits, other.occ_logits)
-    one, other = (memory.forward_step(1, features(1), mask(3), state=step.state) for step in (one, other))
+    one, other = (run_step(memory, 1, features(1), mask(3), state=step.state) for step in (one, other))
     assert not torch.equal(one.occ_logits, other.occ_logits)
 
 
@@ -58,7 +124,7 @@ def test_masks_and_agents_of_a_frame_do_not_change_its_outputs(t: int, seed: int
     for _ in range(2):
         masks = torch.rand(1, 3, 4, 4, generator=generator).round()
         valids = torch.rand(1, 3, generator=generator) > 0.5
-        steps.append(memory.forward_step(t, features(t), None, masks, valids, state=state))
+        steps.append(run_step(memory, t, features(t), None, masks, valids, state=state))
     assert torch.equal(steps[0].occ_logits, steps[1].occ_logits)
     assert torch.equal(steps[0].readout, steps[1].readout)
 
@@ -68,22 +134,22 @@ def _clip(memory: XMemBackboneWrapper, frames: int) -> MemoryState:
     state: MemoryState | None = None
     for t in range(frames):
         valids = torch.tensor([[True, True, t >= 2]])
-        state = memory.forward_step(t, features(t), None, mask(t, agents=3), valids, state=state).state
+        state = run_step(memory, t, features(t), None, mask(t, agents=3), valids, state=state).state
     assert state is not None
     return state
 
 
 def test_at_inference_masks_change_nothing_at_all() -> None:
     memory = small_memory().eval()
-    one, other = memory.forward_step(0, features(0), mask(1)), memory.forward_step(0, features(0))
+    one, other = run_step(memory, 0, features(0), mask(1)), run_step(memory, 0, features(0))
     assert_same(one.state, other.state)
 
 
 def test_memory_changes_the_next_frame_s_occupancy() -> None:
     memory = small_memory().eval()
-    first = memory.forward_step(0, features(0))
-    with_memory = memory.forward_step(1, features(1), state=first.state)
-    without = memory.forward_step(0, features(1), state=first.state)
+    first = run_step(memory, 0, features(0))
+    with_memory = run_step(memory, 1, features(1), state=first.state)
+    without = run_step(memory, 0, features(1), state=first.state)
     assert not torch.allclose(with_memory.occ_logits, without.occ_logits)
 
 
@@ -91,7 +157,7 @@ def test_a_step_does_not_change_its_input_state() -> None:
     memory = small_memory(agents=2).eval()
     state = stream(memory, 4)[-1].state
     before = state.map(torch.clone)
-    memory.forward_step(4, features(4), state=state, prev_from_frame=planar(1.0, 0.5, 0.1))
+    run_step(memory, 4, features(4), state=state, prev_from_frame=planar(1.0, 0.5, 0.1))
     assert_same(state, before)
 
 
@@ -143,9 +209,9 @@ def test_the_shapes_of_a_state_never_change(
 
 def test_reads_are_counted_in_usage_and_life() -> None:
     memory = small_memory().eval()
-    state = memory.forward_step(0, features(0)).state
+    state = run_step(memory, 0, features(0)).state
     assert not state.tokens.life.any()
-    tokens = memory.forward_step(1, features(1), state=state).state.tokens
+    tokens = run_step(memory, 1, features(1), state=state).state.tokens
     read = tokens.life > 0
     assert read.sum() == 16
     assert tokens.usage.sum() == pytest.approx(16.0, rel=1e-4)
@@ -156,16 +222,16 @@ def test_an_empty_memory_reads_a_learnt_value() -> None:
     memory, read = small_memory().eval(), []
     torch.nn.init.normal_(memory.empty_readout)
     memory.decode.register_forward_pre_hook(lambda _, inputs: read.append(inputs[1]))
-    memory.forward_step(0, features(0))
+    run_step(memory, 0, features(0))
     assert torch.equal(read[0], memory.empty_readout.detach()[None, None, :, None].expand(1, 1, -1, 16))
 
 
 def test_gradients_reach_frame_zero_from_the_last_frame() -> None:
     memory = small_memory().train()
     first = features(0).requires_grad_()
-    step = memory.forward_step(0, first, mask(0))
+    step = run_step(memory, 0, first, mask(0))
     for t in range(1, 4):
-        step = memory.forward_step(t, features(t), mask(t), state=step.state)
+        step = run_step(memory, t, features(t), mask(t), state=step.state)
     step.occ_logits.sum().backward()
     assert first.grad is not None
     assert first.grad.abs().sum() > 0
@@ -175,17 +241,17 @@ def test_gradients_reach_frame_zero_through_a_consolidation() -> None:
     """The sensory memory is cleared after every frame, and what is written is the truth: nothing else leads back."""
     memory = small_memory().train()
     first = features(0).requires_grad_()
-    state = memory.forward_step(0, first, mask(0)).state
+    state = run_step(memory, 0, first, mask(0)).state
     of_first = state.tokens.key[..., -16:]
     for t in range(1, 4):
-        state = memory.forward_step(t, features(t), mask(t), state=state, teacher_forcing=1.0).state
+        state = run_step(memory, t, features(t), mask(t), state=state, teacher_forcing=1.0).state
         state = replace(state, hidden=torch.zeros_like(state.hidden))
     prototypes, recent = long_term(memory, state), working(memory, state)
     assert torch.isin(prototypes.key, of_first).any()
     assert not torch.isin(recent.key, of_first).any()
 
     def gradient(prototypes: TokenStore) -> Tensor:
-        step = memory.forward_step(4, features(4), mask(4), state=replace(state, tokens=prototypes.cat(recent)))
+        step = run_step(memory, 4, features(4), mask(4), state=replace(state, tokens=prototypes.cat(recent)))
         return torch.autograd.grad(step.occ_logits.sum(), first, retain_graph=True)[0]
 
     assert gradient(prototypes).any()
@@ -197,10 +263,10 @@ def test_a_frame_that_repeats_itself_leaves_no_difference_but_one_that_vanishes_
     sensed = memory.cfg.FEATURE_DIM
     step = None
     for _ in range(6):
-        step = memory.forward_step(1, features(0), state=step.state if step else None)
+        step = run_step(memory, 1, features(0), state=step.state if step else None)
         torch.testing.assert_close(step.readout[:, sensed:], torch.zeros(1, memory.cfg.HIDDEN_DIM, 4, 4))
         assert step.state.hidden.any()
-    assert memory.forward_step(1, features(1), state=step.state).readout[:, sensed:].any()
+    assert run_step(memory, 1, features(1), state=step.state).readout[:, sensed:].any()
 
 
 @pytest.mark.parametrize(
@@ -210,7 +276,8 @@ def test_every_weight_of_the_memory_learns(changes: dict[str, object]) -> None:
     memory = small_memory(**changes).train()
     step, loss = None, torch.zeros(())
     for t in range(4):
-        step = memory.forward_step(
+        step = run_step(
+            memory,
             t,
             features(t),
             mask(t),
@@ -232,7 +299,7 @@ def test_an_empty_memory_gives_no_nan() -> None:
     step: MemoryStep | None = None
     loss = torch.zeros(())
     for t in range(7):
-        step = memory.forward_step(
+        step = run_step(memory,
             t, features(t), None, torch.zeros(1, 2, 4, 4), torch.tensor([[True, t % 3 == 1]]),
             state=step.state if step else None, prev_from_frame=planar(1.0, 0.0), teacher_forcing=1.0,
         )  # fmt: skip
@@ -251,8 +318,8 @@ def test_the_memory_works_in_bfloat16_with_a_float32_state() -> None:
         arguments = {"prev_from_frame": planar(0.5, 0.2, 0.1), "timestamp": torch.tensor([0.5 * t]).double()}
         masks = (None, mask(t, agents=2), torch.tensor([[True, t > 1]]))
         with torch.autocast("cpu", torch.bfloat16):
-            step = memory.forward_step(t, features(t), *masks, state=state, **arguments)
-        plain = memory.forward_step(t, features(t), *masks, state=exact, **arguments)
+            step = run_step(memory, t, features(t), *masks, state=state, **arguments)
+        plain = run_step(memory, t, features(t), *masks, state=exact, **arguments)
         state, exact = step.state, plain.state
         assert step.occ_logits.dtype == step.readout.dtype == torch.float32
         torch.testing.assert_close(step.occ_logits, plain.occ_logits, rtol=0.1, atol=0.5)
@@ -269,8 +336,8 @@ def test_items_of_a_batch_do_not_see_each_other() -> None:
     memory = small_memory().eval()
 
     def second_frame(other: int) -> Tensor:
-        both = memory.forward_step(0, torch.cat((features(0), features(other))))
-        return memory.forward_step(1, torch.cat((features(2), features(other + 1))), state=both.state).occ_logits
+        both = run_step(memory, 0, torch.cat((features(0), features(other))))
+        return run_step(memory, 1, torch.cat((features(2), features(other + 1))), state=both.state).occ_logits
 
     assert torch.equal(second_frame(1)[0], second_frame(7)[0])
 

@@ -11,7 +11,8 @@ from tests.conftest import awaken
 from torch import Tensor
 
 from remembev.config import Config, load_config
-from remembev.models import TemporalPointPillar, build_model
+from remembev.memory import gate
+from remembev.models import TemporalPointPillar, build_model, fuse_for_inference
 from remembev.models.temporal import FrameOutput
 
 
@@ -45,10 +46,10 @@ def model(cfg: Config) -> TemporalPointPillar:
     return awaken(build_model(cfg))
 
 
-def stream(made: TemporalPointPillar, batch_seq: dict[str, Any]) -> list[FrameOutput]:
+def stream(made: TemporalPointPillar, batch_seq: dict[str, Any], **options: Any) -> list[FrameOutput]:
     made.memory.states.clear()
-    frames = batch_seq["points"].shape[1]
-    return [made.forward_single_timestep({k: v[:, t] for k, v in batch_seq.items()}, t) for t in range(frames)]
+    frames = [{k: v[:, t] for k, v in batch_seq.items()} for t in range(batch_seq["points"].shape[1])]
+    return [made.forward_single_timestep(frame, t, **options) for t, frame in enumerate(frames)]
 
 
 def joined(*clips: dict[str, Any]) -> dict[str, Any]:
@@ -78,13 +79,106 @@ def test_the_losses_of_a_clip_are_the_means_over_its_frames(small_cfg: Config) -
     torch.testing.assert_close(losses["loss"], sum(losses[name] for name in frames[0]))
 
 
-def test_gradients_reach_the_points_of_frame_zero_from_the_loss_of_the_last_frame(small_cfg: Config) -> None:
-    made, batch_seq = model(small_cfg).train(), clip(small_cfg)
+@pytest.mark.parametrize("change", [{}, {"NAME": "ConvGRUBEVModule"}, {"FUSION": "gate_residual"}])
+def test_the_last_frame_s_detection_loss_reaches_the_points_of_frame_zero_in_the_first_training_step(
+    small_cfg: Config, change: dict[str, str]
+) -> None:
+    cfg = small_cfg.with_changes({f"MODEL.MEMORY.{key}": value for key, value in change.items()})
+    torch.manual_seed(0)
+    fresh, batch_seq = build_model(cfg).train(), clip(cfg)
     batch_seq["points"].requires_grad_()
-    last = stream(made, batch_seq)[-1]
-    sum(made.frame_losses(last).values()).backward()
+    last = stream(fresh, batch_seq, progress=0.0, keep_graph=True)[-1]
+    losses = fresh.frame_losses(last, progress=0.0)
+    losses.pop("occ_loss", None)
+    sum(losses.values()).backward()
     gradient = batch_seq["points"].grad
-    assert gradient[:, 0].abs().sum() > 0
+    assert gradient is not None
+    assert gradient[:, 0].any()
+
+
+@pytest.mark.parametrize(("fusion", "tolerance"), [("gate", 0.0), ("gate_and_read", 0.02)])
+def test_a_detector_that_is_given_a_memory_starts_its_training_as_what_it_was(
+    small_cfg: Config, fusion: str, tolerance: float
+) -> None:
+    torch.manual_seed(0)
+    without = build_model(small_cfg.with_changes({"MODEL.MEMORY.FUSION": "none"})).train()
+    given = build_model(small_cfg.with_changes({"MODEL.MEMORY.FUSION": fusion})).train()
+    given.load_state_dict(without.state_dict(), strict=False)
+    batch_seq = clip(small_cfg)
+    outputs = (stream(made, batch_seq, progress=0.0) for made in (without, given))
+    for one, other in zip(*outputs, strict=True):
+        for alone, remembering in zip(one.predictions, other.predictions, strict=True):
+            torch.testing.assert_close(remembering.cls_preds, alone.cls_preds, rtol=0, atol=tolerance)
+            torch.testing.assert_close(remembering.box_preds, alone.box_preds, rtol=0, atol=tolerance)
+
+
+def test_the_gate_multiplies_what_the_head_sees_at_inference(small_cfg: Config) -> None:
+    made = model(small_cfg.with_changes({"MODEL.MEMORY.FUSION": "gate"})).eval()
+    ungated: list[Tensor] = []
+    made.backbone_2d.register_forward_hook(lambda _, __, features: ungated.append(features))
+    outputs = stream(made, clip(small_cfg))
+    for features, output in zip(ungated, outputs, strict=True):
+        assert output.occ_logits is not None
+        assert torch.equal(output.spatial_features_2d, features * gate(output.occ_logits, features))
+
+
+@pytest.mark.parametrize("fusion", ["gate", "gate_and_read"])
+def test_the_loss_of_every_frame_can_be_back_propagated_and_stepped_on_at_once(small_cfg: Config, fusion: str) -> None:
+    made, batch_seq = model(small_cfg.with_changes({"MODEL.MEMORY.FUSION": fusion})).train(), clip(small_cfg, frames=4)
+    optimizer = torch.optim.SGD(made.parameters(), lr=1e-4)
+    for t in range(4):
+        output = made.forward_single_timestep({k: v[:, t] for k, v in batch_seq.items()}, t)
+        optimizer.zero_grad()
+        sum(made.frame_losses(output).values()).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("keep_graph", [True, False])
+def test_the_mean_over_a_clip_s_frames_has_the_clip_s_gradients_where_the_graph_is_kept(
+    small_cfg: Config, keep_graph: bool
+) -> None:
+    batch_seq = clip(small_cfg)
+    exact, _ = back_propagated(small_cfg, batch_seq)
+    made = model(small_cfg).train()
+    torch.manual_seed(1)
+    outputs = stream(made, batch_seq, keep_graph=keep_graph)
+    torch.stack([sum(made.frame_losses(output).values()) for output in outputs]).mean().backward()
+    name = "memory.xmem.encode_value.fuse.first.weight"
+    if keep_graph:
+        torch.testing.assert_close(gradients(made), gradients(exact), rtol=1e-4, atol=1e-5)
+    else:
+        assert name not in gradients(made), "what is written is read by later frames alone"
+
+
+def test_a_scene_at_its_first_frame_starts_anew_and_its_neighbour_does_not(small_cfg: Config) -> None:
+    made, batch_seq = model(small_cfg).eval(), joined(clip(small_cfg, seed=1), clip(small_cfg, seed=2))
+    frame = {k: v[:, 0] for k, v in batch_seq.items()}
+    first = made.forward_single_timestep(frame, 0)["occ_logits"]
+    second = made.forward_single_timestep(frame, 1)["occ_logits"]
+    made.forward_single_timestep(frame, 0)
+    mixed = made.forward_single_timestep(frame, [0, 1])["occ_logits"]
+    assert torch.equal(mixed[0], first[0])
+    assert torch.equal(mixed[1], second[1])
+    assert not torch.equal(first[1], second[1])
+
+
+class Doubled(torch.nn.Module):
+    """A 3D backbone that doubles the pillars' features and moves them by a row."""
+
+    def forward(self, features: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * features, (coords + torch.tensor([0, 1, 0])).clamp(max=63)
+
+
+@torch.no_grad()
+def test_a_3d_backbone_works_on_the_pillars_before_they_are_scattered(small_cfg: Config) -> None:
+    made, batch_seq = model(small_cfg).eval(), clip(small_cfg)
+    assert made.backbone_3d is None
+    points, count = batch_seq["points"][:, 0], batch_seq["num_points"][:, 0]
+    plain = made.to_bev(points, count)
+    made.backbone_3d = Doubled()
+    assert torch.equal(made.to_bev(points, count)[:, :, 1:63], 2 * plain[:, :, :62])
+    fused = fuse_for_inference(made)
+    torch.testing.assert_close(fused.to_bev(points, count), made.to_bev(points, count))
 
 
 def test_every_weight_learns_from_a_clip(small_cfg: Config) -> None:

@@ -35,7 +35,7 @@ STAGES = [
     "memory._step_batch",
     "dense_head.forward",
     "dense_head.predict",
-    "memory.update_slots",
+    "memory.remember",
 ]
 
 

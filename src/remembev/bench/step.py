@@ -24,7 +24,7 @@ from remembev.streaming import ModelEngine, StreamingDetector
 
 PLAIN = "plain"
 """OpenPCDet's way, in eager PyTorch."""
-DENSE = ("voxelise", "vfe", "scatter", "pillars", "backbone", "head")
+DENSE = ("voxelise", "vfe", "backbone_3d", "scatter", "pillars", "backbone", "head")
 """Stages from points to the head's outputs, without the memory."""
 _ROUNDED = ("backbone", "head")
 """Stages that run in bfloat16 if requested."""

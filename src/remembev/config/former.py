@@ -67,4 +67,4 @@ def _rename_former_fusion(tree: dict[str, Any], name: str, *, warn: bool) -> dic
     current = _FORMER_FUSIONS[former]
     if warn:
         logger.warning("%s: MODEL.MEMORY.FUSION %s of an earlier version is now %s", name, former, current)
-    return {**tree, "MODEL": {**model, "MEMORY": {**memory, "FUSION": current}}}
+    return {**tree, "MODEL": {**tree["MODEL"], "MEMORY": {**memory, "FUSION": current}}}

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from remembev.config.base import BASE, merge_bases, read_mapping
 from remembev.config.load import load_config, validate_config
-from remembev.config.schema import Config, Interval, Section, ShuffleConfig
+from remembev.config.schema import Config, Interval, NoBackbone3D, Section, ShuffleConfig
 from remembev.config.validation import explain
 from remembev.errors import ConfigError
 
@@ -332,6 +332,7 @@ class _PostProcessing(Section):
 class _Model(Section):
     NAME: Literal["PointPillar"]
     VFE: _VFE
+    BACKBONE_3D: NoBackbone3D = None
     MAP_TO_BEV: _Scatter
     BACKBONE_2D: _Backbone
     DENSE_HEAD: _DenseHead
@@ -457,6 +458,7 @@ def _model(file: _File) -> dict[str, Any]:
     sincos = head.TARGET_ASSIGNER_CONFIG.BOX_CODER_CONFIG.encode_angle_by_sincos
     return {
         "VFE": model.VFE.model_dump(mode="json", exclude={"USE_NORM"}),
+        "BACKBONE_3D": model.BACKBONE_3D,
         "BACKBONE_2D": model.BACKBONE_2D.model_dump(mode="json", exclude={"USE_CONV_FOR_NO_STRIDE"}),
         "DENSE_HEAD": {
             "NAME": head.NAME,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import isclose
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from remembev.config.sizes import (
     CountOrMetres,
@@ -223,6 +223,17 @@ class VFEConfig(Section):
     """Keep x, y, z among a point's features, beside the offsets from its pillar (OpenPCDet's spelling)."""
     NUM_FILTERS: tuple[Count, ...] = (64,)
     """Output channels of each layer; the last is the number of pillar features."""
+
+
+def _no_backbone_3d(value: object) -> object:
+    if value is not None:
+        name = value.get("NAME", "a section") if isinstance(value, dict) else value
+        raise ValueError(f"{name} is not supported: pillars are scattered without a 3D backbone, which is null")
+    return value
+
+
+NoBackbone3D = Annotated[None, BeforeValidator(_no_backbone_3d)]
+"""The slot of a 3D backbone, which nothing fills yet."""
 
 
 class BackboneConfig(Section):
@@ -626,6 +637,8 @@ class ModelConfig(Section):
     NAME: Literal["TemporalPointPillar"] = "TemporalPointPillar"
     """Model class."""
     VFE: VFEConfig = VFEConfig()
+    BACKBONE_3D: NoBackbone3D = None
+    """3D backbone between VFE and scatter; ``null``, the only value: none, as pillars have."""
     BACKBONE_2D: BackboneConfig
     MEMORY: MemoryConfig = MemoryConfig()
     DENSE_HEAD: DenseHeadConfig

@@ -75,7 +75,7 @@ class StreamingStep(nn.Module):
         model, named = self.model, dict(zip(self.state, state, strict=True))
         named["timestamp"] = torch.zeros_like(elapsed, dtype=torch.float64)
         frame = FrameBatch(points, num_points, prev_from_frame=prev_from_frame, timestamp=elapsed.double())
-        features = model.backbone_2d(model.vfe.to_bev(points, num_points))
+        features = model.backbone_2d(model.to_bev(points, num_points))
         changed, occ_logits, memory = model.memory.step(
             features,
             self.empty.with_named(named),

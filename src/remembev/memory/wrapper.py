@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from remembev.config.schema import MemoryConfig
 from remembev.config.sizes import Seconds
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import align_state
-from remembev.memory.base import FrameContext
+from remembev.memory.base import FrameContext, FrameNumber, first_frames
 from remembev.memory.layers import Decoder, FrameKeys, KeyProjection, ValueEncoder
 from remembev.memory.objects import ObjectMemory, Presence
 from remembev.memory.slots import slot_masks
@@ -91,6 +91,7 @@ class XMemBackboneWrapper(nn.Module):
         self.grid = feature_grid.strided(stride)
         self.agents = agents
         self.tokens_per_frame = cfg.tokens_per_frame(self.grid)
+        self._kept: MemoryState | None = None
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, cfg.FEATURE_DIM, kernel_size=stride, stride=stride, bias=False),
             nn.GroupNorm(1, cfg.FEATURE_DIM),
@@ -130,9 +131,40 @@ class XMemBackboneWrapper(nn.Module):
             objects=objects,
         )
 
+    @overload
     def forward_step(
         self,
-        t: int,
+        t: FrameNumber,
+        frames_lidar_t: Tensor,
+        scene_masks: Tensor | None = None,
+        agent_masks: Tensor | None = None,
+        valids_mask: Tensor | None = None,
+        *,
+        state: None = None,
+        prev_from_frame: Tensor | None = None,
+        timestamp: Tensor | None = None,
+        teacher_forcing: float = 1.0,
+        keep_graph: bool = False,
+    ) -> Tensor: ...
+
+    @overload
+    def forward_step(
+        self,
+        t: FrameNumber,
+        frames_lidar_t: Tensor,
+        scene_masks: Tensor | None = None,
+        agent_masks: Tensor | None = None,
+        valids_mask: Tensor | None = None,
+        *,
+        state: MemoryState,
+        prev_from_frame: Tensor | None = None,
+        timestamp: Tensor | None = None,
+        teacher_forcing: float = 1.0,
+    ) -> MemoryStep: ...
+
+    def forward_step(
+        self,
+        t: FrameNumber,
         frames_lidar_t: Tensor,
         scene_masks: Tensor | None = None,
         agent_masks: Tensor | None = None,
@@ -142,24 +174,54 @@ class XMemBackboneWrapper(nn.Module):
         prev_from_frame: Tensor | None = None,
         timestamp: Tensor | None = None,
         teacher_forcing: float = 1.0,
-    ) -> MemoryStep:
-        """Run frame t from ``state``, or from an empty memory at t = 0: align, read, decode, write, as in ``step``.
+        keep_graph: bool = False,
+    ) -> Tensor | MemoryStep:
+        """Run frame t: align, read, decode, write, as in ``step``.
+
+        Without ``state`` the memory is kept here from call to call; with it nothing is. At t = 0 it starts empty.
 
         Args:
-            t: Frame number.
+            t: Frame number, or one for each item [B].
             frames_lidar_t: BEV features [B, C_bev, H, W].
             scene_masks: True occupancy [B, 1, H_m, W_m], for training.
             agent_masks: True masks of A agent slots [B, A, H_m, W_m], the scene's first.
             valids_mask: True for slots that hold an agent [B, A]; the first always does.
-            state: State after the frame before.
+            state: State after the frame before; None: the one kept by the call before.
             prev_from_frame: Transform [B, 4, 4] from this frame to the state's; None: the same frame.
             timestamp: Seconds [B] float64; None: no time passes.
             teacher_forcing: Share of the items whose true masks are written, in training.
+            keep_graph: Keep the memory with its gradient history, for one backward pass over several frames;
+                otherwise detached, for one after every frame.
+
+        Returns:
+            Without ``state`` occ_logits [B, 1, H_m, W_m]; with it the step, which has the next state.
+
+        Raises:
+            ValueError: t > 0, but no memory of an earlier frame; or shapes that don't fit together.
         """
         context = FrameContext(prev_from_frame, timestamp, scene_masks, agent_masks, valids_mask)
-        if state is None or t == 0:
-            state = self.initial_state(len(frames_lidar_t), context.agents)
-        return self.step(frames_lidar_t, state, context, teacher_forcing)
+        before = self._state_before(t, len(frames_lidar_t), context.agents, self._kept if state is None else state)
+        step = self.step(frames_lidar_t, before, context, teacher_forcing)
+        if state is not None:
+            return step
+        self._kept = step.state if keep_graph else step.state.detach()
+        return step.occ_logits
+
+    def _state_before(self, t: FrameNumber, batch: int, agents: int | None, latest: MemoryState | None) -> MemoryState:
+        """Return the state before frame t: the latest one, empty for the items that are at their first frame."""
+        is_first = first_frames(t, batch)
+        if all(is_first):
+            return self.initial_state(batch, agents)
+        if latest is None:
+            raise ValueError(
+                "forward_step: t > 0, but there is no memory of an earlier frame; begin with t = 0, "
+                "or pass state, such as initial_state(batch)"
+            )
+        if len(latest.frames) != batch:
+            raise ValueError(f"forward_step: {batch} items, but the memory before is of {len(latest.frames)}")
+        if not any(is_first):
+            return latest
+        return self.initial_state(batch, agents).where(torch.tensor(is_first, device=latest.frames.device), latest)
 
     def step(
         self, frames_lidar_t: Tensor, state: MemoryState, context: FrameContext, teacher_forcing: float = 1.0

@@ -26,7 +26,7 @@ def fuse_for_inference(model: TemporalPointPillar, dtype: torch.dtype = torch.fl
         dtype: Dtype of the convolutions of backbone and head, float32 or bfloat16.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
-    if isinstance(fused.vfe, PillarFeatureNet) and len(fused.vfe.pfn_layers) == 1:
+    if fused.backbone_3d is None and isinstance(fused.vfe, PillarFeatureNet) and len(fused.vfe.pfn_layers) == 1:
         fused.vfe = FusedPillarVFE(fused.vfe, dtype)
     for part in (fused.backbone_2d, fused.dense_head):
         _fold_normalisation(part)

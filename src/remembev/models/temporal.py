@@ -20,7 +20,7 @@ from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections
-from remembev.models.vfe import PillarEncoder, build_vfe
+from remembev.models.vfe import PillarEncoder, PillarFeatureNet, build_vfe
 from remembev.ops import stage
 from remembev.structs import TensorStruct
 
@@ -50,9 +50,13 @@ def build_model(cfg: Config) -> TemporalPointPillar:
 
 
 class TemporalPointPillar(nn.Module):
-    """VFE → scatter → 2D BEV backbone → memory → ``AnchorHeadMulti``, for sequences of frames.
+    """VFE → 3D backbone → scatter → 2D BEV backbone → memory → ``AnchorHeadMulti``, for sequences of frames.
 
     The public entries take a ``ClipBatch`` or ``FrameBatch``, or a plain mapping with the same keys.
+
+    Attributes:
+        backbone_3d: Takes features [P, C] and (sample, row, column) [P, 3] of the pillars to new ones of as many
+            channels; None, as built from a configuration: pillars are scattered as they are encoded.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -61,6 +65,7 @@ class TemporalPointPillar(nn.Module):
         backbone = cfg.MODEL.BACKBONE_2D
         vfe = build_vfe(cfg.MODEL.VFE, cfg.DATA_CONFIG)
         self.vfe: PillarEncoder = vfe
+        self.backbone_3d: nn.Module | None = None
         self.backbone_2d = BaseBEVBackbone(backbone, vfe.num_features)
         self.agents = cfg.DATA_CONFIG.AGENT_SLOTS
         self.memory: BEVMemory[Any] = build_memory(
@@ -183,7 +188,7 @@ class TemporalPointPillar(nn.Module):
             The frame's output, and the state after it.
         """
         frame = FrameBatch.from_mapping(batch_dict_t)
-        bev = self.vfe.to_bev(frame.points, frame.num_points)
+        bev = self.to_bev(frame.points, frame.num_points)
         with stage("backbone"):
             features = self.backbone_2d(bev)
         with stage("memory"):
@@ -204,6 +209,16 @@ class TemporalPointPillar(nn.Module):
         real = (found.labels >= 0) & (found.scores >= self.cfg.MODEL.POST_PROCESSING.SCORE_THRESH)
         samples = zip(found.boxes, found.scores, found.labels, real, strict=True)
         return [Detections(boxes[keep], scores[keep], labels[keep]) for boxes, scores, labels, keep in samples]
+
+    def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
+        """Return the BEV map [B, C, H, W] of points [B, N, 5], the first num_points [B] of them real."""
+        if self.backbone_3d is None:
+            return self.vfe.to_bev(points, num_points)
+        assert isinstance(self.vfe, PillarFeatureNet)
+        features, coords = self.vfe(points, num_points)
+        with stage("backbone_3d"):
+            features, coords = self.backbone_3d(features, coords)
+        return self.vfe.scatter(features, coords, len(points))
 
     def _train_step(
         self, frame: FrameBatch, progress: float, state: TensorStruct

@@ -113,8 +113,12 @@ class PillarFeatureNet(PillarEncoder):
     def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
         """Return the BEV map [B, C, H, W] of points [B, N, 5], the first num_points [B] of them real."""
         features, coords = self(points, num_points)
+        return self.scatter(features, coords, len(points))
+
+    def scatter(self, features: Tensor, coords: Tensor, batch_size: int) -> Tensor:
+        """Return the BEV map [B, C, H, W] of features [P, C] of pillars at (sample, row, column) [P, 3]."""
         with stage("scatter"):
-            return scatter_pillars(features, coords, len(points), self.grid)
+            return scatter_pillars(features, coords, batch_size, self.grid)
 
     def _inputs(self, points: Tensor, mean: Tensor, coords: Tensor) -> Tensor:
         """Return points [..., 5] with their offsets to the pillar's mean [..., 3] and to its cell's centre."""
