@@ -68,7 +68,8 @@ class WithMemory(nn.Module):
             scene_masks=clip["mask"][:, t] if self.training else None,  # where objects are, written into the memory
         )
         scenes = [f"scene {number}" for number in range(len(features))]
-        features, occ_logits = self.memory(features, scenes, t, context)
+        # One backward pass a clip: keep the gradient history of what is stored from frame to frame
+        features, occ_logits = self.memory(features, scenes, t, context, keep_graph=True)
         loss = F.binary_cross_entropy_with_logits(self.detector.head(features), clip["mask"][:, t])
         if self.training:
             loss = loss + F.binary_cross_entropy_with_logits(occ_logits, clip["mask"][:, t])

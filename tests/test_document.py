@@ -1,6 +1,7 @@
 """The document that the project was created from: every sentence and call of its flow, run as it is typed there.
 
-``build_seq_loader`` and ``NuScenesSeqDataset`` are in ``tests/data``; here are the flow and its memory.
+Here are the flow and its memory; ``build_seq_loader`` and ``NuScenesSeqDataset`` are in ``tests/data``, both ways of
+transforming into the last timestep's coordinates in ``tests/memory/test_alignment.py``.
 """
 
 from __future__ import annotations

@@ -69,8 +69,10 @@ def test_a_later_frame_without_any_memory_is_an_error_that_says_what_to_do() -> 
         with pytest.raises(ValueError, match="t > 0, but there is no memory of an earlier frame; begin with t = 0"):
             memory.forward_step(t, features(3, batch=2))
     memory.forward_step(0, features(0))
-    with pytest.raises(ValueError, match="2 items, but the memory before is of 1"):
+    with pytest.raises(ValueError, match=r"frames_lidar_t: expected \[1, 6, 8, 8\], got \[2, 6, 8, 8\]"):
         memory.forward_step(1, features(1, batch=2))
+    with pytest.raises(ValueError, match=r"state\.hidden: expected \[2, 1, 4, 4, 4\], got \[1, 1, 4, 4, 4\]"):
+        memory.forward_step([0, 1], features(1, batch=2))
     with pytest.raises(ValueError, match="t: expected one number or 2, one for each item of the batch, got 3"):
         memory.forward_step([0, 0, 0], features(1, batch=2))
 

@@ -217,11 +217,12 @@ class XMemBackboneWrapper(nn.Module):
                 "forward_step: t > 0, but there is no memory of an earlier frame; begin with t = 0, "
                 "or pass state, such as initial_state(batch)"
             )
-        if len(latest.frames) != batch:
-            raise ValueError(f"forward_step: {batch} items, but the memory before is of {len(latest.frames)}")
         if not any(is_first):
             return latest
-        return self.initial_state(batch, agents).where(torch.tensor(is_first, device=latest.frames.device), latest)
+        empty = self.initial_state(batch, agents)
+        if latest.hidden.shape != empty.hidden.shape:
+            raise ValueError(f"state.hidden: expected {list(empty.hidden.shape)}, got {list(latest.hidden.shape)}")
+        return empty.where(torch.tensor(is_first, device=empty.frames.device), latest)
 
     def step(
         self, frames_lidar_t: Tensor, state: MemoryState, context: FrameContext, teacher_forcing: float = 1.0

@@ -211,7 +211,10 @@ class TemporalPointPillar(nn.Module):
         return [Detections(boxes[keep], scores[keep], labels[keep]) for boxes, scores, labels, keep in samples]
 
     def to_bev(self, points: Tensor, num_points: Tensor) -> Tensor:
-        """Return the BEV map [B, C, H, W] of points [B, N, 5], the first num_points [B] of them real."""
+        """Return the BEV map [B, C, H, W] of points [B, N, 5], the first num_points [B] of them real.
+
+        VFE → 3D backbone → scatter; without a 3D backbone the VFE may scatter by itself, in one pass.
+        """
         if self.backbone_3d is None:
             return self.vfe.to_bev(points, num_points)
         assert isinstance(self.vfe, PillarFeatureNet)
