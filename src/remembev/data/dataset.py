@@ -70,7 +70,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
             stride: Step between the frames of a clip, in key frames; None: the configuration's.
             nusc_version: Folder of the tables; None: the configuration's.
             nusc_dataroot: Root of the data set; None: the configuration's.
-            mask_grid: Grid of the masks; None: that of the pillars.
+            mask_grid: Grid of the masks; None: that of the pillars, which the memory pools to its own.
             cache: Index file, where the data set's folder isn't writable.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from remembev.batch import FrameBatch
 from remembev.config.schema import MemoryConfig
+from remembev.memory.masks import pool_masks
 from remembev.memory.scenes import SceneStates
 from remembev.structs import TensorStruct
 
@@ -24,7 +25,7 @@ State = TypeVar("State", bound=TensorStruct)
 
 @dataclass(frozen=True)
 class FrameContext(TensorStruct):
-    """Inputs of the memory beside the features of a frame; masks only in training."""
+    """Inputs of the memory beside the features of a frame; masks only in training, on a grid that H_m × W_m divides."""
 
     prev_from_frame: Tensor | None = None  # [B, 4, 4], takes the frame's coordinates to the state's; None: the same
     timestamp: Tensor | None = None  # [B] float64, seconds; None: no time passes
@@ -41,6 +42,13 @@ class FrameContext(TensorStruct):
     def agents(self) -> int | None:
         """Agent slots of ``agent_masks``, None without."""
         return None if self.agent_masks is None else self.agent_masks.shape[1]
+
+    def pooled(self, height: int, width: int) -> FrameContext:
+        """Return the context with its masks pooled to height × width cells."""
+        given = {"scene_masks": self.scene_masks, "agent_masks": self.agent_masks}
+        return replace(
+            self, **{name: pool_masks(masks, height, width) for name, masks in given.items() if masks is not None}
+        )
 
     @classmethod
     def of(cls, frame: FrameBatch) -> FrameContext:
