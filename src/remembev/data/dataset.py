@@ -8,8 +8,9 @@ of their frame.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from remembev.config.schema import DataConfig
+from remembev.config.validation import as_section
 from remembev.data.augmentation import conjugate_poses, draw_similarity
 from remembev.data.collate import Clip, pad_clouds, pad_stack
 from remembev.data.frame import Frame, seconds_unseen
@@ -45,7 +47,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
 
     def __init__(
         self,
-        dataset_cfg: DataConfig,
+        dataset_cfg: DataConfig | Mapping[str, Any],
         class_names: Sequence[str],
         training: bool = True,
         root_path: str | Path | None = None,
@@ -61,7 +63,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
         """Open a split of a data set.
 
         Args:
-            dataset_cfg: Section DATA_CONFIG of the configuration.
+            dataset_cfg: Section DATA_CONFIG of the configuration, also as a dictionary or ``EasyDict`` of its keys.
             class_names: Classes; labels are places in them.
             training: Use the split ``DATA_SPLIT.train`` with augmentation; otherwise ``DATA_SPLIT.test`` without.
             root_path: Root of the data set; it precedes ``nusc_dataroot``.
@@ -76,7 +78,8 @@ class NuScenesSeqDataset(Dataset[Clip]):
         Raises:
             DataError: If the data set is broken, or no scene of the split is long enough for a clip.
         """
-        self.cfg = dataset_cfg
+            ConfigError: A dictionary that isn't a valid DATA_CONFIG, naming the key.
+        self.cfg = dataset_cfg = as_section(dataset_cfg, DataConfig, "dataset_cfg")
         self.class_names = tuple(class_names)
         self.training = training
         self.seq_len = dataset_cfg.SEQ_LEN if seq_len is None else seq_len
