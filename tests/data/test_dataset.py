@@ -313,9 +313,12 @@ def test_seconds_unseen_count_from_the_last_point(hand_root: Path) -> None:
         assert seconds[~known].isinf().all()
 
 
-def test_masks_have_only_objects_that_were_seen(hand_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = dataset_of(hand_config(hand_root))
-    everything = dataset[0]["scene_masks"].sum()
+@pytest.mark.parametrize("objects", ["all", "seen"])
+def test_masks_are_the_union_of_the_boxes_or_of_those_that_were_seen(
+    hand_root: Path, monkeypatch: pytest.MonkeyPatch, objects: str
+) -> None:
+    dataset = dataset_of(hand_config(hand_root, f"DATA_CONFIG.MASK_OBJECTS={objects}", *NO_AUGMENTATION))
+    everything = dataset[0]["scene_masks"]
     load = dataset.index.load_annotations
 
     def never_seen(number: int, class_names: Sequence[str]) -> Frame:
@@ -324,8 +327,8 @@ def test_masks_have_only_objects_that_were_seen(hand_root: Path, monkeypatch: py
 
     monkeypatch.setattr(dataset.index, "load_annotations", never_seen)
     clip = dataset[0]
-    assert everything > 0
-    assert clip["scene_masks"].sum() == 0
+    assert everything.any()
+    assert torch.equal(clip["scene_masks"], everything if objects == "all" else torch.zeros_like(everything))
     assert clip["gt_seconds_unseen"][clip["gt_labels"] >= 0].isinf().all()
 
 

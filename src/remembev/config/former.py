@@ -1,4 +1,4 @@
-"""Former names of keys, which are still read."""
+"""Former names and defaults of keys, which are still read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ FORMER_KEYS = {
 }
 """Present names of keys by their former ones."""
 
+FORMER_DEFAULTS = {"DATA_CONFIG.MASK_OBJECTS": "seen"}
+"""What a stored configuration means that was written before a key existed, where that isn't the key's default."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -24,6 +27,15 @@ def current_key(key: str) -> str:
             logger.warning("%s is now %s", former, current)
             return current + key.removeprefix(former)
     return key
+
+
+def with_former_defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of a complete, stored configuration with the former defaults of those that it lacks."""
+    for key, value in FORMER_DEFAULTS.items():
+        section, name = key.split(".")
+        if isinstance(tree.get(section), dict):
+            tree = {**tree, section: {name: value, **tree[section]}}
+    return tree
 
 
 def rename_former_keys(tree: dict[str, Any], name: str, *, warn: bool) -> dict[str, Any]:

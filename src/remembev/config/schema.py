@@ -183,6 +183,9 @@ class DataConfig(Section):
     AGENT_SLOTS: Count = 1
     """Object slots of the memory. The first holds the scene, each other one a single object; 1: no agent masks."""
     BALANCED_RESAMPLING: bool = False
+    MASK_OBJECTS: Literal["all", "seen"] = "all"
+    """Objects in the masks. ``all``: scene_masks is the union of the boxes. ``seen``: only of those that have or had a
+    LiDAR point in the clip so far, since a memory can't know of others; the shipped configurations use it."""
     """Resample clips every epoch so that each class gets the same share (CBGS: Zhu et al., 2019, §3.1)."""
     DATA_AUGMENTOR: AugmentorConfig = AugmentorConfig()
     DATA_PROCESSOR: ProcessorConfig

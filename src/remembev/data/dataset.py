@@ -217,8 +217,9 @@ class NuScenesSeqDataset(Dataset[Clip]):
         return recounted(frame, cloud)
 
     def _masks(self, frames: Sequence[Frame], unseen: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Rasterise the objects that had a point by then; a memory can't know of others."""
-        frames = [frame.select_objects(seconds.isfinite()) for frame, seconds in zip(frames, unseen, strict=True)]
+        """Rasterise the objects, with ``MASK_OBJECTS: seen`` those that had a point by then."""
+        if self.cfg.MASK_OBJECTS == "seen":
+            frames = [frame.select_objects(seconds.isfinite()) for frame, seconds in zip(frames, unseen, strict=True)]
         boxes = [frame.boxes for frame in frames]
         masks = {"scene_masks": scene_masks(boxes, self.mask_grid)}
         if self.cfg.AGENT_SLOTS > 1:
