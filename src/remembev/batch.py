@@ -34,7 +34,7 @@ class Batch(TensorStruct, Mapping[str, Any]):
     timestamp: Tensor | None = None  # [B, T] float64, seconds
     last_from_frame: Tensor | None = None  # [B, T, 4, 4], takes coordinates of frame t to the clip's last frame
     prev_from_frame: Tensor | None = None  # [B, T, 4, 4], takes coordinates of frame t to frame t - 1
-    scene_masks: Tensor | None = None  # [B, T, 1, H_m, W_m], union of the boxes
+    scene_masks: Tensor | None = None  # [B, T, 1, H_m, W_m], union of the boxes; on a finer grid pooled by the memory
     agent_masks: Tensor | None = None  # [B, T, A, H_m, W_m], a slot an agent, the scene's first
     valids_mask: Tensor | None = None  # [B, T, A] bool, True for slots that hold an agent
     scene_token: NDArray[np.str_] | None = None  # [B, T]

@@ -9,6 +9,7 @@ import pytest
 
 from remembev.config import config_from_yaml, config_to_yaml, load_config
 from remembev.errors import ConfigError
+from remembev.models import load_checkpoint, shipped_weights
 
 FORMER = "{_BASE_CONFIG_: tiny, OPTIMIZATION: {START: {EPOCHS: 5, LR: 0.1}, CHUNK: 2, CHECKPOINT: true}}"
 CURRENT = [
@@ -37,6 +38,19 @@ def test_former_keys_in_a_stored_configuration_are_read_silently(caplog: pytest.
     with caplog.at_level(logging.DEBUG):
         assert config_from_yaml(stored, name="stored") == load_config("tiny")
     assert caplog.text == ""
+
+
+def test_a_stored_configuration_without_mask_objects_means_objects_that_were_seen() -> None:
+    without = config_to_yaml(load_config("tiny", ["DATA_CONFIG.MASK_OBJECTS=all"])).replace("  MASK_OBJECTS: all\n", "")
+    assert "MASK_OBJECTS" not in without
+    assert config_from_yaml(without, name="stored") == load_config("tiny")
+    stated = config_to_yaml(load_config("tiny", ["DATA_CONFIG.MASK_OBJECTS=all"]))
+    assert config_from_yaml(stated, name="stored").DATA_CONFIG.MASK_OBJECTS == "all"
+
+
+def test_the_weights_in_the_package_keep_the_masks_that_they_were_trained_with() -> None:
+    for name in shipped_weights():
+        assert load_checkpoint(name).cfg.DATA_CONFIG.MASK_OBJECTS == "seen"
 
 
 def test_a_key_under_both_names_is_an_error(tmp_path: Path) -> None:

@@ -267,6 +267,51 @@ def test_a_clip_longer_than_every_scene_is_an_error_with_the_numbers(hand_cfg: C
         dataset_of(hand_cfg, stride=3)
 
 
+def narrow(root: Path, reach: int, *overrides: str) -> Config:
+    """A range of so many metres around a car that drives 3 m a key frame."""
+    return hand_config(
+        root,
+        f"DATA_CONFIG.POINT_CLOUD_RANGE=[-{reach}, -{reach}, -5, {reach}, {reach}, 3]",
+        f"DATA_CONFIG.DATA_PROCESSOR.VOXEL_SIZE=[{reach / 16}, {reach / 16}, 8]",
+        "DATA_CONFIG.ALIGNMENT=explicit",
+        "DATA_CONFIG.SEQ_LEN=5",
+        *overrides,
+    )
+
+
+@pytest.mark.parametrize(("reach", "frames"), [(4, 2), (8, 3), (10, 4)])
+def test_explicit_clips_are_capped_where_a_frame_would_leave_the_range(
+    hand_root: Path, caplog: pytest.LogCaptureFixture, reach: int, frames: int
+) -> None:
+    dataset = dataset_of(narrow(hand_root, reach), training=False)
+    assert dataset.seq_len == frames
+    assert len(dataset) == 6 - frames
+    assert all(clip["points"].shape[0] == frames for clip in (dataset[item] for item in range(len(dataset))))
+    assert f"5 key frames; their length is capped at {frames}" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_the_warning_states_the_share_of_points_that_the_first_frame_would_lose(
+    hand_root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NuScenesSeqDataset, "_range_centres", lambda dataset: torch.zeros(len(dataset), 5, 3))
+    cfg = narrow(hand_root, 8, *NO_AUGMENTATION)
+    dataset = dataset_of(cfg, training=False, logger=logging.getLogger("of.the.caller"))
+    own = dataset_of(narrow(hand_root, 8, "DATA_CONFIG.ALIGNMENT=implicit"), training=False, seq_len=5)
+    left, whole = (int(clips[0]["num_points"][0]) for clips in (dataset, own))
+    assert 0 < left < whole / 2
+    assert f"moves up to {100 * (1 - left / whole):.0f} % of a frame's points" in caplog.text
+    assert caplog.records[0].name == "of.the.caller"
+
+
+def test_clips_that_stay_in_range_are_neither_capped_nor_warned_about(
+    hand_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert dataset_of(narrow(hand_root, 80)).seq_len == 5
+    assert dataset_of(narrow(hand_root, 4, "DATA_CONFIG.ALIGNMENT=implicit")).seq_len == 5
+    assert not caplog.records
+
+
 def test_a_clip_of_no_frames_is_an_error(hand_cfg: Config) -> None:
     with pytest.raises(DataError, match=r"seq_len \(0\) and stride"):
         dataset_of(hand_cfg, seq_len=0)
@@ -313,9 +358,12 @@ def test_seconds_unseen_count_from_the_last_point(hand_root: Path) -> None:
         assert seconds[~known].isinf().all()
 
 
-def test_masks_have_only_objects_that_were_seen(hand_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = dataset_of(hand_config(hand_root))
-    everything = dataset[0]["scene_masks"].sum()
+@pytest.mark.parametrize("objects", ["all", "seen"])
+def test_masks_are_the_union_of_the_boxes_or_of_those_that_were_seen(
+    hand_root: Path, monkeypatch: pytest.MonkeyPatch, objects: str
+) -> None:
+    dataset = dataset_of(hand_config(hand_root, f"DATA_CONFIG.MASK_OBJECTS={objects}", *NO_AUGMENTATION))
+    everything = dataset[0]["scene_masks"]
     load = dataset.index.load_annotations
 
     def never_seen(number: int, class_names: Sequence[str]) -> Frame:
@@ -324,8 +372,8 @@ def test_masks_have_only_objects_that_were_seen(hand_root: Path, monkeypatch: py
 
     monkeypatch.setattr(dataset.index, "load_annotations", never_seen)
     clip = dataset[0]
-    assert everything > 0
-    assert clip["scene_masks"].sum() == 0
+    assert everything.any()
+    assert torch.equal(clip["scene_masks"], everything if objects == "all" else torch.zeros_like(everything))
     assert clip["gt_seconds_unseen"][clip["gt_labels"] >= 0].isinf().all()
 
 

@@ -53,21 +53,26 @@ class ReferenceMemory:
         return self.long_term + [token for frame in self.working for token in frame]
 
     def read(self, keys: Vector, selections: Vector, agents: tuple[int, ...] = (0,)) -> dict[int, list[Vector | None]]:
-        """For each agent what queries with keys and selections [Q, C_k] read; None where no token read knows it."""
+        """For each agent what queries with keys and selections [Q, C_k] read, None if no token knows it.
+
+        The first agent's affinities are the tokens' usage.
+        """
         tokens = self.tokens()
         readout: dict[int, list[Vector | None]] = {agent: [None] * len(keys) for agent in agents}
         if not tokens:
             return readout
         similarity = frame_similarity(tokens, keys, selections)
-        nearest = torch.from_numpy(similarity).topk(min(self.top_k, len(tokens)), dim=1).indices.tolist()
-        for query, places in enumerate(nearest):
-            for place, affinity in zip(places, softmax(similarity[query, places]).tolist(), strict=True):
-                tokens[place].usage += affinity
-            for agent in agents:
-                knowing = [place for place in places if agent in tokens[place].values]
-                if knowing:
-                    values = np.array([tokens[place].values[agent] for place in knowing])
-                    readout[agent][query] = softmax(similarity[query, knowing]) @ values
+        for agent in agents:
+            knowing = [place for place, token in enumerate(tokens) if agent in token.values]
+            known = torch.from_numpy(similarity[:, knowing])
+            nearest = known.topk(min(self.top_k, len(knowing)), dim=1).indices.tolist() if knowing else []
+            for query, ranks in enumerate(nearest):
+                places = [knowing[rank] for rank in ranks]
+                affinities = softmax(similarity[query, places])
+                readout[agent][query] = affinities @ np.array([tokens[place].values[agent] for place in places])
+                if agent == agents[0]:
+                    for place, affinity in zip(places, affinities.tolist(), strict=True):
+                        tokens[place].usage += affinity
         for token in tokens:
             token.life += 1
         return readout
@@ -136,6 +141,6 @@ def potentiated(prototypes: list[Token], candidates: list[Token]) -> list[Token]
     values = {agent: np.array([candidates[place].values[agent] for place in knowing[agent]]) for agent in agents}
     fresh = []
     for prototype, scores in zip(prototypes, frame_similarity(candidates, keys, selections), strict=True):
-        read = {agent: softmax(scores[knowing[agent]]) @ values[agent] for agent in agents}
+        read = {agent: softmax(scores[knowing[agent]]) @ values[agent] for agent in prototype.values}
         fresh.append(Token(prototype.key, float(softmax(scores) @ shrinkages), prototype.selection, read))
     return fresh

@@ -108,7 +108,9 @@ def test_prototypes_read_values_and_shrinkage_from_all_candidates(places: bool) 
         torch.testing.assert_close(found.shrinkage[0, 0, j], mean(scores, candidates.shrinkage[0, 0]))
         for agent in range(2):
             of_agent = {i: score for i, score in scores.items() if candidates.has_value[0, agent, i]}
-            torch.testing.assert_close(found.value[0, agent, :, j], mean(of_agent, candidates.value[0, agent]))
+            expected = mean(of_agent, candidates.value[0, agent]) * prototypes.has_value[0, agent, j]
+            torch.testing.assert_close(found.value[0, agent, :, j], expected)
+    assert prototypes.has_value[0, 1].tolist() == [False, True, True]
     assert torch.equal(found.key, prototypes.key)
 
 
@@ -118,12 +120,13 @@ def mean(scores: dict[int, float], per_token: Tensor) -> Tensor:
     return torch.stack([per_token[..., i] * power for i, power in powers.items()]).sum(dim=0) / sum(powers.values())
 
 
-def test_a_prototype_has_an_agent_s_value_if_any_candidate_has() -> None:
-    candidates = random_store(4, agents=3)
+def test_a_prototype_has_the_values_of_the_agents_that_its_own_token_had() -> None:
     has_value = torch.tensor([[[True] * 4, [False, False, True, False], [False] * 4]])
-    found = potentiate(candidates.gather(torch.tensor([[0, 1]])), replace(candidates, has_value=has_value))
-    assert found.has_value[0].tolist() == [[True, True], [True, True], [False, False]]
-    torch.testing.assert_close(found.value[0, 1], candidates.value[0, 1, :, 2:3].expand(-1, 2))
+    candidates = replace(random_store(4, agents=3), has_value=has_value)
+    found = potentiate(candidates.gather(torch.tensor([[0, 2]])), candidates)
+    assert found.has_value[0].tolist() == [[True, True], [False, True], [False, False]]
+    torch.testing.assert_close(found.value[0, 1, :, 1], candidates.value[0, 1, :, 2])
+    assert not found.value[0, 1, :, 0].any()
     assert not found.value[0, 2].any()
 
 

@@ -133,6 +133,21 @@ def test_an_agent_reads_its_own_tokens_only() -> None:
     assert torch.equal(read_memory(**inputs, top_k=30).value, expected.value)
 
 
+def test_a_token_without_a_value_of_an_agent_takes_no_place_among_those_that_the_agent_reads() -> None:
+    inputs = random_read(1, 2, 4, 3, 40, 5)
+    inputs["valid"][:], inputs["has_value"][:] = True, True
+    inputs["has_value"][0, 1, :30] = False
+    both = read_memory(**inputs, top_k=3)
+    of_second = {name: inputs[name][..., 30:] for name in ("key", "shrinkage", "value", "has_value", "valid")}
+    alone = read_memory(inputs["query_key"], inputs["selection"], **of_second, top_k=3)
+    torch.testing.assert_close(both.value[:, 1], alone.value[:, 1])
+    of_first = {name: inputs[name][:, :1] for name in ("value", "has_value")}
+    first = read_memory(**{**inputs, **of_first}, top_k=3)
+    torch.testing.assert_close(both.value[:, :1], first.value)
+    assert torch.equal(both.usage, first.usage)
+    assert torch.equal(both.token, first.token)
+
+
 def test_an_agent_whose_tokens_are_far_beside_others_reads_their_softmax_all_the_same() -> None:
     """Their affinity is e⁻³⁰⁰ of a nearer token's: 0 in float32, and a mean weighted by it would be 0 / 0."""
     inputs = single(random_read(1, 2, 4, 3, 3, 1))
@@ -177,7 +192,7 @@ def test_of_equally_similar_tokens_the_first_in_the_store_are_read(tokens: int) 
     inputs["query_key"].round_()
     inputs["selection"][:], inputs["shrinkage"][:] = 1, 1  # whole numbers: no similarity is rounded
     inputs["key"][:] = inputs["query_key"][:, :, :1] + 1
-    inputs["valid"][:], inputs["valid"][:, ::3] = True, False
+    inputs["has_value"][:], inputs["valid"][:], inputs["valid"][:, ::3] = True, True, False
     read = read_memory(**inputs, top_k=6)
     first = [1, 2, 4, 5, 7, 8]
     assert read.usage[:, first].gt(0).all()

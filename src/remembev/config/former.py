@@ -1,4 +1,4 @@
-"""Former names of keys and values, which are still read."""
+"""Former names, values and defaults of keys, which are still read."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ _FORMER_FUSIONS = {"gate": "gate_residual", "gate_and_read": "gate_residual_and_
 _STORED_KEYS = {"FUSION", "FORGET_AFTER", "MAX_SCENES", "AGENTS", "TEACHER_FORCING", "GATE_BIAS"}
 """Keys of ``MEMORY`` that only a stored configuration, which has every key, has all."""
 
+FORMER_DEFAULTS = {"DATA_CONFIG.MASK_OBJECTS": "seen"}
+"""What a stored configuration means that was written before a key existed, where that isn't the key's default."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -29,6 +32,15 @@ def current_key(key: str) -> str:
             logger.warning("%s is now %s", former, current)
             return current + key.removeprefix(former)
     return key
+
+
+def with_former_defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of a complete, stored configuration with the former defaults of those that it lacks."""
+    for key, value in FORMER_DEFAULTS.items():
+        section, name = key.split(".")
+        if isinstance(tree.get(section), dict):
+            tree = {**tree, section: {name: value, **tree[section]}}
+    return tree
 
 
 def rename_former(tree: dict[str, Any], name: str, *, warn: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from remembev.config.base import BASE, merge_bases, parse_mapping, read_mapping
-from remembev.config.former import current_key, rename_former
+from remembev.config.former import current_key, rename_former, with_former_defaults
 from remembev.config.schema import Config
 from remembev.config.validation import set_key, validated
 from remembev.config.variants import former_variant
@@ -43,8 +43,9 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def config_from_yaml(text: str, *, name: str) -> Config:
-    """Parse a complete configuration, such as a stored one. Errors begin with ``name``."""
-    return validate_config(rename_former(parse_mapping(text, name), name, warn=False), name)
+    """Parse a complete, stored configuration, also of a former version. Errors begin with ``name``."""
+    tree = rename_former(parse_mapping(text, name), name, warn=False)
+    return validate_config(with_former_defaults(tree), name)
 
 
 def config_to_yaml(config: Config) -> str:

@@ -173,15 +173,19 @@ class DataConfig(Section):
     POINT_CLOUD_RANGE: tuple[float, float, float, float, float, float]
     """Crop in the LiDAR frame in metres: x_min, y_min, z_min, x_max, y_max, z_max."""
     SEQ_LEN: Count = 4
-    """Key frames per clip."""
+    """Key frames per clip; with ``ALIGNMENT: explicit`` at most as many as stay in the range of the last."""
     STRIDE: Count = 1
     """Step between frames of a clip, in key frames: 2 takes every other one."""
     NUM_SWEEPS: Annotated[int, Field(ge=0)] = 0
     """Earlier sweeps stacked onto each key frame. OpenPCDet's MAX_SWEEPS also counts the key frame: 10 is 9 here."""
     ALIGNMENT: Literal["implicit", "explicit"] = "implicit"
-    """``explicit``: the loader moves all frames of a clip into its last. ``implicit``: the model moves its memory."""
+    """``explicit``: the loader moves all frames of a clip into its last, and crops them to the range there.
+    ``implicit``: the model moves its memory; clips and streams of any length."""
     AGENT_SLOTS: Count = 1
     """Object slots of the memory. The first holds the scene, each other one a single object; 1: no agent masks."""
+    MASK_OBJECTS: Literal["all", "seen"] = "all"
+    """Objects in the masks. ``all``: scene_masks is the union of the boxes. ``seen``: only of those that have or had a
+    LiDAR point in the clip so far, since a memory can't know of others; the shipped configurations use it."""
     BALANCED_RESAMPLING: bool = False
     """Resample clips every epoch so that each class gets the same share (CBGS: Zhu et al., 2019, §3.1)."""
     DATA_AUGMENTOR: AugmentorConfig = AugmentorConfig()

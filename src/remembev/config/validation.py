@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
@@ -18,6 +19,22 @@ def validated(section: type[AnySection], tree: dict[str, Any], name: str) -> Any
         return section.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{name}: {line}" for line in explain(error, section))) from error
+
+
+def as_section(source: AnySection | Mapping[str, Any], section: type[AnySection], name: str) -> AnySection:
+    """Return a typed section: the source itself, or a mapping such as an ``EasyDict`` or a dictionary, validated.
+
+    Raises:
+        ConfigError: As ``validated``.
+    """
+    return source if isinstance(source, section) else validated(section, _plain(source), name)
+
+
+def _plain(tree: Any) -> Any:
+    """Return a tree of mappings and lists as dictionaries and lists."""
+    if isinstance(tree, Mapping):
+        return {key: _plain(value) for key, value in tree.items()}
+    return [_plain(value) for value in tree] if isinstance(tree, list | tuple) else tree
 
 
 def set_key(tree: dict[str, Any], key: str, value: object) -> None:

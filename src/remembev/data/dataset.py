@@ -8,8 +8,9 @@ of their frame.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from remembev.config.schema import DataConfig
+from remembev.config.validation import as_section
 from remembev.data.augmentation import conjugate_poses, draw_similarity
 from remembev.data.collate import Clip, pad_clouds, pad_stack
-from remembev.data.frame import Frame, seconds_unseen
+from remembev.data.frame import Frame, centred_within, seconds_unseen
 from remembev.data.index import NuScenesIndex
 from remembev.data.masks import agent_masks, scene_masks
 from remembev.data.pasting import TrackPaster
@@ -29,10 +31,12 @@ from remembev.data.sampler import Draw, seeded
 from remembev.data.sensor_augmentation import ClipSensor, Sensor, draw_clip_sensor, recounted
 from remembev.data.tracks import TrackDatabase
 from remembev.errors import DataError
-from remembev.geometry import BEVGrid, relative_pose
+from remembev.geometry import BEVGrid, relative_pose, transform_points
 
 SWEEP_SECONDS = 0.05
 """Duration of one turn of nuScenes' LiDAR."""
+_MUCH_LOST = 0.2
+"""Share of a frame's points that explicit alignment may lose without a warning."""
 
 
 class NuScenesSeqDataset(Dataset[Clip]):
@@ -40,12 +44,12 @@ class NuScenesSeqDataset(Dataset[Clip]):
 
     Items have the keys of a ``ClipBatch`` with values [T, ...]; ``agent_masks`` and ``valids_mask`` only if
     ``AGENT_SLOTS`` is more than 1. With ``ALIGNMENT: explicit`` clips are in the coordinates of their last frame, and
-    both relative poses are the identity.
+    both relative poses are the identity; ``seq_len`` is capped so that all frames overlap the last one's range.
     """
 
     def __init__(
         self,
-        dataset_cfg: DataConfig,
+        dataset_cfg: DataConfig | Mapping[str, Any],
         class_names: Sequence[str],
         training: bool = True,
         root_path: str | Path | None = None,
@@ -61,7 +65,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
         """Open a split of a data set.
 
         Args:
-            dataset_cfg: Section DATA_CONFIG of the configuration.
+            dataset_cfg: Section DATA_CONFIG of the configuration, also as a dictionary or ``EasyDict`` of its keys.
             class_names: Classes; labels are places in them.
             training: Use the split ``DATA_SPLIT.train`` with augmentation; otherwise ``DATA_SPLIT.test`` without.
             root_path: Root of the data set; it precedes ``nusc_dataroot``.
@@ -70,13 +74,14 @@ class NuScenesSeqDataset(Dataset[Clip]):
             stride: Step between the frames of a clip, in key frames; None: the configuration's.
             nusc_version: Folder of the tables; None: the configuration's.
             nusc_dataroot: Root of the data set; None: the configuration's.
-            mask_grid: Grid of the masks; None: that of the pillars.
+            mask_grid: Grid of the masks; None: that of the pillars, which the memory pools to its own.
             cache: Index file, where the data set's folder isn't writable.
 
         Raises:
+            ConfigError: A dictionary that isn't a valid DATA_CONFIG, naming the key.
             DataError: If the data set is broken, or no scene of the split is long enough for a clip.
         """
-        self.cfg = dataset_cfg
+        self.cfg = dataset_cfg = as_section(dataset_cfg, DataConfig, "dataset_cfg")
         self.class_names = tuple(class_names)
         self.training = training
         self.seq_len = dataset_cfg.SEQ_LEN if seq_len is None else seq_len
@@ -86,6 +91,8 @@ class NuScenesSeqDataset(Dataset[Clip]):
         root = root_path or nusc_dataroot or dataset_cfg.DATA_PATH
         self.index = NuScenesIndex.open(root, nusc_version or dataset_cfg.VERSION, cache=cache)
         self.clips = self._find_clips()
+        if dataset_cfg.ALIGNMENT == "explicit":
+            self._cap_length()
         self.paster = self._open_paster() if training else None
         self._has_class = self._find_classes() if training and dataset_cfg.BALANCED_RESAMPLING else None
 
@@ -105,6 +112,36 @@ class NuScenesSeqDataset(Dataset[Clip]):
             self.logger.warning("%s; skipped shorter scenes: %s", needed, ", ".join(short))
         starts = (start for frames in scenes.values() for start in frames[: len(frames) - span + 1])
         return [range(start, start + span, self.stride) for start in starts]
+
+    def _cap_length(self) -> None:
+        """Cap the length of explicitly aligned clips, so that the centre of each frame's range stays in the last's."""
+        asked, centres = self.seq_len, self._range_centres()
+        farthest = int((centres[:, 0] - centres[:, -1]).norm(dim=1).argmax())
+        lost = self._share_lost(self.clips[farthest])
+        while not (inside := centred_within(centres, self.cfg.POINT_CLOUD_RANGE)).all():
+            self.seq_len = int(inside.flip(1).cumprod(dim=1).sum(dim=1).min())
+            self.clips, centres = self._find_clips(), self._range_centres()
+        if lost > _MUCH_LOST or self.seq_len < asked:
+            self.logger.warning(
+                "ALIGNMENT: explicit moves up to %.0f %% of a frame's points out of range in clips of %d key frames%s",
+                100 * lost,
+                asked,
+                f"; their length is capped at {self.seq_len}" if self.seq_len < asked else "",
+            )
+
+    def _range_centres(self) -> Tensor:
+        """Return the centre [C, T, 3] of the range of each clip's frames, in the coordinates of its last frame."""
+        low, high = torch.tensor(self.cfg.POINT_CLOUD_RANGE, dtype=torch.float64).view(2, 3)
+        poses = self.index.global_from_lidar(torch.tensor([list(clip) for clip in self.clips]))
+        return transform_points(relative_pose(poses[:, -1:], poses), (low + high)[None] / 2)[:, :, 0]
+
+    def _share_lost(self, clip: range) -> float:
+        """Return the share of the points of a clip's first key frame that aren't in the range of its last."""
+        own, aligned = (
+            sum(map(len, self.index.load_clouds(clip[0], 0, pose, within=self.cfg.POINT_CLOUD_RANGE)))
+            for pose in self.index.global_from_lidar(torch.tensor([clip[0], clip[-1]]))
+        )
+        return 1 - aligned / max(own, 1)
 
     def _open_paster(self) -> TrackPaster | None:
         sampling = self.cfg.DATA_AUGMENTOR.GT_SAMPLING
@@ -214,8 +251,9 @@ class NuScenesSeqDataset(Dataset[Clip]):
         return recounted(frame, cloud)
 
     def _masks(self, frames: Sequence[Frame], unseen: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Rasterise the objects that had a point by then; a memory can't know of others."""
-        frames = [frame.select_objects(seconds.isfinite()) for frame, seconds in zip(frames, unseen, strict=True)]
+        """Rasterise the objects, with ``MASK_OBJECTS: seen`` those that had a point by then."""
+        if self.cfg.MASK_OBJECTS == "seen":
+            frames = [frame.select_objects(seconds.isfinite()) for frame, seconds in zip(frames, unseen, strict=True)]
         boxes = [frame.boxes for frame in frames]
         masks = {"scene_masks": scene_masks(boxes, self.mask_grid)}
         if self.cfg.AGENT_SLOTS > 1:

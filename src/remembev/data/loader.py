@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from remembev.config import Config
+from remembev.config.validation import as_section
 from remembev.data.collate import Clip, collate_seq
 from remembev.data.dataset import NuScenesSeqDataset
 from remembev.data.sampler import ClipSampler
 
 
 def build_seq_loader(
-    cfg: Config,
+    cfg: Config | Mapping[str, Any],
     logger: logging.Logger | None = None,
     workers: int | None = None,
     seq_len: int | None = None,
@@ -29,7 +32,7 @@ def build_seq_loader(
     """Build the data set of a configuration and a loader of batches, with masks on the memory's grid.
 
     Args:
-        cfg: The configuration.
+        cfg: The configuration, also as a dictionary or ``EasyDict`` of its keys.
         logger: Logger of the data set's warnings.
         workers: Loader processes, at most ``OPTIMIZATION.NUM_WORKERS``; None: as many.
         seq_len: Key frames per clip; None: the configuration's.
@@ -40,8 +43,10 @@ def build_seq_loader(
         seed: Seed of the ``ClipSampler``, which makes training clips independent of the number of workers.
 
     Raises:
+        ConfigError: A dictionary that isn't a valid configuration, naming the key.
         DataError: As ``NuScenesSeqDataset``.
     """
+    cfg = as_section(cfg, Config, "cfg")
     dataset = NuScenesSeqDataset(
         dataset_cfg=cfg.DATA_CONFIG,
         class_names=cfg.CLASS_NAMES,

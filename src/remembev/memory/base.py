@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from remembev.batch import FrameBatch
 from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
+from remembev.memory.masks import pool_masks
 from remembev.memory.objects import FoundObjects, ObjectMemory
 from remembev.memory.scenes import SceneStates
 from remembev.ops import ray_visibility
@@ -33,7 +34,7 @@ State = TypeVar("State", bound=TensorStruct)
 
 @dataclass(frozen=True)
 class FrameContext(TensorStruct):
-    """Inputs of the memory beside the features of a frame; masks only in training."""
+    """Inputs of the memory beside the features of a frame; masks only in training, on a grid that H_m × W_m divides."""
 
     prev_from_frame: Tensor | None = None  # [B, 4, 4], takes the frame's coordinates to the state's; None: the same
     timestamp: Tensor | None = None  # [B] float64, seconds; None: no time passes
@@ -51,6 +52,13 @@ class FrameContext(TensorStruct):
     def agents(self) -> int | None:
         """Agent slots of ``agent_masks``, None without."""
         return None if self.agent_masks is None else self.agent_masks.shape[1]
+
+    def pooled(self, height: int, width: int) -> FrameContext:
+        """Return the context with its masks pooled to height × width cells."""
+        given = {"scene_masks": self.scene_masks, "agent_masks": self.agent_masks}
+        return replace(
+            self, **{name: pool_masks(masks, height, width) for name, masks in given.items() if masks is not None}
+        )
 
     @classmethod
     def of(cls, frame: FrameBatch, visibility_grid: BEVGrid | None = None) -> FrameContext:

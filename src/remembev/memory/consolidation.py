@@ -36,7 +36,7 @@ def consolidate(
 def potentiate(prototypes: TokenStore, candidates: TokenStore, sigma: Tensor | None = None) -> TokenStore:
     """Read the prototypes' values and shrinkage from all candidates (XMem eq. 6-7): softmax, no top-k.
 
-    An agent's value is read from the tokens that have one; a prototype has one if any candidate does.
+    An agent's value is read from the tokens that have one, for the prototypes that had one themselves.
     """
     positions = None
     if sigma is not None:
@@ -44,13 +44,14 @@ def potentiate(prototypes: TokenStore, candidates: TokenStore, sigma: Tensor | N
         positions = Positions(query, token)
     scores = similarity(prototypes.key, prototypes.selection, candidates.key, candidates.shrinkage, positions=positions)
     weights = masked_softmax(scores[:, None], candidates.valid[:, None, None])
-    has_value = candidates.has_value & candidates.valid[:, None]
-    agent_weights = masked_softmax(scores[:, None], has_value[:, :, None])
+    readable = candidates.has_value & candidates.valid[:, None]
+    agent_weights = masked_softmax(scores[:, None], readable[:, :, None])
+    has_value = prototypes.has_value & prototypes.valid[:, None]
     return replace(
         prototypes,
         shrinkage=(weights[:, 0] @ candidates.shrinkage.transpose(1, 2)).transpose(1, 2),
-        value=candidates.value @ agent_weights.transpose(2, 3),
-        has_value=(has_value.any(dim=2, keepdim=True) & prototypes.valid[:, None]),
+        value=candidates.value @ agent_weights.transpose(2, 3) * has_value[:, :, None],
+        has_value=has_value,
     )
 
 

@@ -7,19 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from remembev.config.schema import OccupancyLossConfig
+from remembev.memory.masks import pool_masks
 
 
 def occupancy_loss(occ_logits: Tensor, scene_masks: Tensor, cfg: OccupancyLossConfig, progress: float) -> Tensor:
-    """Return the weighted loss [] of occupancy logits [B, 1, H_m, W_m] against true masks of that shape.
+    """Return the weighted loss [] of occupancy logits [B, 1, H_m, W_m] against true masks.
 
     Args:
         occ_logits: Predicted logits.
-        scene_masks: True masks in {0, 1}.
+        scene_masks: True masks [B, 1, H, W] in {0, 1}, on any grid that H_m × W_m divides.
         cfg: The configuration's OCC_LOSS.
         progress: Share of the training that is done, 0 to 1.
     """
     with torch.autocast(occ_logits.device.type, enabled=False):
-        logits, target = occ_logits.float(), dilate(scene_masks.float(), cfg.DILATE)
+        logits, target = occ_logits.float(), pool_masks(scene_masks.float(), *occ_logits.shape[-2:])
+        target = dilate(target, cfg.DILATE)
         hardest = ramp(progress, 1.0, cfg.BOOTSTRAP_TOP, cfg.BOOTSTRAP_WARMUP)
         cross_entropy = bootstrapped_cross_entropy(logits, target, hardest, cfg.POSITIVE_WEIGHT)
         return cfg.WEIGHT * (cross_entropy + cfg.DICE * dice_loss(logits, target))

@@ -30,7 +30,7 @@ class TokenStore(TensorStruct):
     has_value: Tensor  # [B, A, N] bool, True if the token has a value of the agent
     position: Tensor  # [B, 3, N] float64, metres in the LiDAR frame of the latest step
     age: Tensor  # [B, N], seconds since the token was written
-    usage: Tensor  # [B, N], affinity received so far
+    usage: Tensor  # [B, N], affinity received so far from the scene's slot
     life: Tensor  # [B, N], reads since it was written
     valid: Tensor  # [B, N] bool, False for empty places
 

@@ -242,6 +242,8 @@ class XMemBackboneWrapper(nn.Module):
         Raises:
             ValueError: Shapes that don't fit together.
         """
+        if self.training:
+            context = context.pooled(self.grid.height, self.grid.width)
         self._check_shapes(frames_lidar_t, state, context)
 
         # Align the memory with the frame

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from remembev.batch import ClipBatch, FrameBatch
 from remembev.config import Config
+from remembev.config.validation import as_section
 from remembev.memory import BEVMemory, FrameContext, build_memory, occupancy_loss
 from remembev.memory.base import FrameNumber
 from remembev.memory.objects import NO_OBJECT, FoundObjects, ObjectMemory, presence_loss
@@ -44,9 +45,9 @@ class FrameOutput(FrameBatch):
             yield "occ_logits"
 
 
-def build_model(cfg: Config) -> TemporalPointPillar:
-    """Return the model of a configuration, with fresh weights."""
-    return TemporalPointPillar(cfg)
+def build_model(cfg: Config | Mapping[str, Any]) -> TemporalPointPillar:
+    """Return the model of a configuration, also as a dictionary or ``EasyDict`` of its keys, with fresh weights."""
+    return TemporalPointPillar(as_section(cfg, Config, "cfg"))
 
 
 class TemporalPointPillar(nn.Module):

@@ -33,11 +33,11 @@ class Positions:
 class Readout:
     """Result of a read."""
 
-    value: Tensor  # [B, A, C_v, Q], zeros where an agent has no token among those read
+    value: Tensor  # [B, A, C_v, Q], zeros for an agent without tokens
     is_read: Tensor  # [B, A, Q] bool, True if the query read a token of the agent
-    usage: Tensor  # [B, N], affinity each token received, summed over the queries
-    token: Tensor  # [B, Q, K] int64, tokens that each query read
-    affinity: Tensor  # [B, Q, K], softmax over the valid ones among them
+    usage: Tensor  # [B, N], affinity each token received from the first agent, summed over the queries
+    token: Tensor  # [B, Q, K] int64, tokens that each query read for the first agent
+    affinity: Tensor  # [B, Q, K], the softmax of their similarities; 0 for tokens that can't be read
 
 
 def similarity(
@@ -53,8 +53,9 @@ def similarity(
 
     ``positions`` subtract ½ ‖p_i − p_j‖²; ``bias`` is added per token.
     """
-    query, token = _factors(query_key, selection, key, shrinkage, positions, bias)
-    return query.transpose(1, 2) @ token
+    query, token = _factors(query_key, selection, key, shrinkage, positions)
+    scores = query.transpose(1, 2) @ token
+    return scores if bias is None else scores + bias[:, None]
 
 
 def _factors(
@@ -63,7 +64,6 @@ def _factors(
     key: Tensor,
     shrinkage: Tensor,
     positions: Positions | None,
-    bias: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return queries [B, F, Q] and tokens [B, F, N] whose products over F are the similarities.
 
@@ -77,9 +77,6 @@ def _factors(
         one, q, p = torch.ones_like(query_energy), positions.query, positions.token
         query = torch.cat((query, one, q, -q.square().sum(dim=1, keepdim=True) / 2), dim=1)
         token = torch.cat((token, -p.square().sum(dim=1, keepdim=True) / 2, p, torch.ones_like(shrinkage)), dim=1)
-    if bias is not None:
-        query = torch.cat((query, torch.ones_like(query_energy)), dim=1)
-        token = torch.cat((token, bias[:, None]), dim=1)
     return query, token
 
 
@@ -128,13 +125,24 @@ def _nearest_tokens(
     positions: Positions | None,
     count: int,
 ) -> Tensor:
-    """Return indices [B, Q, K] of the ``count`` tokens most similar to each query."""
-    query, token = _factors(query_key, selection, key, shrinkage, positions, bias)
+    """Return the ``count`` tokens [B, A·Q, K] most similar to each query of each agent, given a bias [B, A, N].
+
+    The queries of an agent are queries of their own, with a channel that chooses the agent's bias.
+    """
+    query, token = _factors(query_key, selection, key, shrinkage, positions)
+    batch, agents = bias.shape[:2]
+    agent = torch.eye(agents, device=query.device, dtype=query.dtype).repeat_interleave(query.shape[2], dim=1)
+    query = torch.cat((_for_agents(query, agents), agent.expand(batch, -1, -1)), dim=1)
     missing = -token.shape[2] % _BLOCKS[0]
-    token = torch.cat((F.pad(token[:, :-1], (0, missing)), F.pad(token[:, -1:], (0, missing), value=2 * _NEVER)), dim=1)
+    token = torch.cat((F.pad(token, (0, missing)), F.pad(bias, (0, missing), value=2 * _NEVER)), dim=1)
     if token.dtype == torch.float32 and token.shape[2] > count * _BLOCKS[0] and runs_triton(token):
         return _search_by_triton(query, token, count)
     return _search(query, token, count)
+
+
+def _for_agents(per_query: Tensor, agents: int) -> Tensor:
+    """Repeat [B, C, Q] for A agents: [B, C, A·Q]."""
+    return per_query[:, :, None].expand(-1, -1, agents, -1).flatten(2)
 
 
 def _search(query: Tensor, token: Tensor, count: int) -> Tensor:
@@ -197,8 +205,8 @@ def read_memory(
 ) -> Readout:
     """Read the memory: soft nearest-neighbour lookup of queries in tokens (XMem eq. 3-4 and §3.3).
 
-    Each query takes the softmax of its similarities to the ``top_k`` most similar valid tokens. Agents share keys and
-    the choice of tokens; each takes the softmax over those that hold a value of it (XMem's object groups).
+    For each agent a query takes the softmax of its similarities to the ``top_k`` most similar valid tokens that have a
+    value of the agent (XMem's object groups). Agents share the similarities; usage is counted for the first.
 
     Inputs have to be float32 at least: similarities are off by 0.3 in bfloat16. The search needs no gradient, so the
     similarities of all pairs are never kept; those of the tokens that are read are computed again with gradient.
@@ -206,30 +214,32 @@ def read_memory(
     batch, agents, channels, tokens = value.shape
     queries = query_key.shape[2]
     count = min(top_k, tokens)
-    bias = torch.where(valid, torch.zeros_like(shrinkage[:, 0]) if age is None else -age, _NEVER)
+    readable = has_value & valid[:, None]
+    bias = torch.where(readable, torch.zeros_like(shrinkage) if age is None else -age[:, None], _NEVER)
     nearest = _nearest_tokens(query_key, selection, key, shrinkage, bias, positions, count)
     row = nearest + tokens * torch.arange(batch, device=key.device)[:, None, None]
 
     def near(per_token: Tensor) -> Tensor:
-        """Gather [B, C, N] at the tokens read: [B, Q, K, C]."""
+        """Gather [B, C, N] at the tokens read: [B, A·Q, K, C]."""
         return F.embedding(row, per_token.transpose(1, 2).flatten(0, 1))
 
-    distance = _distances(query_key, selection, key, row)
+    distance = _distances(_for_agents(query_key, agents), _for_agents(selection, agents), key, row)
     scores = -near(shrinkage)[..., 0] * distance / math.sqrt(key.shape[1])
     if positions is not None:
-        scores = scores - (near(positions.token) - positions.query.transpose(1, 2)[:, :, None]).square().sum(dim=-1) / 2
+        query_position = _for_agents(positions.query, agents).transpose(1, 2)[:, :, None]
+        scores = scores - (near(positions.token) - query_position).square().sum(dim=-1) / 2
     if age is not None:
         scores = scores - near(age[:, None])[..., 0]
 
-    affinity = masked_softmax(scores, valid.flatten()[row])
-    usage = affinity.new_zeros(batch * tokens).scatter_add(0, row.flatten(), affinity.flatten()).view(batch, tokens)
+    nearest, scores = (tensor.view(batch, agents, queries, count) for tensor in (nearest, scores))
+    of_agent = nearest + tokens * torch.arange(batch * agents, device=key.device).view(batch, agents, 1, 1)
+    is_read = readable.flatten()[of_agent]
+    affinity = masked_softmax(scores, is_read)
+    usage = affinity.new_zeros(batch, tokens)
+    usage = usage.scatter_add(1, nearest[:, 0].flatten(1), affinity[:, 0].flatten(1))
 
-    readable = has_value & valid[:, None]
-    of_agent = readable.transpose(1, 2).flatten(0, 1)[row].permute(0, 3, 1, 2)
-    weights = masked_softmax(scores[:, None], of_agent)
     table = value.transpose(2, 3).contiguous().view(-1, channels)  # a bag of strided rows is 15 times as slow
-    of_slot = torch.arange(batch * agents, device=key.device).view(batch, agents, 1, 1)
-    bags = (nearest[:, None] + tokens * of_slot).view(-1, count)
-    read = F.embedding_bag(bags, table, per_sample_weights=weights.reshape(bags.shape).to(table.dtype), mode="sum")
+    bags, weights = of_agent.view(-1, count), affinity.reshape(-1, count).to(table.dtype)
+    read = F.embedding_bag(bags, table, per_sample_weights=weights, mode="sum")
     read = read.view(batch, agents, queries, channels).transpose(2, 3)
-    return Readout(value=read, is_read=of_agent.any(dim=3), usage=usage, token=nearest, affinity=affinity)
+    return Readout(read, is_read.any(dim=3), usage, token=nearest[:, 0], affinity=affinity[:, 0])

@@ -116,14 +116,13 @@ def read_memory(
 
     for b in range(batch):
         for j in range(queries):
-            scores = {i: score(b, i, j) for i in range(key.shape[2]) if valid[b, i]}
-            best = sorted(scores, key=lambda i: -scores[i])[:top_k]
-            for i, weight in softmax({i: scores[i] for i in best}).items():
-                usage[b, i] += weight
             for a in range(agents):
-                for i, weight in softmax({i: scores[i] for i in best if has_value[b, a, i]}).items():
+                scores = {i: score(b, i, j) for i in range(key.shape[2]) if valid[b, i] and has_value[b, a, i]}
+                best = sorted(scores, key=lambda i: -scores[i])[:top_k]
+                for i, weight in softmax({i: scores[i] for i in best}).items():
                     readout[b, a, :, j] += weight * value[b, a, :, i]
                     is_read[b, a, j] = True
+                    usage[b, i] += weight if a == 0 else 0
     return readout, is_read, usage
 
 
