@@ -26,7 +26,7 @@ ALLOWED = {
     "streaming": {"geometry", "ops", "config", "memory", "models", "data", "simulate", "tracking"},
     "export": {"geometry", "ops", "config", "memory", "models", "streaming", "tracking"},
     "evaluation": {"geometry", "config", "models", "data", "training", "streaming", "export", "tracking"},
-    "viewing": {"geometry", "config", "memory", "models", "data", "streaming", "evaluation"},
+    "viewing": {"geometry", "config", "memory", "models", "data", "streaming", "evaluation", "tracking"},
     "bench": {"geometry", "ops", "config", "memory", "models", "data", "training", "streaming", "export", "viewing"},
     "experiments": {
         *("geometry", "ops", "config", "memory", "models", "data", "training", "streaming", "evaluation", "viewing"),

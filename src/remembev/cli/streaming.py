@@ -155,8 +155,10 @@ def _drawn(view: FrameView, state: StreamState, min_score: float) -> RenderableT
 
 
 def _counted(detections: StreamDetections, class_names: Sequence[str]) -> str:
-    """Return the numbers of boxes by class, as in ``3 car, 1 truck (1 remembered)``."""
+    """Return the numbers of boxes by class, as in ``3 car, 1 truck (1 remembered); coasting: car 12``."""
+    from remembev.streaming import coasting_tracks
+
     counts = Counter(class_names[label] for label in detections.labels.tolist())
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
-    remembered = int(detections.remembered.sum())
-    return f"{shown} ({remembered} remembered)" if remembered else shown
+    remembered, coasting = int(detections.remembered.sum()), coasting_tracks(detections, class_names)
+    return shown + f" ({remembered} remembered)" * bool(remembered) + f"; coasting: {coasting}" * bool(coasting)

@@ -48,6 +48,18 @@ def read_record(record: Mapping[str, Any], class_names: Sequence[str]) -> Detect
     )
 
 
+def coasting_tracks(detections: Detections, class_names: Sequence[str]) -> str:
+    """Return the ids of the tracks that coast, by class, as in ``car 3 7, truck 5``; empty if none does."""
+    if detections.track_ids is None or detections.coasted is None:
+        return ""
+    lost = detections[detections.coasted]
+    assert lost.track_ids is not None
+    by_class: dict[int, list[int]] = {}
+    for label, track_id in sorted(zip(lost.labels.tolist(), lost.track_ids.tolist(), strict=True)):
+        by_class.setdefault(label, []).append(track_id)
+    return ", ".join(f"{class_names[label]} {' '.join(map(str, ids))}" for label, ids in by_class.items())
+
+
 def _plain(values: Tensor) -> list[Any]:
     """Return values for JSON; float32 in the fewest digits that restore it bit for bit, half of what float64 needs."""
     array = values.numpy()
