@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,9 +49,9 @@ def count_rays(points: Tensor, boxes: Tensor) -> Rays:
     box = np.repeat(np.arange(len(boxes)), count)
     ray = (np.repeat(first - count.cumsum() + count, count) + np.arange(count.sum())) % max(len(azimuth), 1)
 
-    reach = (torch.hypot(boxes[:, 3], boxes[:, 4]) / 2).double().numpy()[box]
+    reach = (torch.hypot(boxes[:, 3], boxes[:, 4]) / 2).numpy()[box]
     bottom, top = (boxes[:, 2] - boxes[:, 5] / 2 + ABOVE_GROUND, boxes[:, 2] + boxes[:, 5] / 2 - BELOW_TOP)
-    centre, ends = box_range.numpy()[box], distance[ray]
+    centre, ends = box_range.float().numpy()[box], distance[ray]
     height_at_box = height[ray] * centre / ends
     hits = (height_at_box > bottom.numpy()[box]) & (height_at_box < top.numpy()[box])
     through, blocked = (
@@ -60,14 +61,14 @@ def count_rays(points: Tensor, boxes: Tensor) -> Rays:
     return Rays(through, blocked)
 
 
-def _sorted_rays(points: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+def _sorted_rays(points: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """Return azimuth in steps, range and height [n] of the current sweep's rays, in order of azimuth."""
-    xyz = points[points[:, 4] == 0, :3].double().numpy()
-    distance = np.hypot(xyz[:, 0], xyz[:, 1])
-    xyz, distance = xyz[distance >= MIN_RANGE], distance[distance >= MIN_RANGE]
-    azimuth = _steps(np.arctan2(xyz[:, 1], xyz[:, 0]))
-    order = azimuth.astype(np.uint16).argsort(kind="stable")
-    return azimuth[order], distance[order], xyz[order, 2]
+    x, y, z, _, age = points.T.contiguous().numpy()
+    distance = np.sqrt(x * x + y * y)
+    ray = np.flatnonzero((age == 0) & (distance >= MIN_RANGE))
+    azimuth = _steps(np.arctan2(y[ray], x[ray])).astype(np.uint16)
+    order = azimuth.argsort(kind="stable")
+    return azimuth[order].astype(np.int64), distance[ray[order]], z[ray[order]]
 
 
 def _windows(azimuth: NDArray[np.int64], boxes: Tensor, counted: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -88,7 +89,7 @@ def _windows(azimuth: NDArray[np.int64], boxes: Tensor, counted: Tensor) -> tupl
     return first, np.searchsorted(twice, stop) - first
 
 
-def _steps(angle: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return angles from -π on in whole steps."""
-    steps: NDArray[np.int64] = ((angle + math.pi) * (_STEPS / (2 * math.pi))).astype(np.int64) % _STEPS
+def _steps(angle: NDArray[Any]) -> NDArray[np.int32]:
+    """Return angles from -π to π in whole steps; π is the same as -π."""
+    steps: NDArray[np.int32] = ((angle + math.pi) * (_STEPS / (2 * math.pi))).astype(np.int32) & (_STEPS - 1)
     return steps
