@@ -230,8 +230,9 @@ def _items(value: Any) -> tuple[Any, ...]:
 
 
 def as_yaml(value: Any) -> str:
-    """Return a default as a configuration file would have it; nothing for a section."""
-    if isinstance(value, schema.Section):
+    """Return a default as a configuration file would have it; nothing for a section or a mapping to sections."""
+    values = value.values() if isinstance(value, dict) else [value]
+    if any(isinstance(item, schema.Section) for item in values):
         return ""
     if isinstance(value, sizes.Size):
         return str(value)

@@ -29,7 +29,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
     finds_few = "MODEL.POST_PROCESSING={SCORE_THRESH: 0.0099, NMS_CONFIG: {NMS_PRE_MAXSIZE: 20, NMS_POST_MAXSIZE: 5}}"
-    save_checkpoint(path, build_model(load_config("tiny", [*SMALL, finds_few])))
+    tracks_all = "TRACKING={MIN_SCORE: 0.0, MIN_COAST_SCORE: 0.0}"
+    save_checkpoint(path, build_model(load_config("tiny", [*SMALL, finds_few, tracks_all])))
     return path
 
 
@@ -108,8 +109,25 @@ def test_a_live_stream_is_drawn_in_the_terminal(remembev: RunCli, checkpoint: Pa
     assert "gate lets through" in shown
 
 
-def test_a_stream_resumed_from_a_saved_state_writes_the_boxes_of_an_uninterrupted_one(
+def test_a_tracked_stream_shows_ids_and_the_tracks_that_coast(
     remembev: RunCli, checkpoint: Path, sim_root: Path, tmp_path: Path
+) -> None:
+    options = ("--data", sim_root, "--frames", 3, "--min-score", 0, "--out", tmp_path / "boxes.jsonl")
+    ran = remembev("stream", checkpoint, "--track", *options)
+    assert ran.code == 0
+    assert "; coasting: " in ran.out
+    boxes = [box for line in (tmp_path / "boxes.jsonl").read_text().splitlines() for box in json.loads(line)["boxes"]]
+    assert max(box["track_id"] for box in boxes) > 0
+    assert {box["coasted"] for box in boxes} == {True, False}
+    ran = remembev("stream", checkpoint, "--track", "--live", *options)
+    assert "tracks, " in ran.out
+    assert "coasting: " in ran.out
+    assert "coasting" not in remembev("stream", checkpoint, *options).out
+
+
+@pytest.mark.parametrize("track", ["--track", "--no-track"])
+def test_a_stream_resumed_from_a_saved_state_writes_the_boxes_of_an_uninterrupted_one(
+    remembev: RunCli, checkpoint: Path, sim_root: Path, tmp_path: Path, track: str
 ) -> None:
     state, written = tmp_path / "state.safetensors", {}
     parts = {
@@ -119,12 +137,12 @@ def test_a_stream_resumed_from_a_saved_state_writes_the_boxes_of_an_uninterrupte
     }
     for name, options in parts.items():
         boxes = tmp_path / f"{name}.jsonl"
-        assert remembev("stream", checkpoint, "--data", sim_root, "--out", boxes, *options).code == 0
+        assert remembev("stream", checkpoint, "--data", sim_root, "--out", boxes, track, *options).code == 0
         written[name] = boxes.read_text()
     assert len(written["first"].splitlines()) == 3
     assert written["first"] + written["rest"] == written["whole"]
     assert "has no frame after the last one of" in error(
-        remembev("stream", checkpoint, "--data", sim_root, "--load-state", state)
+        remembev("stream", checkpoint, "--data", sim_root, "--load-state", state, track)
     )
 
 

@@ -52,8 +52,8 @@ def test_a_key_frame_without_its_cloud_is_an_error_that_names_the_file(remembev:
 
 def test_options_of_the_other_kind_of_score_are_refused(remembev: RunCli, tmp_path: Path) -> None:
     (tmp_path / "frame.json").write_text("{}")
-    ran = remembev("eval", "small", "--data", tmp_path, "--track", "both")
-    assert (ran.code, "--track" in ran.err) == (1, True)
+    ran = remembev("eval", "small", "--data", tmp_path, "--reach", "both")
+    assert (ran.code, "--reach" in ran.err) == (1, True)
     ran = remembev("eval", "small", "--data", tmp_path / "nuscenes", "--loop", 3)
     assert (ran.code, "--loop and --min-score need --frames" in ran.err) == (1, True)
 

@@ -82,7 +82,7 @@ def run_demo(out: Path, *, keyframe: Path | None = None, scenes: int = 24, conso
     movie, strip, real = out / "scene.gif", out / "strip.png", out / "keyframe.png"
     if not strip.is_file():
         with stages.run("stream and draw a scene"):
-            views = view_scene(detector, index, scene)
+            views = view_scene(StreamingDetector.from_checkpoint(run.weights, tracker=True), index, scene)
             write_movie(movie, views, min_score=_MIN_SCORE)
             save_frames(strip, [views[min(i, len(views) - 1)] for i in _STRIP_FRAMES], min_score=_MIN_SCORE)
     if keyframe is not None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from remembev.config import DEFAULT_VARIANTS, Config, apply_variant, load_config, shipped_configs
-from remembev.config.variants import INPUTS, MEMORIES, OPTIONS, TRAINING, describe_variant
+from remembev.config.variants import FOLLOWERS, INPUTS, MEMORIES, OPTIONS, TRAINING, describe_variant, trained_variant
 from remembev.errors import ConfigError
 from remembev.models import build_model
 
@@ -34,7 +34,7 @@ def expected(base: str) -> dict[str, dict[str, object]]:
         f"{MEMORY}.HIDDEN_DIM": hidden,
     }
     one, ten = {"DATA_CONFIG.NUM_SWEEPS": 0}, {"DATA_CONFIG.NUM_SWEEPS": 9}
-    return {
+    untracked = {
         "single": {**one, f"{MEMORY}.FUSION": "none", f"{TARGETS}.SEEN_WITHIN": None},
         "sweeps": {
             **ten,
@@ -50,6 +50,8 @@ def expected(base: str) -> dict[str, dict[str, object]]:
         "sweeps+read": ten,
         "sweeps+conv_gru": {**ten, **conv_gru},
     }
+    tracked = {f"{name}+track": {**changes, "TRACKING.ENABLED": True} for name, changes in untracked.items()}
+    return {**untracked, **tracked}
 
 
 @pytest.mark.parametrize("base", shipped_configs())
@@ -61,6 +63,14 @@ def test_a_variant_changes_what_its_name_says_and_the_same_in_every_configuratio
 
 def test_the_variants_of_a_single_configuration_are_those_that_there_are() -> None:
     assert set(DEFAULT_VARIANTS) <= set(expected("small"))
+
+
+@pytest.mark.parametrize("name", DEFAULT_VARIANTS)
+def test_a_tracker_changes_nothing_that_is_trained(name: str) -> None:
+    cfg, trained = (apply_variant(load_config("small"), variant) for variant in (name, trained_variant(name)))
+    assert cfg.with_changes({"TRACKING.ENABLED": False}) == trained
+    assert trained_variant("track") == "single"
+    assert trained_variant("read+track+noaug") == "read+noaug"
 
 
 @pytest.mark.parametrize("base", ["tiny", "small", "nuscenes"])
@@ -131,7 +141,7 @@ def test_parts_may_stand_in_any_order() -> None:
 def test_an_unknown_part_is_named_with_the_nearest_and_all_that_there_are() -> None:
     with pytest.raises(ConfigError, match=r"variant sweeps\+gait: unknown part 'gait'; did you mean gate\?") as raised:
         apply_variant(load_config("tiny"), "sweeps+gait")
-    assert all(name in str(raised.value) for name in (*INPUTS, *MEMORIES, *OPTIONS, *TRAINING))
+    assert all(name in str(raised.value) for name in (*INPUTS, *MEMORIES, *OPTIONS, *TRAINING, *FOLLOWERS))
 
 
 @pytest.mark.parametrize(

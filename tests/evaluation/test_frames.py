@@ -203,6 +203,9 @@ class Hoarder:
     def reset(self, scene_token: str | None = None) -> None:
         self.memory = 0
 
+    def clear_memory(self, scene_token: str) -> None:
+        self.memory = 0
+
 
 def pair(*, annotated: bool = True) -> Recording:
     frames = [frame_of([((0.0, 0.0), CAR, 1)], time) for time in (0.0, 0.5)]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.evaluation.annotated import detections_of, observability_of
 
-from remembev.evaluation.matching import match_frame, match_greedily, threshold_allowing, threshold_at
+from remembev.evaluation.matching import match_frame, threshold_allowing, threshold_at
 
 scores = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0]), max_size=12)
 
@@ -21,16 +20,6 @@ def test_the_threshold_is_the_lowest_that_allows_so_many_false_positives(values:
     assert sum(value > threshold for value in values) <= allowed
     for lower in (-math.inf, *(value for value in values if value < threshold)):
         assert threshold == -math.inf or sum(value > lower for value in values) > allowed
-
-
-@given(st.integers(0, 1000), st.integers(0, 7), st.integers(0, 5))
-def test_each_box_takes_the_nearest_object_that_no_better_box_has_taken(seed: int, boxes: int, count: int) -> None:
-    distance = np.random.default_rng(seed).integers(0, 5, (boxes, count)).astype(float)
-    taken: set[int] = set()
-    for row, match in enumerate(match_greedily(distance, 3.0).tolist()):
-        free = [(distance[row, column], column) for column in range(count) if column not in taken]
-        assert match == (min(free)[1] if free and min(free)[0] < 3.0 else -1)
-        taken |= {match}
 
 
 def test_a_box_matches_one_object_and_a_second_box_beside_it_is_no_false_positive() -> None:

@@ -54,6 +54,9 @@ class Recorder:
         else:
             self.remembered.pop(scene_token, None)
 
+    def clear_memory(self, scene_token: str) -> None:
+        self.reset(scene_token)
+
 
 class Oracle(Recorder):
     """Detects what is annotated and has a point."""

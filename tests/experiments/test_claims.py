@@ -16,6 +16,10 @@ REFERENCE = {0: 0.2, 1: 0.4, 2: 0.3}
 GATE, READ = "the gate over a single frame", "gate and read over a single frame"
 INSTEAD = "the best memory on single frames over stacked sweeps"
 ON_TOP = "the best memory on stacked sweeps over stacked sweeps alone"
+OVER_TRACKER = "the best memory on single frames over a tracker"
+WITH_TRACKER = "the best memory on single frames and a tracker over the tracker"
+STACKED_OVER_TRACKER = "the best memory on stacked sweeps over a tracker"
+STACKED_WITH_TRACKER = "the best memory on stacked sweeps and a tracker over the tracker"
 
 
 # ---------------------------------------------------------------------------------------------------- which are claimed
@@ -46,7 +50,17 @@ def test_the_default_variants_decide_every_claim_on_every_configuration(base: st
         READ: ("read", "single"),
         INSTEAD: ("gate", "sweeps"),
         ON_TOP: ("sweeps+read", "sweeps"),
+        OVER_TRACKER: ("gate", "single+track"),
+        WITH_TRACKER: ("read+track", "single+track"),
+        STACKED_OVER_TRACKER: ("sweeps+read", "sweeps+track"),
+        STACKED_WITH_TRACKER: ("sweeps+read+track", "sweeps+track"),
     }
+
+
+def test_a_tracker_is_no_memory_and_what_it_brings_is_not_claimed_of_one() -> None:
+    assert claimed(configs("single", "single+track", "sweeps", "sweeps+track", "conv_gru", "conv_gru+track")) == {}
+    assert claimed(configs("single", "read+track")) == {}
+    assert claimed(configs("single+track", "read+track")) == {WITH_TRACKER: ("read+track", "single+track")}
 
 
 def test_a_memory_on_ten_sweeps_claims_nothing_over_a_single_frame() -> None:

@@ -16,7 +16,9 @@ from remembev.config import DEFAULT_VARIANTS, config_to_yaml, load_config
 from remembev.errors import DataError, UserError
 from remembev.evaluation import TRACKS
 from remembev.experiments.compare import Comparison, load_variants, pretraining_name, run_comparison
-from remembev.models import load_checkpoint
+from remembev.experiments.results import write_json
+from remembev.experiments.training_job import TrainingJob
+from remembev.models import build_model, load_checkpoint, save_checkpoint
 from remembev.training import ClipModule, pretrain_config
 
 QUICK = [
@@ -133,7 +135,7 @@ def test_an_interrupted_comparison_is_resumed_and_nothing_is_done_twice(
     done = {
         path: path.stat().st_mtime_ns for job in (pretraining, single) for path in job.run.out.glob("**/*.safetensors")
     }
-    options = ("--seeds", 1, "--workers", 2, "--track", "both")
+    options = ("--seeds", 1, "--workers", 2, "--reach", "both")
     assert compare(*files, "--data", stopped.data, "--out", out, *options) == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert sorted(path.name for path in out.glob("seed-0/*") if path.is_dir()) == ["gate", "single", pretraining.name]
@@ -164,6 +166,46 @@ def test_an_interrupted_comparison_is_resumed_and_nothing_is_done_twice(
     assert f"{score['mean_ap']:.3f}" in (out / "compare.md").read_text()
     assert "</html>" in (out / "report.html").read_text()
     assert "differences to single" in capfd.readouterr().out
+
+
+def test_a_variant_with_a_tracker_is_scored_on_the_weights_of_the_one_without(sim_root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("motmetrics")
+    variants = load_variants(["tiny"], ["single", "single+track", "read+track"], QUICK)
+    comparison = Comparison(tuple(variants), sim_root, tmp_path, 1, "val", TRACKS)
+    (start,) = {pretraining_name(cfg) for cfg in comparison.pretrainings.values()}
+    _, single, read, tracked, read_tracked = jobs = comparison.trainings()
+    assert [job.name for job in jobs] == [start, "single", "read", "single+track", "read+track"]
+    assert not any(job.ready for job in (single, tracked, read_tracked))
+
+    assert isinstance(single, TrainingJob)
+    assert isinstance(read, TrainingJob)
+    assert (single.eval_settings, read.eval_settings) == (comparison.eval_settings, None)
+    torch.manual_seed(0)
+    save_checkpoint(single.run.weights, build_model(single.cfg))
+    write_json(single.run.out / "trained.json", {"steps": 2, "frames": 6, "train_seconds": 1.0})
+    single.work()
+    assert (tracked.ready, tracked.done, read_tracked.ready) == (True, False, False)
+    tracked.work()
+    assert tracked.done
+
+    folders = [tmp_path / "seed-0" / name for name in ("single", "single+track")]
+    metrics = [json.loads((folder / "eval/metrics.json").read_text()) for folder in folders]
+    assert metrics[0]["tracking"] is None
+    assert metrics[1]["tracking"]["amota"] >= 0
+    assert metrics[0]["tracks"]["half_second"] is not None
+    assert metrics[1]["tracks"]["half_second"] is None
+    assert not list((tmp_path / "seed-0/single+track").glob("*.safetensors"))
+    comparison.timings()[0].work()
+    results = [json.loads((folder / "result.json").read_text()) for folder in folders]
+    assert results[0]["frames"] == results[1]["frames"] == 6
+    assert all(result["step_ms"] > 0 for result in results)
+
+
+def test_a_tracker_is_not_compared_with_half_a_second_of_memory(sim_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"single\+track: a tracker remembers the whole scene"):
+        run_comparison(
+            ["tiny"], sim_root, tmp_path, variants=["single", "single+track"], split="val", tracks=["half_second"]
+        )
 
 
 def test_a_folder_is_not_resumed_on_another_data_set(

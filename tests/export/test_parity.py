@@ -12,9 +12,11 @@ from tests.export.conftest import Export
 from tests.export.streams import assert_same_boxes, forty_frames, run
 
 from remembev import StreamingDetector
+from remembev.config import TrackingConfig
 from remembev.errors import StreamError
 from remembev.export import load_exported, open_detector
 from remembev.streaming import StreamState
+from remembev.tracking import Tracker
 
 Form = Literal["onnx", "aoti"]
 
@@ -56,6 +58,26 @@ def test_saved_states_pass_between_model_and_file(exported: Export, memory: str,
         for number in range(20, 26):
             frame = frames[number]
             assert_same_boxes(later.step(frame.points, frame.pose, frame.timestamp, "a"), expected[number])
+
+
+def test_an_exported_file_is_tracked_and_its_tracks_pass_to_the_model(exported: Export, tmp_path: Path) -> None:
+    checkpoint, file = exported("none", "onnx")
+    assert load_exported(file).tracker is None
+    names = load_exported(file).cfg.CLASS_NAMES
+    tracker = Tracker(names, TrackingConfig(MIN_SCORE=0, MIN_COAST_SCORE=0))
+    detector, frames = load_exported(file, tracker=tracker), list(forty_frames())[:4]
+    for frame in frames[:3]:
+        detections = detector.step(frame.points, frame.pose, frame.timestamp, "a")
+    assert detections.track_ids is not None
+    assert detections.coasted is not None
+    assert len(set(detections.track_ids.tolist())) > 1
+    assert detections.coasted.any()
+    detector.save_state(tmp_path / "a.safetensors", "a")
+    model = open_detector(checkpoint, tracker=tracker)
+    model.load_state(tmp_path / "a.safetensors")
+    last = frames[3]
+    one, other = (each.step(last.points, last.pose, last.timestamp, "a") for each in (detector, model))
+    assert torch.equal(one.track_ids, other.track_ids)
 
 
 def test_a_stream_uses_two_buffers_and_kept_states_are_unchanged(exported: Export) -> None:

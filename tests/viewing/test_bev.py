@@ -14,8 +14,7 @@ from remembev.geometry import BEVGrid
 from remembev.models import Detections
 from remembev.viewing import style
 from remembev.viewing.bev import save_frames
-from remembev.viewing.tracking import Track
-from remembev.viewing.views import FrameView
+from remembev.viewing.views import FrameView, TrackView
 
 GRID = BEVGrid(-50.0, -50.0, 50.0, 50.0, 25, 25)
 CLASSES = ("car", "pedestrian")
@@ -84,7 +83,7 @@ def test_a_tail_follows_the_objects_path_in_the_world_and_fades(tmp_path: Path) 
     driven = torch.eye(4, dtype=torch.float64)
     driven[:2, 3] = torch.tensor([1000.0, 500.0])
     path = torch.tensor([[1000.0 + x, 520.0, 0.0] for x in (-40, -20, 0, 20, 40)], dtype=torch.float64)
-    track = Track(1, 0, path, torch.zeros(2, dtype=torch.float64), 2.0)
+    track = TrackView(1, 0, path)
     pixels = panel(replace(EMPTY, tracks=[track], global_from_lidar=driven), tmp_path)
     late, early = (region(pixels, x, 20, 4).max() for x in (30, -30))
     assert late > early > region(pixels, 30, -20, 4).max()

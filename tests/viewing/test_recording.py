@@ -15,8 +15,7 @@ import torch
 from remembev.geometry import BEVGrid, make_pose, transform_points
 from remembev.memory import TracedRead
 from remembev.models import Detections
-from remembev.viewing.tracking import Track
-from remembev.viewing.views import FrameView, MemoryView
+from remembev.viewing.views import FrameView, MemoryView, TrackView
 
 rr = pytest.importorskip("rerun")
 recording = pytest.importorskip("remembev.viewing.recording")
@@ -58,7 +57,7 @@ def view(frame: int) -> FrameView:
         gate=torch.full((8, 8), 0.5),
         occupancy=torch.full((4, 4), 0.25),
         global_from_lidar=pose,
-        tracks=[Track(7, 0, path, torch.zeros(2, dtype=torch.float64), 0.5 * frame)],
+        tracks=[TrackView(7, 0, path)],
         memory=read_of(frame),
     )
 

@@ -29,6 +29,8 @@ _EXTRAS = {
     "pyquaternion": "nuscenes",
     "lightning": "train",
     "tensorboard": "train",
+    "motmetrics": "tracking",
+    "pandas": "tracking",
     "trimesh": "simulate",
     "embreex": "simulate",
     "scipy": "simulate",
@@ -54,10 +56,18 @@ Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Precision = Annotated[
     Literal["fp32", "bf16"], typer.Option(help="Precision of backbone and head; the rest runs in fp32.")
 ]
-Track = Annotated[
+Reach = Annotated[
     Literal["unbounded", "half-second", "both"],
     typer.Option(
         help="Reach of the memory: the whole scene, the last half second (as the detection challenge allows), or both."
+    ),
+]
+Track = Annotated[
+    bool | None,
+    typer.Option(
+        "--track/--no-track",
+        help="Track the objects, and let lost ones coast; default: the configuration's TRACKING.ENABLED.",
+        show_default=False,
     ),
 ]
 Overrides = Annotated[
@@ -88,11 +98,11 @@ def _options(
     """PointPillars with a memory: temporal LiDAR detection in bird's-eye view."""
 
 
-def tracks_of(track: Literal["unbounded", "half-second", "both"]) -> tuple[str, ...]:
-    """Return evaluation's names of the tracks of ``--track``."""
+def tracks_of(reach: Literal["unbounded", "half-second", "both"]) -> tuple[str, ...]:
+    """Return evaluation's names of ``--reach``."""
     from remembev.evaluation import TRACKS
 
-    return TRACKS if track == "both" else (track.replace("-", "_"),)
+    return TRACKS if reach == "both" else (reach.replace("-", "_"),)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import typer
 from rich.console import RenderableType
 from rich.live import Live
 
-from remembev.cli.app import CHECKPOINT, DATA, Device, Precision, app, console
+from remembev.cli.app import CHECKPOINT, DATA, Device, Precision, Track, app, console
 from remembev.errors import DataError, UserError
 from remembev.files import atomic_write
 
@@ -50,6 +50,7 @@ def stream(
     load_state: Annotated[
         Path | None, typer.Option(help="Continue the scene of a saved state instead of starting at a first frame.")
     ] = None,
+    track: Track = None,
     device: Device = "cpu",
     precision: Precision = "fp32",
 ) -> None:
@@ -61,12 +62,13 @@ def stream(
         if any(option is not None for option in (data, scene, version, load_state)):
             raise UserError("--demo has its own scene: omit --data, --scene, --version and --load-state")
         checkpoint, movie, live = checkpoint or _DEMO_WEIGHTS, movie or _DEMO_MOVIE, live or console.is_terminal
+        track = True if track is None else track
     if checkpoint is None or (data is None and not demo):
         raise typer.BadParameter("pass CHECKPOINT and --data, or --demo")
     if scene is not None and load_state is not None:
         raise UserError("--load-state continues the scene of the saved state: omit --scene")
 
-    detector = open_detector(checkpoint, device, DTYPES[precision])
+    detector = open_detector(checkpoint, device, DTYPES[precision], tracker=track)
     source = _simulated(detector) if data is None else _data_set(detector, data, version, scene, load_state)
     builder = _view_builder(detector, source.name, movie, min_score) if live or movie is not None else None
     names, views = detector.cfg.CLASS_NAMES, []
@@ -153,8 +155,10 @@ def _drawn(view: FrameView, state: StreamState, min_score: float) -> RenderableT
 
 
 def _counted(detections: StreamDetections, class_names: Sequence[str]) -> str:
-    """Return the numbers of boxes by class, as in ``3 car, 1 truck (1 remembered)``."""
+    """Return the numbers of boxes by class, as in ``3 car, 1 truck (1 remembered); coasting: car 12``."""
+    from remembev.streaming import coasting_tracks
+
     counts = Counter(class_names[label] for label in detections.labels.tolist())
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
-    remembered = int(detections.remembered.sum())
-    return f"{shown} ({remembered} remembered)" if remembered else shown
+    remembered, coasting = int(detections.remembered.sum()), coasting_tracks(detections, class_names)
+    return shown + f" ({remembered} remembered)" * bool(remembered) + f"; coasting: {coasting}" * bool(coasting)

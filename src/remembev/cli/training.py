@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from remembev.cli.app import DataRoot, Overrides, Track, app, console, tracks_of
+from remembev.cli.app import DataRoot, Overrides, Reach, app, console, tracks_of
 from remembev.config import DEFAULT_VARIANTS, apply_variant, config_to_yaml, load_config
 from remembev.config.variants import describe_parts
 from remembev.errors import UserError
@@ -100,7 +100,7 @@ def compare(
     split: Annotated[
         str | None, typer.Option(help="Split to score on; by default the configuration's test split.")
     ] = None,
-    track: Track = "unbounded",
+    reach: Reach = "unbounded",
     workers: Annotated[int, typer.Option(help="Trainings in parallel, one thread each.", min=1)] = 2,
     overrides: Overrides = None,
 ) -> None:
@@ -115,7 +115,7 @@ def compare(
         overrides=overrides or (),
         seeds=seeds,
         split=split,
-        tracks=tracks_of(track),
+        tracks=tracks_of(reach),
         workers=workers,
         console=console,
     )

@@ -29,6 +29,9 @@ def view(
     ] = None,
     min_score: Annotated[float, typer.Option(help="Lowest score of boxes to show.")] = 0.25,
     open_it: Annotated[bool, typer.Option("--open/--no-open", help="Open the recording if there is a display.")] = True,
+    track: Annotated[
+        bool, typer.Option("--track/--no-track", help="Track the objects, and let lost ones coast.")
+    ] = True,
     device: Device = "cpu",
     precision: Precision = "fp32",
 ) -> None:
@@ -44,7 +47,7 @@ def view(
         raise UserError(f"{out}: a recording has to end in .rrd")
     if video is not None:
         check_suffix(video)
-    detector = open_detector(checkpoint, device, DTYPES[precision])
+    detector = open_detector(checkpoint, device, DTYPES[precision], tracker=track)
     index = NuScenesIndex.open(data, version or detector.cfg.DATA_CONFIG.VERSION)
     number = index.find_scene(scene) if scene else index.split_scenes(detector.cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
     out = out or Path(f"{index.scene_name(number)}.rrd")

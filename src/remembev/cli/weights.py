@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from remembev.cli.app import Checkpoint, DataRoot, Device, Precision, Track, app, console, tracks_of
+from remembev.cli.app import Checkpoint, DataRoot, Device, Precision, Reach, Track, app, console, tracks_of
 from remembev.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def evaluate(
     memory: Annotated[
         bool, typer.Option("--memory/--no-memory", help="Keep the memory from frame to frame, or empty it.")
     ] = True,
-    track: Track = "unbounded",
+    reach: Reach = "unbounded",
+    track: Track = None,
     remembered: Annotated[
         bool,
         typer.Option(
@@ -82,16 +83,16 @@ def evaluate(
 ) -> None:
     """Stream every scene of a split and score the boxes: official nuScenes scores, hidden objects, flicker."""
     from remembev.data.keyframe import is_keyframe
-    from remembev.evaluation import evaluate_checkpoint, evaluate_frames, evaluation_table
+    from remembev.evaluation import evaluate_checkpoint, evaluate_frames, evaluation_table, tracking_table
     from remembev.export import open_detector
     from remembev.streaming import DTYPES
     from remembev.streaming.sources.recordings import open_recordings
 
     if frames or data.is_file() or is_keyframe(data):
-        if track != "unbounded" or devices > 1:
-            raise UserError("--track and --devices are for the official score: omit them to score single frames")
+        if reach != "unbounded" or track is not None or devices > 1:
+            raise UserError("--reach, --track and --devices are for scenes: omit them to score single frames")
         folder = out or checkpoint.parent / ("eval-frames" if memory else "eval-frames-no-memory")
-        detector = open_detector(checkpoint, device, DTYPES[precision])
+        detector = open_detector(checkpoint, device, DTYPES[precision], tracker=False)
         recordings = open_recordings(
             data,
             detector.cfg.CLASS_NAMES,
@@ -112,7 +113,7 @@ def evaluate(
         return
     if loop is not None or min_score is not None:
         raise UserError("--loop and --min-score need --frames")
-    out = out or checkpoint.parent / ("eval" if memory else "eval-no-memory")
+    out = out or checkpoint.parent / ("eval" + "-no-memory" * (not memory) + "-track" * bool(track))
     evaluation = evaluate_checkpoint(
         checkpoint,
         data,
@@ -120,8 +121,9 @@ def evaluate(
         version=version,
         split=split,
         use_memory=memory,
-        tracks=tracks_of(track),
+        tracks=tracks_of(reach),
         remembered=remembered,
+        tracker=track,
         device=device,
         dtype=DTYPES[precision],
         devices=devices,
@@ -132,6 +134,8 @@ def evaluate(
         print(json.dumps(evaluation.to_json(), indent=2))
         return
     console.print(evaluation_table(evaluation))
+    if evaluation.tracking is not None:
+        console.print(tracking_table(evaluation.tracking))
     console.print(f"{evaluation.frames} frames of {evaluation.split} in {evaluation.seconds:.0f} s; see [bold]{out}[/]")
 
 

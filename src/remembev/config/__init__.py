@@ -5,13 +5,14 @@ named changes. ``nuscenes``, ``benchmark``, ``small`` and ``tiny`` are shipped.
 """
 
 from remembev.config.load import config_from_yaml, config_to_yaml, load_config, shipped_configs
-from remembev.config.schema import Config, StreamingConfig
+from remembev.config.schema import Config, StreamingConfig, TrackingConfig
 from remembev.config.variants import DEFAULT_VARIANTS, apply_variant, changed_keys
 
 __all__ = [
     "DEFAULT_VARIANTS",
     "Config",
     "StreamingConfig",
+    "TrackingConfig",
     "apply_variant",
     "changed_keys",
     "config_from_yaml",

@@ -727,6 +727,51 @@ class StreamingConfig(Section):
     """Action when a limit is exceeded: ``reset`` the scene's memory with a warning, or raise an ``error``."""
 
 
+class MotionConfig(Section):
+    """Motion of the objects of a class, as its tracks assume it; the defaults are a vehicle's."""
+
+    MAX_DISTANCE: Metres = Metres(4)
+    """Largest distance between a detection and the predicted centre of its track."""
+    STILL: bool = False
+    """Objects stand where they were last detected; the keys below don't matter then."""
+    SPEED: MetresPerSecond = MetresPerSecond(4)
+    """Standard deviation of the unknown velocity of a new track, along each axis."""
+    ACCELERATION: Positive = 1.0
+    """Standard deviation of the acceleration in m/s², along each axis."""
+
+
+class TrackingConfig(Section):
+    """The tracker of a stream: it numbers objects and lets lost tracks coast."""
+
+    ENABLED: bool = False
+    """Track where nothing else is asked for, such as ``--track`` or ``--no-track``."""
+    MIN_SCORE: Share = 0.18
+    """Score from which on a detection joins a track or starts one."""
+    MOTION: MotionConfig = MotionConfig()
+    """Motion of the classes that ``CLASS_MOTION`` leaves out."""
+    CLASS_MOTION: dict[str, MotionConfig] = {
+        "pedestrian": MotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
+        "traffic_cone": MotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
+        "barrier": MotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
+        "bicycle": MotionConfig(MAX_DISTANCE=Metres(3), SPEED=MetresPerSecond(1), ACCELERATION=0.3),
+    }
+    """Motion by class."""
+    POSITION_NOISE: Metres = Metres(0.4)
+    """Standard deviation of detected centres, along each axis."""
+    COAST: Seconds = Seconds(4)
+    """Time since its last sighting for which a track is kept."""
+    COAST_SCORE: Share = 0.85
+    """Factor of a coasted box's score, which starts from the highest score of its track."""
+    COAST_DECAY: Share = 0.95
+    """Factor of that score for each 0.5 s since the last sighting."""
+    FREE_SPACE_SCORE: Share = 0.5
+    """Factor of that score where most LiDAR rays through the box end beyond it."""
+    MIN_COAST_SCORE: Share = 0.1
+    """Score below which a coasted box is not shown; its track is kept."""
+    NMS_THRESH: Share = 0.1
+    """BEV IoU above which a coasted box gives way to a detection, or to a better coasted box, of its class."""
+
+
 class Config(Section):
     """A configuration."""
 
@@ -736,6 +781,7 @@ class Config(Section):
     MODEL: ModelConfig
     OPTIMIZATION: OptimizationConfig = OptimizationConfig()
     STREAMING: StreamingConfig = StreamingConfig()
+    TRACKING: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
     def _every_class_has_one_head_and_anchors(self) -> Config:

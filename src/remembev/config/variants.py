@@ -1,8 +1,8 @@
 """Variants: what is compared with what, as changes to a configuration.
 
-A variant's name is made of parts joined by ``+``: an input, a memory, options of that memory and changes to the
-training, such as ``single``, ``sweeps+gate``, ``gate+fifo`` or ``single+noaug``. A name means the same for every
-configuration; what it doesn't name stays as it is.
+A variant's name is made of parts joined by ``+``: an input, a memory, options of that memory, changes to the training
+and what follows the detector, such as ``single``, ``sweeps+gate``, ``gate+fifo``, ``single+noaug`` or ``read+track``. A
+name means the same for every configuration; what it doesn't name stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from remembev.errors import ConfigError
 Changes = Mapping[str, object]
 """New values by their dotted keys."""
 
-DEFAULT_VARIANTS = ("single", "sweeps", "conv_gru", "gate", "read", "sweeps+read")
+DEFAULT_VARIANTS = (
+    *("single", "sweeps", "conv_gru", "gate", "read", "sweeps+read"),
+    *("single+track", "sweeps+track", "conv_gru+track", "read+track", "sweeps+read+track"),
+)
 """What ``remembev compare`` trains of a single configuration."""
 
 _TARGETS = "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG"
@@ -53,6 +56,11 @@ def apply_variant(cfg: Config, name: str) -> Config:
 def describe_variant(name: str) -> str:
     """Return what a variant is, part by part."""
     return ", ".join(part.what for part in _parts(name))
+
+
+def trained_variant(name: str) -> str:
+    """Return the variant that is trained for a variant: itself without what follows the detector."""
+    return "+".join(word for word in name.split("+") if word not in FOLLOWERS) or "single"
 
 
 def former_variant(name: str) -> str | None:
@@ -197,20 +205,24 @@ TRAINING = {
     "noaug": Part("no sensor augmentation", lambda _: {"DATA_CONFIG.DATA_AUGMENTOR.SENSOR_AUGMENTATION": None}),
 }
 """Changes to the training of any model."""
-_KINDS = (INPUTS, MEMORIES, OPTIONS, TRAINING)
+FOLLOWERS = {
+    "track": Part("a tracker numbers the objects and lets lost ones coast", lambda _: {"TRACKING.ENABLED": True}),
+}
+"""What follows the detector: only evaluation and streams differ, training is the same without it."""
+_KINDS = (INPUTS, MEMORIES, OPTIONS, TRAINING, FOLLOWERS)
 
 
 def describe_parts() -> str:
     """Return what a variant's name is made of, in a line."""
-    inputs, memories, options, training = (", ".join(kind) for kind in _KINDS)
+    inputs, memories, options, training, followers = (", ".join(kind) for kind in _KINDS)
     return (
-        f"an input ({inputs}), a memory ({memories}), options of memories but conv_gru ({options}) "
-        f"and changes to the training ({training}), joined by +"
+        f"an input ({inputs}), a memory ({memories}), options of memories but conv_gru ({options}), "
+        f"changes to the training ({training}) and a tracker ({followers}), joined by +"
     )
 
 
 def _parts(name: str) -> list[Part]:
-    """Return the parts of a name in the order in which they are applied: input, memory, options, training."""
+    """Return the parts of a name in the order in which they are applied: input, memory, options, training, tracker."""
     words = name.split("+")
     known = [word for kind in _KINDS for word in kind]
     for word in words:
@@ -218,7 +230,7 @@ def _parts(name: str) -> list[Part]:
             close = get_close_matches(word, known, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise ConfigError(f"variant {name}: unknown part {word!r}; {hint}There are {describe_parts()}")
-    inputs, memories, options, training = ([word for word in words if word in kind] for kind in _KINDS)
+    inputs, memories, options, training, followers = ([word for word in words if word in kind] for kind in _KINDS)
     if len(inputs) > 1 or len(memories) > 1 or len(set(words)) < len(words):
         raise ConfigError(f"variant {name}: at most one input, one memory, and each option once")
     if options and memories in ([], ["conv_gru"]):
@@ -228,4 +240,5 @@ def _parts(name: str) -> list[Part]:
         MEMORIES[memories[0]] if memories else _NO_MEMORY,
         *(OPTIONS[option] for option in options),
         *(TRAINING[change] for change in training),
+        *(FOLLOWERS[follower] for follower in followers),
     ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from remembev.evaluation.matching import match_greedily
+from remembev.tracking import match_greedily
 
 if TYPE_CHECKING:
     from nuscenes.eval.detection.data_classes import DetectionMetricData

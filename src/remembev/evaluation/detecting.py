@@ -85,7 +85,13 @@ class SceneDetector:
 
 
 def open_scene_detector(
-    checkpoint: Path, index: NuScenesIndex, tracks: Sequence[str], use_memory: bool, dtype: torch.dtype, device: str
+    checkpoint: Path,
+    index: NuScenesIndex,
+    tracks: Sequence[str],
+    use_memory: bool,
+    dtype: torch.dtype,
+    tracker: bool,
+    device: str,
 ) -> SceneDetector:
-    """Open a checkpoint or an exported file on a device to detect on scenes."""
-    return SceneDetector(open_detector(checkpoint, device, dtype), index, tracks, use_memory)
+    """Open a checkpoint or an exported file on a device to detect on scenes, and to track if there is a tracker."""
+    return SceneDetector(open_detector(checkpoint, device, dtype, tracker=tracker), index, tracks, use_memory)

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from remembev.data import Frame
 from remembev.data.frame import centred_within
-from remembev.evaluation.matching import MATCH_METRES, class_distances, match_greedily
+from remembev.evaluation.matching import MATCH_METRES, class_distances
 from remembev.evaluation.observability import WELL_SEEN
 from remembev.evaluation.scoring import nan_to_none
 from remembev.models import Detections
+from remembev.tracking import match_greedily
 
 MOVING_SPEED = 1.0
 """Annotated speed in m/s above which an object counts as moving."""

@@ -1,4 +1,4 @@
-"""Greedy one-to-one matching of boxes with objects, as in the nuScenes devkit, on matrices.
+"""Matching of boxes with objects, greedy and one-to-one, as in the nuScenes devkit.
 
 A box matches an object of its class whose centre is less than ``MATCH_METRES`` away and that no better box matches.
 """
@@ -9,39 +9,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from remembev.data import Frame
 from remembev.evaluation.observability import FrameObservability
 from remembev.models import Detections
+from remembev.tracking import match_greedily
 
 MATCH_METRES = 2.0
 """Distance between the centres of a box and an object of its class below which the box is no false positive."""
-
-
-def match_greedily(distance: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
-    """Match boxes with objects, the best box first.
-
-    Each box takes the nearest object nearer than ``limit`` that no earlier box has taken, the first of several.
-
-    Args:
-        distance: [P, G] distances of boxes from objects; rows by decreasing score, inf for another class.
-        limit: Metres.
-
-    Returns:
-        The index of each box's object [P], -1 for none.
-    """
-    match = np.full(len(distance), -1)
-    free = np.where(distance < limit, distance, np.inf)
-    for row in np.flatnonzero((free < np.inf).any(axis=1)):
-        column = free[row].argmin()
-        if free[row, column] < np.inf:
-            match[row] = column
-            free[:, column] = np.inf
-    return match
 
 
 def class_distances(detections: Detections, frame: Frame) -> Tensor:

@@ -54,7 +54,7 @@ class OfficialTruth:
         self.nusc = _open_devkit(data_root, version)
         _check_scenes(self.nusc, scene_names)
         self.cfg = config_factory(EVALUATION_CONFIG)
-        with _silence():
+        with silence():
             self.samples: list[str] = get_samples_of_scenes(list(scene_names), self.nusc)
             if not any(self.nusc.get("sample", token)["anns"] for token in self.samples):
                 raise DataError(f"{data_root} ({version}) has no annotations for these scenes; cannot score")
@@ -88,15 +88,16 @@ class OfficialTruth:
         from nuscenes.eval.common.data_classes import EvalBoxes
         from nuscenes.eval.detection.data_classes import DetectionBox
 
-        self._check_samples(results, name)
+        self.check_samples(results, name)
         try:
             boxes = EvalBoxes.deserialize({token: results[token] for token in self.samples}, DetectionBox)
-            with _silence():
+            with silence():
                 return OfficialMatches(self, self.in_range(boxes))
         except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{name} is not accepted by the nuScenes devkit: {error!r}") from error
 
-    def _check_samples(self, results: Mapping[str, Any], name: object) -> None:
+    def check_samples(self, results: Mapping[str, Any], name: object) -> None:
+        """Raise DataError if results are not of exactly these samples, or are too many for one of them."""
         missing, foreign = set(self.samples) - set(results), set(results) - set(self.samples)
         if missing or foreign:
             example = next(iter(missing or foreign))
@@ -225,7 +226,7 @@ def _open_devkit(data_root: Path, version: str) -> NuScenes:
     from nuscenes import NuScenes
 
     try:
-        with _silence():
+        with silence():
             return NuScenes(version=version, dataroot=str(data_root), verbose=False)
     except (AssertionError, OSError, KeyError, ValueError) as error:
         raise DataError(f"the devkit can't open version {version!r} in {data_root}: {error}") from error
@@ -238,7 +239,7 @@ def _check_scenes(nusc: NuScenes, scene_names: Sequence[str]) -> None:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Discard what the devkit prints."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield

@@ -27,6 +27,7 @@ from remembev.evaluation.matching import match_frame, threshold_at
 from remembev.evaluation.observability import Observability, track_observability
 from remembev.evaluation.occupancy import OccupancyScore, score_occupancy
 from remembev.evaluation.official import OfficialMatches
+from remembev.evaluation.official_tracking import TrackingScore
 from remembev.evaluation.permanence import (
     ALLOWED,
     Flicker,
@@ -110,6 +111,7 @@ class Evaluation:
         remembered: True if remembered boxes were submitted.
         tracks: Official score of each track; the measures are of the first one.
         measures: Everything beside the official score.
+        tracking: Official tracking score; None without a tracker.
     """
 
     with_memory: bool
@@ -119,6 +121,7 @@ class Evaluation:
     remembered: bool
     tracks: Mapping[str, DetectionScore]
     measures: Measures
+    tracking: TrackingScore | None = None
 
     @property
     def track(self) -> str:
@@ -142,6 +145,7 @@ class Evaluation:
             **self.score.to_json(),
             "tracks": {name: self.tracks[name].to_json() if name in self.tracks else None for name in TRACKS},
             **self.measures.to_json(),
+            "tracking": None if self.tracking is None else self.tracking.to_json(),
         }
 
 

@@ -27,17 +27,26 @@ from remembev.distributed import (
     run_in_pool,
     torchrun_env,
 )
-from remembev.errors import DataError
-from remembev.evaluation.detecting import TRACKS, DetectScene, SceneDetections, SceneDetector, open_scene_detector
+from remembev.errors import DataError, UserError
+from remembev.evaluation.detecting import (
+    TRACKS,
+    DetectScene,
+    Records,
+    SceneDetections,
+    SceneDetector,
+    open_scene_detector,
+)
 from remembev.evaluation.official import OfficialTruth
+from remembev.evaluation.official_tracking import TrackingScore, check_installed, score_tracking
 from remembev.evaluation.result import Evaluation, measure
-from remembev.evaluation.submission import as_submission, write_submission
+from remembev.evaluation.submission import as_submission, as_tracking_submission, write_submission
 from remembev.export import open_detector
 from remembev.files import atomic_write
 from remembev.models import Detections
 from remembev.streaming import Detector
 
 SUBMISSION_FILE = "submission.json"
+TRACKING_FILE = "tracking_submission.json"
 DETECTIONS_FILE = "detections.jsonl"
 METRICS_FILE = "metrics.json"
 
@@ -52,12 +61,13 @@ def evaluate(
     use_memory: bool = True,
     tracks: Sequence[str] = TRACKS[:1],
     remembered: bool = False,
+    tracked: bool = False,
     limit_scenes: int | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Evaluate a detector on a split.
 
-    Writes ``submission.json``, ``detections.jsonl`` and ``metrics.json``.
+    Writes ``submission.json``, ``detections.jsonl`` and ``metrics.json``, and ``tracking_submission.json`` if tracked.
 
     Args:
         detector: The detector.
@@ -68,13 +78,15 @@ def evaluate(
         use_memory: If False, the memory is emptied before every frame.
         tracks: Of ``TRACKS``; all measures are of the first one, the others get an official score.
         remembered: Submit boxes without a point of the current sweep inside too.
+        tracked: Score the detections' tracks too; needs the extra ``tracking``.
         limit_scenes: Evaluate the first scenes only.
         progress: Show a progress bar.
 
     Raises:
         DataError: If the data set has no such split, or it is empty.
+        UserError: If tracks would be scored with a memory of half a second.
     """
-    work = _Work(index, version, split, out, use_memory, tracks, remembered, limit_scenes)
+    work = _Work(index, version, split, out, use_memory, tracks, remembered, limit_scenes, tracked)
     detect = SceneDetector(detector, index, tracks, use_memory)
     return work.finish(_detect(lambda _: detect, [""], work.num_frames, progress=progress), detector.cfg)
 
@@ -89,6 +101,7 @@ def evaluate_checkpoint(
     use_memory: bool = True,
     tracks: Sequence[str] = TRACKS[:1],
     remembered: bool = False,
+    tracker: bool | None = None,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     devices: int = 1,
@@ -106,6 +119,8 @@ def evaluate_checkpoint(
         use_memory: If False, the memory is emptied before every frame.
         tracks: Of ``TRACKS``.
         remembered: Submit remembered boxes too.
+        tracker: Track the objects, add the boxes of lost tracks, and score the tracks too; needs the extra
+            ``tracking``. Default: as the configuration says.
         device: Device to run on.
         dtype: Of backbone and head, float32 or bfloat16.
         devices: Processes that share the scenes, each with its own GPU if ``device`` is ``cuda``; under torchrun the
@@ -119,12 +134,14 @@ def evaluate_checkpoint(
     Raises:
         CheckpointError: If the checkpoint can't be used.
         DataError: If the data set can't be used.
+        UserError: If tracks would be scored with a memory of half a second.
     """
     cfg = open_detector(checkpoint).cfg
+    tracker = cfg.TRACKING.ENABLED if tracker is None else tracker
     version, split = version or cfg.DATA_CONFIG.VERSION, split or cfg.DATA_CONFIG.DATA_SPLIT.test
     index = NuScenesIndex.open(data_root, version)
-    work = _Work(index, version, split, out, use_memory, tracks, remembered, limit_scenes)
-    make = partial(open_scene_detector, checkpoint, index, tracks, use_memory, dtype)
+    work = _Work(index, version, split, out, use_memory, tracks, remembered, limit_scenes, tracker)
+    make = partial(open_scene_detector, checkpoint, index, tracks, use_memory, dtype, tracker)
     env = torchrun_env(devices)
     if env is None:
         results = _detect(make, device_per_process(device, devices), work.num_frames, progress=progress)
@@ -149,9 +166,14 @@ class _Work:
     tracks: Sequence[str]
     remembered: bool
     limit_scenes: int | None
+    tracked: bool
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
+        if self.tracked:
+            check_installed()
+            if set(self.tracks) != {TRACKS[0]}:
+                raise UserError("a tracker remembers the whole scene: it can't be scored with half a second of memory")
         self.scenes = self.index.split_scenes(self.split)[: self.limit_scenes]
         if not self.scenes:
             raise DataError(f"{self.index.root} ({self.version}): the split {self.split!r} has no scene")
@@ -178,6 +200,7 @@ class _Work:
         annotated = [
             [self.index.load_annotations(number) for number in self.index.scene_frames(scene)] for scene in self.scenes
         ]
+        tracking = self._score_tracks(truth, by_track[first]) if self.tracked else None
         evaluation = Evaluation(
             with_memory=self.use_memory,
             split=self.split,
@@ -193,10 +216,17 @@ class _Work:
                 cfg,
                 self._sets(),
             ),
+            tracking=tracking,
         )
         with atomic_write(self.out / METRICS_FILE) as temporary:
             temporary.write_text(json.dumps(evaluation.to_json(), indent=2) + "\n", encoding="utf-8")
         return evaluation
+
+    def _score_tracks(self, truth: OfficialTruth, scenes: Sequence[Records]) -> TrackingScore:
+        """Write the tracking submission and score it."""
+        submission = as_tracking_submission(scenes, remembered=self.remembered)
+        write_submission(self.out / TRACKING_FILE, submission)
+        return score_tracking(truth, submission, self.out / TRACKING_FILE)
 
     def _sets(self) -> dict[str, list[int]]:
         """Return the positions of the scenes of each set, such as ``val_doors`` of the split ``val``, by its name."""

@@ -1,25 +1,28 @@
-"""Detections to a nuScenes detection submission: global boxes in the devkit's order, attributes, a JSON file.
+"""Boxes to nuScenes submissions, of detection and of tracking: global, in the devkit's order, with attributes, as JSON.
 
-The devkit's conventions (w, l, h; quaternions w, x, y, z; global frame) stay in this file; ``official.py`` scores.
+The devkit's conventions (w, l, h; quaternions w, x, y, z; global frame) stay in this file; ``official.py`` and
+``official_tracking.py`` score.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from remembev.data.tables import DETECTION_NAMES
 from remembev.evaluation.detecting import Records
+from remembev.evaluation.official_tracking import TRACKING_NAMES
 from remembev.files import atomic_write
 from remembev.geometry import transform_points
 from remembev.models import Detections
 from remembev.streaming import read_record
+from remembev.tracking import UNTRACKED
 
 Results = dict[str, list[dict[str, Any]]]
 """Boxes of a submission by sample token, as in nuScenes' JSON."""
@@ -86,13 +89,52 @@ def submission_boxes(
 
 def as_submission(scenes: Iterable[Records], *, remembered: bool) -> Results:
     """Return the detections on scenes as a submission, with or without the remembered boxes."""
-    results = {}
+    return {
+        frame.token: submission_boxes(frame.detections, DETECTION_NAMES, frame.global_from_lidar, frame.token)
+        for frame in _submitted(scenes, remembered)
+    }
+
+
+def as_tracking_submission(scenes: Iterable[Records], *, remembered: bool) -> Results:
+    """Return the tracks of scenes as a tracking submission, with or without the remembered boxes."""
+    return {frame.token: _tracking_boxes(frame) for frame in _submitted(scenes, remembered)}
+
+
+class _Submitted(NamedTuple):
+    """What is submitted of a frame."""
+
+    scene: str
+    token: str
+    global_from_lidar: Tensor
+    detections: Detections
+
+
+def _submitted(scenes: Iterable[Records], remembered: bool) -> Iterator[_Submitted]:
     for record in chain.from_iterable(scenes):
-        detections, token = read_record(record, DETECTION_NAMES), record["sample_token"]
+        detections = read_record(record, DETECTION_NAMES)
         pose = torch.tensor(record["global_from_lidar"], dtype=torch.float64)
         submitted = detections if remembered else detections[~detections.remembered]
-        results[token] = submission_boxes(submitted, DETECTION_NAMES, pose, token)
-    return results
+        yield _Submitted(record["scene"], record["sample_token"], pose, submitted)
+
+
+def _tracking_boxes(frame: _Submitted) -> list[dict[str, Any]]:
+    """Return the boxes of a frame that have a track and a class that is scored; track ids are unique in a scene."""
+    if frame.detections.track_ids is None:  # a frame without boxes
+        return []
+    scored = torch.tensor([name in TRACKING_NAMES for name in DETECTION_NAMES])
+    tracked = frame.detections[(frame.detections.track_ids != UNTRACKED) & scored[frame.detections.labels]]
+    tracked = tracked[tracked.scores.argsort(descending=True, stable=True)[:MAX_BOXES_PER_SAMPLE]]
+    assert tracked.track_ids is not None
+    boxes = submission_boxes(tracked, DETECTION_NAMES, frame.global_from_lidar, frame.token)
+    return [
+        {
+            **{key: box[key] for key in ("sample_token", "translation", "size", "rotation", "velocity")},
+            "tracking_id": f"{frame.scene}/{track_id}",
+            "tracking_name": box["detection_name"],
+            "tracking_score": box["detection_score"],
+        }
+        for box, track_id in zip(boxes, tracked.track_ids.tolist(), strict=True)
+    ]
 
 
 def write_submission(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

@@ -21,7 +21,10 @@ _MEMORY = (
 )
 """A memory, and what the detector is taught to know by it."""
 _SWEEPS = ("DATA_CONFIG.NUM_SWEEPS",)
+_TRACKER = ("TRACKING.ENABLED",)
 
+Kind = Callable[[Config], bool]
+"""A kind of variant, by its configuration."""
 _UNDECIDED = (Verdict.ONE_SEED, Verdict.OPEN)
 
 
@@ -116,6 +119,14 @@ def claims_of(results: Results, configs: Mapping[str, Config]) -> list[Claim]:
          lambda cfg: _remembers(cfg) and cfg.DATA_CONFIG.NUM_SWEEPS == 0, _is_stacked, (*_MEMORY, *_SWEEPS),
          results.best),
         ("the best memory on stacked sweeps over stacked sweeps alone", _remembers, _is_stacked, _MEMORY, results.best),
+        ("the best memory on single frames over a tracker", _remembers, _tracked(_is_single), (*_MEMORY, *_TRACKER),
+         results.best),
+        ("the best memory on single frames and a tracker over the tracker", _tracked(_remembers), _tracked(_is_single),
+         _MEMORY, results.best),
+        ("the best memory on stacked sweeps over a tracker", _remembers, _tracked(_is_stacked), (*_MEMORY, *_TRACKER),
+         results.best),
+        ("the best memory on stacked sweeps and a tracker over the tracker", _tracked(_remembers),
+         _tracked(_is_stacked), _MEMORY, results.best),
     )  # fmt: skip
     claims = []
     for title, is_variant, is_reference, about, choose in kinds:
@@ -143,8 +154,8 @@ def best_memory(results: Results, configs: Mapping[str, Config]) -> tuple[str, s
 
 def _comparable(
     configs: Mapping[str, Config],
-    is_variant: Callable[[Config], bool],
-    is_reference: Callable[[Config], bool],
+    is_variant: Kind,
+    is_reference: Kind,
     about: Sequence[str],
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield references with the variants that differ from them only in the keys that a claim is about."""
@@ -160,15 +171,20 @@ def _differ_only_in(about: Sequence[str], cfg: Config, base: Config) -> bool:
 
 
 def _is_single(cfg: Config) -> bool:
-    return cfg.MODEL.MEMORY.FUSION == "none" and cfg.DATA_CONFIG.NUM_SWEEPS == 0
+    return _forgets(cfg) and cfg.DATA_CONFIG.NUM_SWEEPS == 0
 
 
 def _is_stacked(cfg: Config) -> bool:
-    return cfg.MODEL.MEMORY.FUSION == "none" and cfg.DATA_CONFIG.NUM_SWEEPS > 0
+    return _forgets(cfg) and cfg.DATA_CONFIG.NUM_SWEEPS > 0
+
+
+def _forgets(cfg: Config) -> bool:
+    return cfg.MODEL.MEMORY.FUSION == "none" and not cfg.TRACKING.ENABLED
 
 
 def _remembers(cfg: Config) -> bool:
-    return cfg.MODEL.MEMORY.NAME == "XMemBEVModule" and cfg.MODEL.MEMORY.FUSION != "none"
+    memory = cfg.MODEL.MEMORY
+    return memory.NAME == "XMemBEVModule" and memory.FUSION != "none" and not cfg.TRACKING.ENABLED
 
 
 def _gates(cfg: Config) -> bool:
@@ -177,3 +193,8 @@ def _gates(cfg: Config) -> bool:
 
 def _reads(cfg: Config) -> bool:
     return _remembers(cfg) and cfg.MODEL.MEMORY.FUSION in ("gate_and_read", "gate_residual_and_read")
+
+
+def _tracked(kind: Kind) -> Kind:
+    """Return the kind of those variants with a tracker that are of a kind without it."""
+    return lambda cfg: cfg.TRACKING.ENABLED and kind(cfg.with_changes({"TRACKING.ENABLED": False}))

@@ -1,7 +1,8 @@
 """``remembev compare``: variants trained alike on the same data over several seeds, scored alike, and reported.
 
 Every variant is trained as ``remembev train`` does: first pretrained, its detector without a memory on single frames,
-then as it is. Variants with the same pretraining share one a seed. An interrupted comparison is resumed; times are
+then as it is. Variants with the same pretraining share one a seed, variants that differ in the tracker alone share the
+whole training. An interrupted comparison is resumed; times are
 measured at the end, when nothing else of it runs.
 """
 
@@ -21,16 +22,17 @@ import torch
 from rich.console import Console
 
 from remembev.config import DEFAULT_VARIANTS, Config, apply_variant, changed_keys, load_config
-from remembev.config.variants import describe_variant
+from remembev.config.variants import describe_variant, trained_variant
 from remembev.data import NuScenesIndex
 from remembev.errors import DataError, UserError
 from remembev.evaluation import TRACKS
+from remembev.evaluation.official_tracking import check_installed
 from remembev.experiments.jobs import Job, run_jobs
 from remembev.experiments.report import write_report
 from remembev.experiments.results import COMPARISON_FILE, Results, read_json, write_json
 from remembev.experiments.summary import to_markdown
 from remembev.experiments.tables import difference_table, score_table
-from remembev.experiments.training_job import TimingJob, TrainingJob, check_runs
+from remembev.experiments.training_job import TimingJob, TrackingJob, TrainingJob, check_runs
 from remembev.files import atomic_write
 from remembev.training import describe_training, pretrain_config
 
@@ -92,7 +94,8 @@ def run_comparison(
     split = split or loaded[0].cfg.DATA_CONFIG.DATA_SPLIT.test
     comparison = Comparison(tuple(loaded), data, out, seeds, split, tuple(tracks))
     index = _open_data(data, loaded, split)
-    check_runs(out, {variant.name: variant.cfg for variant in loaded})
+    _check_tracking(comparison)
+    check_runs(out, comparison.trained)
     _write_comparison(out, {**comparison.to_json(), "settings": _settings(comparison, index, overrides)})
     console = console or Console()
 
@@ -127,6 +130,13 @@ class Variant:
     name: str
     cfg: Config
     what: str
+    trained_as: str
+    """Name of the run that trains it: its own, or that of the variant without the tracker."""
+
+    @property
+    def trained_cfg(self) -> Config:
+        """Configuration of that run."""
+        return self.cfg if self.trained_as == self.name else self.cfg.with_changes({"TRACKING.ENABLED": False})
 
 
 def load_variants(
@@ -140,12 +150,17 @@ def load_variants(
     if len(sources) == 1:
         cfg = load_config(sources[0], overrides)
         variants = [
-            Variant(name, apply_variant(cfg, name), describe_variant(name)) for name in names or DEFAULT_VARIANTS
+            Variant(name, apply_variant(cfg, name), describe_variant(name), trained_variant(name))
+            for name in names or DEFAULT_VARIANTS
         ]
     elif names:
         raise UserError(f"variants are made of one configuration, not of {len(sources)}")
     else:
-        variants = [Variant(Path(source).stem, load_config(source, overrides), str(source)) for source in sources]
+        stems = [Path(source).stem for source in sources]
+        variants = [
+            Variant(stem, load_config(source, overrides), str(source), stem)
+            for stem, source in zip(stems, sources, strict=True)
+        ]
     if len({variant.name for variant in variants}) < len(variants):
         raise UserError(f"{', '.join(variant.name for variant in variants)}: variants need names of their own")
     first = variants[0]
@@ -184,33 +199,52 @@ class Comparison:
     @cached_property
     def pretrainings(self) -> dict[str, Config]:
         """Configurations of the pretrainings by variant, as far as variants have one."""
-        pretrainings = {variant.name: pretrain_config(variant.cfg) for variant in self.variants}
+        pretrainings = {variant.name: pretrain_config(variant.trained_cfg) for variant in self.variants}
         return {name: cfg for name, cfg in pretrainings.items() if cfg is not None}
+
+    @cached_property
+    def trained(self) -> dict[str, Config]:
+        """Configurations of the runs that train variants, by name."""
+        return {variant.trained_as: variant.trained_cfg for variant in self.variants}
 
     @property
     def eval_settings(self) -> dict[str, str]:
         """Settings by which the runs are scored."""
         return {"split": self.split, "tracks": " ".join(self.tracks)}
 
-    def trainings(self) -> list[TrainingJob]:
-        """Return pretrainings and variants, seed by seed."""
-        names = {variant: pretraining_name(cfg) for variant, cfg in self.pretrainings.items()}
-        pretrainings = {names[variant]: cfg for variant, cfg in self.pretrainings.items()}
-        jobs = []
+    def trainings(self) -> list[TrainingJob | TrackingJob]:
+        """Return pretrainings, trainings, and scores with a tracker, seed by seed."""
+        starts = {variant.trained_as: self.pretrainings.get(variant.name) for variant in self.variants}
+        names = {name: pretraining_name(cfg) for name, cfg in starts.items() if cfg is not None}
+        pretrainings = {pretraining_name(cfg): cfg for cfg in starts.values() if cfg is not None}
+        scored = {variant.name for variant in self.variants}
+        jobs: list[TrainingJob | TrackingJob] = []
         for seed in range(self.seeds):
             jobs += [TrainingJob(seed, name, cfg, self.data, self.out) for name, cfg in pretrainings.items()]
-            jobs += [
-                TrainingJob(
-                    seed, variant.name, variant.cfg, self.data, self.out, names.get(variant.name), self.eval_settings
+            trainings = {
+                name: TrainingJob(
+                    seed,
+                    name,
+                    cfg,
+                    self.data,
+                    self.out,
+                    names.get(name),
+                    self.eval_settings if name in scored else None,
                 )
+                for name, cfg in self.trained.items()
+            }
+            jobs += trainings.values()
+            jobs += [
+                TrackingJob(variant.name, variant.cfg, trainings[variant.trained_as], self.eval_settings)
                 for variant in self.variants
+                if variant.name != variant.trained_as
             ]
         return jobs
 
     def timings(self) -> list[TimingJob]:
         """Return the timing of each seed."""
-        names = tuple(variant.name for variant in self.variants)
-        return [TimingJob(seed, names, self.data, self.out, self.eval_settings) for seed in range(self.seeds)]
+        trained_as = {variant.name: variant.trained_as for variant in self.variants}
+        return [TimingJob(seed, trained_as, self.data, self.out, self.eval_settings) for seed in range(self.seeds)]
 
     def to_json(self) -> dict[str, Any]:
         """Return what reports need to know beside the runs."""
@@ -249,6 +283,15 @@ def _open_data(data: Path, variants: Sequence[Variant], split: str) -> NuScenesI
     if not index.split_scenes(split):
         raise DataError(f"{data}: the split {split!r} has no scene")
     return index
+
+
+def _check_tracking(comparison: Comparison) -> None:
+    """Raise UserError or ModuleNotFoundError if variants with a tracker can't be scored."""
+    tracked = [variant.name for variant in comparison.variants if variant.cfg.TRACKING.ENABLED]
+    if tracked and TRACKS[0] not in comparison.tracks:
+        raise UserError(f"{', '.join(tracked)}: a tracker remembers the whole scene: omit --reach half-second")
+    if tracked:
+        check_installed()
 
 
 def _write_comparison(out: Path, comparison: Mapping[str, Any]) -> None:

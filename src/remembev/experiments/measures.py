@@ -88,6 +88,13 @@ OCCUPANCY = (
         what="average precision of the occupancy: cells of all objects against free ones",
     ),
 )
+TRACKING = (
+    scored("AMOTA", "tracking", "amota", what="official nuScenes tracking accuracy, mean over the recalls"),
+    scored("AMOTP", "tracking", "amotp", what="mean distance of tracks from objects in m", better="lower"),
+    scored("MOTA", "tracking", "mota", what="tracking accuracy at the best score of each class"),
+    scored("switches", "tracking", "ids", what="changes of an object's id, at these scores", better="lower", digits=0),
+    scored("fragments", "tracking", "frag", what="interruptions of tracks, at these scores", better="lower", digits=0),
+)
 TIME = Measure("ms a frame", ("result", "step_ms"), "median time of a frame of one scene, one thread", None, 1)
 COSTS = (
     Measure("parameters", ("result", "parameters"), "weights of the whole model", None, 0),

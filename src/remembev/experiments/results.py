@@ -11,7 +11,7 @@ from statistics import mean
 from typing import Any
 
 from remembev.errors import DataError
-from remembev.experiments.measures import FLICKER, FOUND, NDS, OCCUPANCY, SCORES, Measure, permanence_measures
+from remembev.experiments.measures import FLICKER, FOUND, NDS, OCCUPANCY, SCORES, TRACKING, Measure, permanence_measures
 from remembev.experiments.verdict import Difference, Values
 from remembev.files import atomic_write
 
@@ -97,7 +97,7 @@ class Results:
     @cached_property
     def measures(self) -> list[Measure]:
         """The measures of which any run has a value."""
-        return self.measured([*SCORES, *self.permanence, FLICKER, FOUND, *OCCUPANCY])
+        return self.measured([*SCORES, *self.permanence, FLICKER, FOUND, *TRACKING, *OCCUPANCY])
 
     @property
     def compared_measures(self) -> list[Measure]:

@@ -1,4 +1,4 @@
-"""The jobs of a comparison: a training that is scored when it is done, and the timing of all variants of a seed."""
+"""The jobs of a comparison: a training and its score, its score with a tracker, and the timing of a seed's variants."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from remembev.bench.frames import time_frames
-from remembev.config import Config, load_config
+from remembev.config import Config, config_to_yaml, load_config
 from remembev.data import ClipSampler, NuScenesIndex, build_seq_loader
 from remembev.errors import UserError
-from remembev.evaluation import evaluate_checkpoint
+from remembev.evaluation import TRACKS, evaluate_checkpoint
 from remembev.experiments.results import EVAL_FOLDER, RESULT_FILE, read_json, read_result, run_folder, write_json
+from remembev.files import atomic_write
 from remembev.models import load_checkpoint
 from remembev.streaming import StreamingDetector
 from remembev.training import TrainingRun, train
@@ -82,7 +83,10 @@ class TrainingJob:
         trained = read_json(self.run.out / _TRAINED_FILE) or self._train()
         (self.run.out / RESULT_FILE).unlink(missing_ok=True)
         torch.manual_seed(self.seed)
-        scored = {} if self.eval_settings is None else {**self.eval_settings, **self._score(self.eval_settings)}
+        scored = {}
+        if self.eval_settings is not None:
+            tracked = self.cfg.TRACKING.ENABLED
+            scored = score_weights(self.run.weights, self.data, self.run.out, self.eval_settings, tracked=tracked)
         write_json(self.run.out / RESULT_FILE, {**trained, **scored})
 
     def _train(self) -> dict[str, Any]:
@@ -100,22 +104,79 @@ class TrainingJob:
         write_json(self.run.out / _TRAINED_FILE, trained)
         return trained
 
-    def _score(self, eval_settings: Mapping[str, str]) -> dict[str, int]:
-        """Write to ``eval`` what ``remembev eval`` writes; return the number of parameters."""
-        evaluate_checkpoint(
-            self.run.weights,
-            self.data,
-            self.run.out / EVAL_FOLDER,
-            split=eval_settings["split"],
-            tracks=eval_settings["tracks"].split(),
-            device=_device(),
-            progress=False,
-        )
-        model = load_checkpoint(self.run.weights)
-        return {
-            "parameters": sum(weight.numel() for weight in model.parameters()),
-            "memory_parameters": sum(weight.numel() for weight in model.memory.parameters()),
-        }
+
+@dataclass(frozen=True)
+class TrackingJob:
+    """The score of a training's weights with a tracker.
+
+    Attributes:
+        cfg: Configuration of the variant, that of the training with a tracker.
+    """
+
+    name: str
+    cfg: Config
+    training: TrainingJob
+    eval_settings: Mapping[str, str]
+
+    @property
+    def out(self) -> Path:
+        """Folder of the configuration, the score and the result."""
+        return run_folder(self.training.out, self.training.seed, self.name)
+
+    @property
+    def title(self) -> str:
+        """Title in progress messages."""
+        return f"seed {self.training.seed} {self.name}"
+
+    @property
+    def log(self) -> Path:
+        """Log file."""
+        return self.out.with_name(f"{self.name}.log")
+
+    @property
+    def done(self) -> bool:
+        """True if its result is there."""
+        return read_result(self.out, self.eval_settings) is not None
+
+    @property
+    def ready(self) -> bool:
+        """True if the training is finished."""
+        return self.training.done
+
+    def work(self) -> None:
+        """Score; write the result, with what the training took."""
+        run = self.training.run
+        trained = read_json(run.out / _TRAINED_FILE)
+        assert trained is not None, f"{run.out} has a result"
+        with atomic_write(self.out / "config.yaml") as temporary:
+            temporary.write_text(config_to_yaml(self.cfg), encoding="utf-8")
+        scored = score_weights(run.weights, self.training.data, self.out, self.eval_settings, tracked=True)
+        write_json(self.out / RESULT_FILE, {**trained, **scored})
+
+
+def score_weights(
+    weights: Path, data: Path, out: Path, eval_settings: Mapping[str, str], *, tracked: bool
+) -> dict[str, Any]:
+    """Write to ``eval`` what ``remembev eval`` writes; return the settings and the number of parameters.
+
+    A tracker is scored with the memory of the whole scene alone.
+    """
+    evaluate_checkpoint(
+        weights,
+        data,
+        out / EVAL_FOLDER,
+        split=eval_settings["split"],
+        tracks=TRACKS[:1] if tracked else eval_settings["tracks"].split(),
+        tracker=tracked,
+        device=_device(),
+        progress=False,
+    )
+    model = load_checkpoint(weights)
+    return {
+        **eval_settings,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "memory_parameters": sum(weight.numel() for weight in model.memory.parameters()),
+    }
 
 
 def frames_trained(cfg: Config, data: Path, seed: int) -> int:
@@ -144,10 +205,13 @@ class TimingJob:
     """Times of a frame of all variants of a seed, measured in one process and added to their results.
 
     Times that were measured separately are not comparable: what else the machine does differs.
+
+    Attributes:
+        variants: Name of the run that trained each variant; a variant with another name has a tracker.
     """
 
     seed: int
-    variants: tuple[str, ...]
+    variants: Mapping[str, str]
     data: Path
     out: Path
     eval_settings: Mapping[str, str]
@@ -175,15 +239,20 @@ class TimingJob:
     def work(self) -> None:
         """Time all variants that have a result."""
         results = self._results()
-        detectors = {
-            run: StreamingDetector.from_checkpoint(TrainingRun(run).weights, device=_device()) for run in results
-        }
+        detectors = {run: self._open(run) for run in results}
         version = next(iter(detectors.values())).cfg.DATA_CONFIG.VERSION
         index = NuScenesIndex.open(self.data, version)
         times = time_frames(detectors, index, index.split_scenes(self.eval_settings["split"])[0])
         for run, (seconds, points) in times.items():
             times_of_run = {"step_ms": 1e3 * seconds, "points": points, "device": _device()}
             write_json(run / RESULT_FILE, {**results[run], **times_of_run})
+
+    def _open(self, run: Path) -> StreamingDetector:
+        """Open the detector of a variant, by its folder."""
+        trained = self.variants[run.name]
+        weights = TrainingRun(run.with_name(trained)).weights
+        tracker = True if trained != run.name else None
+        return StreamingDetector.from_checkpoint(weights, device=_device(), tracker=tracker)
 
     def _results(self) -> dict[Path, dict[str, Any]]:
         """Return the results of the variants that have one, by folder."""

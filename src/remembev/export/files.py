@@ -23,6 +23,7 @@ from remembev.files import atomic_write
 from remembev.models import TemporalPointPillar, load_checkpoint
 from remembev.streaming import StreamingDetector
 from remembev.streaming.engine import digest
+from remembev.tracking import Tracker
 
 _SUFFIX = {"onnx": ".onnx", "aoti": ".pt2"}
 _WRITE: dict[str, Callable[..., None]] = {"onnx": write_onnx, "aoti": write_aoti}
@@ -73,12 +74,15 @@ def export_checkpoint(
     return out
 
 
-def load_exported(path: Path, *, streaming: StreamingConfig | None = None) -> StreamingDetector:
+def load_exported(
+    path: Path, *, streaming: StreamingConfig | None = None, tracker: Tracker | bool | None = None
+) -> StreamingDetector:
     """Return a detector that runs an exported file.
 
     Args:
         path: The file.
         streaming: See ``StreamingDetector``.
+        tracker: See ``StreamingDetector``.
 
     Raises:
         ExportError: A file that can't be run here.
@@ -88,7 +92,8 @@ def load_exported(path: Path, *, streaming: StreamingConfig | None = None) -> St
     if not path.is_file():
         raise ExportError(f"{path}: no such file")
     program = _PROGRAM[path.suffix](path)
-    return StreamingDetector(ExportedEngine(program, program.interface, name=str(path)), streaming=streaming)
+    engine = ExportedEngine(program, program.interface, name=str(path))
+    return StreamingDetector(engine, streaming=streaming, tracker=tracker)
 
 
 def capture_step(
@@ -115,22 +120,29 @@ def capture_step(
     return StreamingDetector(ExportedEngine(program, interface, name="the captured step"))
 
 
-def open_detector(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> StreamingDetector:
+def open_detector(
+    path: Path,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    tracker: Tracker | bool | None = None,
+) -> StreamingDetector:
     """Return a detector that runs a checkpoint, or an exported file by its suffix, .onnx or .pt2.
 
     Args:
         path: The file.
         device: Device of a checkpoint.
         dtype: Dtype of a checkpoint's backbone and head; exported files are float32.
+        tracker: See ``StreamingDetector``.
 
     Raises:
         ExportError: An exported file that can't be run here, or another dtype for one.
     """
     if path.suffix not in _PROGRAM:
-        return StreamingDetector.from_checkpoint(path, device, dtype=dtype)
+        return StreamingDetector.from_checkpoint(path, device, dtype=dtype, tracker=tracker)
     if dtype != torch.float32:
         raise ExportError(f"{path}: exported steps are float32, not {dtype}")
-    return load_exported(path)
+    return load_exported(path, tracker=tracker)
 
 
 def _default_max_points(cfg: Config) -> int:

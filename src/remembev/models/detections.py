@@ -19,6 +19,8 @@ class Detections:
     scores: Tensor  # [K] in [0, 1]
     labels: Tensor  # [K] int64 into CLASS_NAMES
     observed: Tensor | None = None  # [K] bool, True if the current sweep has a point inside; None: not checked
+    track_ids: Tensor | None = None  # [K] int64, -1 for a box without a track; None: without a tracker
+    coasted: Tensor | None = None  # [K] bool, True for a lost track's box, which the detector lacks; None as above
 
     @classmethod
     def empty(cls) -> Detections:
@@ -47,12 +49,13 @@ class Detections:
         return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        optional = {"observed": self.observed, "track_ids": self.track_ids, "coasted": self.coasted}
         return replace(
             self,
             boxes=function(self.boxes),
             scores=function(self.scores),
             labels=function(self.labels),
-            observed=None if self.observed is None else function(self.observed),
+            **{name: function(tensor) for name, tensor in optional.items() if tensor is not None},
         )
 
 

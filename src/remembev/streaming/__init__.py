@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from remembev.deprecation import former_names
 from remembev.streaming.detector import StreamDetections, StreamingDetector
 from remembev.streaming.engine import DTYPES, Engine, ModelEngine, StepOutput
-from remembev.streaming.records import frame_record, read_record
+from remembev.streaming.records import coasting_tracks, frame_record, read_record
 from remembev.streaming.sources.dataset import Detector, continue_scene, stream_frames, stream_recent, stream_scene
 from remembev.streaming.state import Moment, StreamState
 
@@ -23,6 +23,7 @@ __all__ = [
     "StreamDetections",
     "StreamState",
     "StreamingDetector",
+    "coasting_tracks",
     "continue_scene",
     "frame_record",
     "read_record",

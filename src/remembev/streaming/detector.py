@@ -25,6 +25,7 @@ from remembev.streaming.observed import boxes_with_points
 from remembev.streaming.policy import find_break, refuse_late
 from remembev.streaming.saved import load_state, save_state
 from remembev.streaming.state import Moment, StreamState
+from remembev.tracking import Tracker
 
 _ORTHONORMAL_TOLERANCE = 1e-3
 
@@ -51,6 +52,7 @@ class StreamingDetector:
         device: str | torch.device = "cpu",
         *,
         streaming: StreamingConfig | None = None,
+        tracker: Tracker | bool | None = None,
     ) -> None:
         """Create a detector.
 
@@ -58,9 +60,13 @@ class StreamingDetector:
             model: The model, or an engine that runs one.
             device: Device for a model; an engine has its own.
             streaming: When a stream breaks off; default: the model's configuration.
+            tracker: Tracks the objects; True for the tracker of the model's configuration, False for none. Default: as
+                ``TRACKING.ENABLED`` says.
         """
         self.engine: Engine = ModelEngine(model, device) if isinstance(model, TemporalPointPillar) else model
         self.streaming = streaming or self.cfg.STREAMING
+        tracker = self.cfg.TRACKING.ENABLED if tracker is None else tracker
+        self.tracker = (Tracker.from_config(self.cfg) if tracker else None) if isinstance(tracker, bool) else tracker
         self._scenes: SceneStates[str, StreamState] = SceneStates(self.cfg.MODEL.MEMORY.MAX_SCENES)
 
     @classmethod
@@ -71,6 +77,7 @@ class StreamingDetector:
         *,
         dtype: torch.dtype = torch.float32,
         streaming: StreamingConfig | None = None,
+        tracker: Tracker | bool | None = None,
     ) -> Self:
         """Create a detector from a checkpoint or the name of shipped weights.
 
@@ -79,11 +86,12 @@ class StreamingDetector:
             device: Device to run on.
             dtype: Of the convolutions of backbone and head: float32, or bfloat16.
             streaming: When a stream breaks off; default: the checkpoint's configuration.
+            tracker: Tracks the objects; see ``StreamingDetector``.
 
         Raises:
             CheckpointError: If there is no such checkpoint, or it can't be used.
         """
-        return cls(ModelEngine(load_checkpoint(path), device, dtype), streaming=streaming)
+        return cls(ModelEngine(load_checkpoint(path), device, dtype), streaming=streaming, tracker=tracker)
 
     @property
     def cfg(self) -> Config:
@@ -119,9 +127,10 @@ class StreamingDetector:
     ) -> StreamDetections:
         """Detect on the next frame of a scene.
 
-        A frame without a point in range gives no boxes and leaves the memory unchanged. A frame that can't follow the
-        previous one (``STREAMING`` in the configuration) restarts the scene with a warning, or is an error. If a step
-        raises, the states of all scenes stay as they were: the stream continues as if the frame had not come.
+        A frame without a point in range leaves the memory unchanged; it gives no boxes but those of tracks that coast.
+        A frame that can't follow the previous one (``STREAMING`` in the configuration) restarts the scene with a
+        warning, or is an error. If a step raises, the states of all scenes stay as they were: the stream continues as
+        if the frame had not come.
 
         Args:
             points: [N, 4 or 5]: x, y, z in the LiDAR frame (m), intensity, and age in s (default 0).
@@ -132,21 +141,24 @@ class StreamingDetector:
 
         Returns:
             Boxes [K, 9], scores [K] and labels [K] on the CPU, best first; ``observed`` [K] is True if the current
-            sweep has a point inside, False if the box is remembered.
+            sweep has a point inside, False if the box is remembered. With a tracker they have ``track_ids`` [K], and
+            boxes of lost tracks are among them, which ``coasted`` [K] marks.
 
         Raises:
             StreamError: If the frame can't be used.
         """
         # Validate.
-        cloud, now = self._crop(_cloud(points)), _moment(pose, timestamp)
+        cloud, now = _cloud(points), _moment(pose, timestamp)
         previous = self._scenes.get(scene_token)
         break_reason = None if previous is None else self._break_reason(scene_token, previous, now)
         if previous is None or break_reason is not None:
-            previous = StreamState.start(self.engine.initial_state(), now)
+            previous = self._start(now)
 
         # Compute; nothing is changed.
-        state, output = self._detect(cloud, now, previous)
-        detections = _empty() if output is None else _with_observed(output, cloud)
+        in_range = self._crop(cloud)
+        state, output = self._detect(in_range, now, previous)
+        detections = _empty() if output is None else _with_observed(output, in_range)
+        detections, state = self._track(detections, cloud.cpu(), state)
         if frame == "global":
             detections = _to_global(detections, now.pose[0])
 
@@ -162,6 +174,12 @@ class StreamingDetector:
             self._scenes.clear()
         else:
             self._scenes.forget(scene_token)
+
+    def clear_memory(self, scene_token: str) -> None:
+        """Forget what the memory holds of a scene, if it is known; its tracks stay."""
+        state = self._scenes.get(scene_token)
+        if state is not None:
+            self._scenes.put(scene_token, replace(self._start(state.latest), tracker=state.tracker))
 
     def restore(self, scene_token: str, state: StreamState) -> None:
         """Continue a scene from a state of this model, replacing the scene's current state."""
@@ -183,10 +201,14 @@ class StreamingDetector:
                 Nothing is changed then.
         """
         nowhere = Moment(torch.eye(4, dtype=torch.float64)[None], torch.zeros(1, dtype=torch.float64))
-        like = StreamState.start(self.engine.initial_state(), nowhere)
-        scene_token, state = load_state(Path(path), like, self.engine)
+        scene_token, state = load_state(Path(path), self._start(nowhere), self.engine)
         self.restore(scene_token, state)
         return scene_token
+
+    def _start(self, moment: Moment) -> StreamState:
+        """Return the state before a first frame."""
+        tracks = None if self.tracker is None else self.tracker.initial_state()
+        return StreamState.start(self.engine.initial_state(), moment, tracks)
 
     def _crop(self, cloud: Tensor) -> Tensor:
         limits = cloud.new_tensor(self.cfg.DATA_CONFIG.POINT_CLOUD_RANGE)
@@ -207,7 +229,18 @@ class StreamingDetector:
             return replace(previous, latest=now), None
         motion = relative_pose(previous.remembered.pose, now.pose).float()
         output = self.engine.step(cloud, motion, now.timestamp, previous.memory)
-        return StreamState(memory=output.memory, frames=previous.frames + 1, remembered=now, latest=now), output
+        return StreamState(output.memory, previous.frames + 1, now, now, previous.tracker), output
+
+    def _track(
+        self, detections: StreamDetections, cloud: Tensor, state: StreamState
+    ) -> tuple[StreamDetections, StreamState]:
+        """Return a frame's detections with their tracks, and the state with the tracks after the frame."""
+        if self.tracker is None:
+            return detections, replace(state, tracker=None)
+        tracks = state.tracker or self.tracker.initial_state()  # a restored state may have none
+        now = state.latest
+        detections, tracks = self.tracker.step(tracks, detections, now.pose[0], float(now.timestamp), cloud)
+        return _with_observed_coasting(detections, cloud), replace(state, tracker=tracks)
 
 
 def _cloud(points: ArrayLike | Tensor) -> Tensor:
@@ -250,6 +283,21 @@ def _to_global(detections: StreamDetections, global_from_lidar: Tensor) -> Strea
 
 
 def _with_observed(output: StepOutput, cloud: Tensor) -> StreamDetections:
-    boxes, scores, labels = output.detections.boxes, output.detections.scores, output.detections.labels
-    observed = boxes_with_points(boxes, cloud.cpu())
-    return StreamDetections(boxes, scores, labels, observed, output.gate, output.occupancy)
+    found = output.detections
+    return StreamDetections(
+        found.boxes,
+        found.scores,
+        found.labels,
+        observed=boxes_with_points(found.boxes, cloud.cpu()),
+        gate=output.gate,
+        occupancy=output.occupancy,
+    )
+
+
+def _with_observed_coasting(detections: StreamDetections, cloud: Tensor) -> StreamDetections:
+    """Check coasted boxes for points too."""
+    assert detections.observed is not None
+    assert detections.coasted is not None
+    rows = torch.nonzero(detections.coasted)[:, 0]
+    with_points = boxes_with_points(detections.boxes[rows], cloud)
+    return replace(detections, observed=detections.observed.index_copy(0, rows, with_points))

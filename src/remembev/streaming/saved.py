@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from remembev.streaming.engine import Engine
 from remembev.streaming.state import StreamState
 
 _SCENE, _MADE_WITH = "remembev_scene", "remembev_made_with"
+_TRACKS = "tracker."
+"""Prefix of the names of a tracker's tensors, which have a row for each track."""
 _NOT_IN_A_STATE = {"MAX_SCENES", "TEACHER_FORCING", "GATE_BIAS", "OCC_LOSS"}
 """Keys of MEMORY that a state doesn't depend on: only training or the number of scenes does."""
 
@@ -39,6 +42,10 @@ def load_state(path: Path, like: StreamState, engine: Engine) -> tuple[str, Stre
     tensors, metadata = read_tensors(path, "saved state", StreamError)
     if _MADE_WITH not in metadata:
         raise StreamError(f"{path}: not a saved stream state")
+    if not any(name.startswith(_TRACKS) for name in tensors):
+        like = replace(like, tracker=None)
+    elif like.tracker is None:
+        raise StreamError(f"{path}: a tracked stream goes on with a tracker only: pass --track, or tracker=True")
     problems = _differences(json.loads(metadata[_MADE_WITH]), _made_with(engine)) or _misfits(tensors, like.named())
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
@@ -77,11 +84,14 @@ def _differences(saved: dict[str, Any], own: dict[str, Any]) -> list[str]:
 
 def _misfits(saved: dict[str, Tensor], own: dict[str, Tensor]) -> list[str]:
     return [
-        f"{name} is {_kind(saved.get(name))} in the file, {_kind(own.get(name))} here"
+        f"{name} is {_kind(name, saved.get(name))} in the file, {_kind(name, own.get(name))} here"
         for name in dict.fromkeys([*own, *saved])
-        if _kind(saved.get(name)) != _kind(own.get(name))
+        if _kind(name, saved.get(name)) != _kind(name, own.get(name))
     ]
 
 
-def _kind(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+def _kind(name: str, tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "missing"
+    shape = ["tracks", *tensor.shape[1:]] if name.startswith(f"{_TRACKS}tracks.") else list(tensor.shape)
+    return f"[{', '.join(map(str, shape))}] {str(tensor.dtype).removeprefix('torch.')}"

@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from remembev.memory import MemoryState
 from remembev.structs import TensorStruct
+from remembev.tracking import TrackerState
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class StreamState(TensorStruct):
     frames: Tensor  # [1] int64, frames with points so far
     remembered: Moment  # the latest frame with points
     latest: Moment  # the latest frame
+    tracker: TrackerState | None = None  # tracks after the latest frame; None without a tracker
 
     @classmethod
-    def start(cls, memory: TensorStruct, moment: Moment) -> Self:
+    def start(cls, memory: TensorStruct, moment: Moment, tracker: TrackerState | None = None) -> Self:
         """Return the state before a first frame, with an empty memory."""
-        return cls(memory=memory, frames=torch.zeros(1, dtype=torch.int64), remembered=moment, latest=moment)
+        frames = torch.zeros(1, dtype=torch.int64)
+        return cls(memory=memory, frames=frames, remembered=moment, latest=moment, tracker=tracker)
 
     @property
     def nbytes(self) -> int:

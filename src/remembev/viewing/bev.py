@@ -24,7 +24,7 @@ from remembev.files import atomic_write
 from remembev.geometry import BEVGrid, bev_corners, invert_pose, transform_points
 from remembev.models import Detections
 from remembev.viewing import style
-from remembev.viewing.views import FrameView
+from remembev.viewing.views import FrameView, track_labels
 
 HEIGHT_RANGE = (-2.2, 2.0)
 """Heights in the LiDAR frame, metres, between which points go from dark to bright."""
@@ -211,6 +211,10 @@ def _draw_detections(axes: Axes, detections: Detections, class_names: Sequence[s
     }
     axes.add_collection(PolyCollection(_outlines(boxes), facecolors=faces, edgecolors=edges, **lines), autolim=False)
     axes.add_collection(LineCollection(_headings(boxes), colors=edges, **lines), autolim=False)
+    labels: dict[str, Any] = {"fontsize": 0.8 * _small_print(axes), "clip_on": True, "zorder": 5}
+    for text, x, y, colour in zip(track_labels(detections), *boxes[:, :2].T.tolist(), colours, strict=True):
+        if text:
+            axes.text(x + 1, y + 1, text, color=colour, **labels)
     moving = boxes[:, 7:9].norm(dim=-1) > 0.5
     arrows = boxes[moving].numpy()
     if len(arrows):

@@ -67,7 +67,9 @@ def _count_lines(view: FrameView, min_score: float) -> Iterator[str]:
     """Yield lines with the number of boxes and how many of them have no point."""
     if view.detections is not None:
         shown = view.shown_detections(min_score)
-        yield f"{len(shown)} detected, {int(shown.remembered.sum())} of them without a point"
+        yield f"{len(shown)} boxes, {int(shown.remembered.sum())} of them without a point"
+        if shown.coasted is not None:
+            yield f"{int(shown.coasted.sum())} of lost tracks, which coast: number in brackets"
     if view.gt_boxes is not None and view.gt_labels is not None and view.gt_num_points is not None:
         shown_truth = (view.gt_labels >= 0) & view.grid.cells(view.gt_boxes)[2]
         hidden = shown_truth & (view.gt_num_points == 0)

@@ -32,7 +32,7 @@ from remembev.viewing.reads import (
     most_read,
     strongest_reads,
 )
-from remembev.viewing.views import FrameView, MemoryView
+from remembev.viewing.views import FrameView, MemoryView, track_labels
 
 MAX_POINTS = 30_000
 """Points of a frame that are kept; larger clouds are thinned evenly."""
@@ -66,7 +66,8 @@ _LEGEND = f"""# {{title}}
 | box in a class colour | detection with a score of at least {{min_score:g}} |
 | dashed box in a class colour | remembered detection: no point inside in this frame |
 | thin white box | ground truth; dashed if it has no point |
-| line behind a box | earlier detections of that object |
+| line behind a box | where that track was before |
+| number behind a score | track; in brackets if it coasts: the detector doesn't find the object |
 | ground | gate, from closed (dark) to open (bright) |
 | dot on the ground | memory token that was read: green in working memory, violet in long-term memory |
 | arc | read of a token by the cell under a box; the thicker, the larger its share |
@@ -229,7 +230,8 @@ def _log_detections(recording: rr.RecordingStream, detections: Detections, class
     for path, mask in (("observed", ~detections.remembered), ("remembered", detections.remembered)):
         subset = detections[mask]
         names = [class_names[label] for label in subset.labels.tolist()]
-        texts = [f"{name} {score:.2f}" for name, score in zip(names, subset.scores.tolist(), strict=True)]
+        columns = zip(names, subset.scores.tolist(), track_labels(subset), strict=True)
+        texts = [f"{name} {score:.2f} {track}".rstrip() for name, score, track in columns]
         colours = [_rgb(style.class_colour(name)) for name in names]
         entity = f"world/ego/detections/{path}"
         rare = path == "remembered"  # the labels of thirty boxes would hide the scene
@@ -280,7 +282,7 @@ def _dashes(boxes: Tensor) -> NDArray[np.float32]:
 def _log_tracks(recording: rr.RecordingStream, view: FrameView, world_from_global: Tensor) -> None:
     paths = [transform_points(world_from_global, track.path).numpy() for track in view.tracks]
     colours = [_rgb(style.class_colour(view.class_names[track.label])) for track in view.tracks]
-    texts = [f"{view.class_names[track.label]}, track {track.number}" for track in view.tracks]
+    texts = [f"{view.class_names[track.label]}, track {track.track_id}" for track in view.tracks]
     tails = rr.LineStrips3D(paths, colors=_rgb_array(colours), radii=[-1.1], labels=texts, show_labels=False)
     recording.log("world/tracks", tails)
 

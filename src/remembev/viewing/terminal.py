@@ -17,7 +17,8 @@ from torch import Tensor
 
 from remembev.geometry import BEVGrid, bev_corners
 from remembev.models import Detections
-from remembev.streaming import StreamState
+from remembev.streaming import StreamState, coasting_tracks
+from remembev.tracking import TrackerState
 from remembev.viewing import style
 from remembev.viewing.views import FrameView
 
@@ -146,6 +147,7 @@ def _summary(view: FrameView, detections: Detections, state: StreamState) -> Gro
         )
     open_share = "" if view.gate is None else f"gate lets through {float(view.gate.mean()):.0%}"
     memory = f"memory {state.nbytes / 2**20:.1f} MiB, {state.tokens:,} tokens"
+    tracks = [] if state.tracker is None else [_tracks(view, detections, state.tracker)]
     return Group(
         Text(view.title, f"bold {style.TEXT}"),
         Text("" if view.seconds is None else f"{view.seconds:4.1f} s", style.MUTED_TEXT),
@@ -154,4 +156,12 @@ def _summary(view: FrameView, detections: Detections, state: StreamState) -> Gro
         "",
         Text(open_share, style.TEXT),
         Text(memory, style.TEXT),
+        *tracks,
     )
+
+
+def _tracks(view: FrameView, detections: Detections, tracker: TrackerState) -> Text:
+    """Return the number of tracks, and the ids of those that coast, by class."""
+    text = Text(f"{len(tracker.tracks)} tracks, {int(tracker.next_id)} so far", style.TEXT)
+    coasting = coasting_tracks(detections, view.class_names)
+    return text.append(f"\ncoasting: {coasting}", REMEMBERED) if coasting else text

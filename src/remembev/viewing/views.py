@@ -11,17 +11,27 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from remembev.data import Frame, NuScenesIndex
 from remembev.data.keyframe import read_keyframe
-from remembev.geometry import BEVGrid
+from remembev.geometry import BEVGrid, transform_points
 from remembev.memory import TracedRead, trace_reads
 from remembev.models import Detections
 from remembev.streaming import StreamDetections, StreamingDetector, stream_scene
-from remembev.viewing.tracking import Track, Tracker
+from remembev.tracking import UNTRACKED
+
+
+@dataclass(frozen=True)
+class TrackView:
+    """An object of a tracker, up to this frame."""
+
+    track_id: int
+    label: int
+    path: Tensor  # [P, 3] float64, global centres, detected or coasted, the latest last
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class FrameView:
         gate: [H, W] in 0..1.
         occupancy: [H_m, W_m] in 0..1.
         global_from_lidar: [4, 4] float64.
-        tracks: Tracks of the objects that are detected in this frame.
+        tracks: Tracks of this frame's detections, as far as they have a track.
         memory: What was read from the memory.
     """
 
@@ -72,7 +82,7 @@ class FrameView:
     gate: Tensor | None = None
     occupancy: Tensor | None = None
     global_from_lidar: Tensor | None = None
-    tracks: Sequence[Track] = ()
+    tracks: Sequence[TrackView] = ()
     memory: MemoryView | None = None
 
     def shown_detections(self, min_score: float) -> Detections:
@@ -82,26 +92,34 @@ class FrameView:
         return self.detections[self.detections.scores >= min_score].to("cpu")
 
 
+def track_labels(detections: Detections) -> list[str]:
+    """Return the track id of each detection as text, in brackets if the track coasts; empty without a track."""
+    if detections.track_ids is None or detections.coasted is None:
+        return [""] * len(detections)
+    columns = zip(detections.track_ids.tolist(), detections.coasted.tolist(), strict=True)
+    texts = [f"({track_id})" if coasts else str(track_id) for track_id, coasts in columns]
+    return ["" if text == str(UNTRACKED) else text for text in texts]
+
+
 class ViewBuilder:
-    """Turns each step of a detector into a view; keeps tracks and the scene's start time.
+    """Turns each step of a detector into a view; keeps the paths of its tracks and the scene's start time.
 
     Args:
         detector: The detector that is stepped.
         title: Title of the views, such as the scene's name.
-        min_score: Lowest score of detections that are tracked.
+        min_score: Lowest score of detections whose paths are kept.
     """
 
     def __init__(self, detector: StreamingDetector, title: str, *, min_score: float = 0.25) -> None:
         self.detector = detector
         self.title = title
         self.min_score = min_score
-        self.tracker = Tracker(detector.cfg.CLASS_NAMES)
+        self._paths: dict[int, Tensor] = {}
         self._start: float | None = None
 
     def view(self, frame: Frame, detections: StreamDetections, reads: Sequence[TracedRead] = ()) -> FrameView:
         """Return the view of a frame, right after the detector's step on it and with what the step read."""
         self._start = frame.timestamp if self._start is None else self._start
-        self.tracker.step(detections[detections.scores >= self.min_score], frame.global_from_lidar, frame.timestamp)
         return FrameView(
             grid=self.detector.cfg.feature_grid,
             class_names=self.detector.cfg.CLASS_NAMES,
@@ -115,9 +133,22 @@ class ViewBuilder:
             gate=detections.gate,
             occupancy=detections.occupancy,
             global_from_lidar=frame.global_from_lidar,
-            tracks=[track for track in self.tracker.tracks if track.seconds == frame.timestamp],
+            tracks=self._tracks(detections[detections.scores >= self.min_score], frame.global_from_lidar),
             memory=self._memory(reads),
         )
+
+    def _tracks(self, detections: Detections, global_from_lidar: Tensor) -> list[TrackView]:
+        """Return the tracks of detections, each longer by its centre in this frame."""
+        if detections.track_ids is None:
+            return []
+        centres = transform_points(global_from_lidar, detections.boxes[:, :3].double())
+        tracks = []
+        for row, track_id in enumerate(detections.track_ids.tolist()):
+            if track_id != UNTRACKED:
+                before = self._paths.get(track_id, centres[:0])
+                self._paths[track_id] = torch.cat((before, centres[row : row + 1]))
+                tracks.append(TrackView(track_id, int(detections.labels[row]), self._paths[track_id]))
+        return tracks
 
     def _memory(self, reads: Sequence[TracedRead]) -> MemoryView | None:
         cfg = self.detector.cfg

@@ -42,6 +42,7 @@ def write_report(out: Path) -> Path:
         age=sections.age(runs),
         flicker=sections.flicker(runs),
         velocity=sections.velocity(runs),
+        tracking=sections.tracking(runs),
         occupancy=sections.occupancy(runs),
         costs=sections.costs(runs),
         curves=sections.training(runs),

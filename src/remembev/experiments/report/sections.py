@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from remembev.experiments.measures import COSTS, MAP, NDS, OCCUPANCY, Measure, scored
+from remembev.experiments.measures import COSTS, MAP, NDS, OCCUPANCY, TRACKING, Measure, scored
 from remembev.experiments.report.runs import ComparisonRuns
 from remembev.experiments.tables import by_measure, by_variant, colour, difference_table, name_cell, variant_table
 from remembev.viewing.charts import Line, Panel, chart_svg
@@ -177,13 +177,14 @@ def velocity(runs: ComparisonRuns) -> str:
     return _by_measure(runs, "velocity error, m/s", measures) or _nothing("velocities")
 
 
+def tracking(runs: ComparisonRuns) -> str:
+    """Return the official tracking score; nothing without a tracker."""
+    return _explained(runs, "Tracking", TRACKING)
+
+
 def occupancy(runs: ComparisonRuns) -> str:
     """Return how well the occupancy of the memories tells objects from free cells; nothing without a memory."""
-    measures = runs.results.measured(OCCUPANCY)
-    if not measures:
-        return ""
-    text = "".join(f"<li>{measure.label}: {measure.what}</li>" for measure in measures)
-    return _section("Occupancy", "", f"<ul>{text}</ul>{_by_variant(runs, measures)}")
+    return _explained(runs, "Occupancy", OCCUPANCY)
 
 
 def costs(runs: ComparisonRuns) -> str:
@@ -212,6 +213,15 @@ def configurations(runs: ComparisonRuns) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------------- tables
+
+
+def _explained(runs: ComparisonRuns, title: str, measures: Sequence[Measure]) -> str:
+    """Return a section with the measures of which a run has a value, and what each means; nothing without any."""
+    measures = runs.results.measured(measures)
+    if not measures:
+        return ""
+    text = "".join(f"<li>{measure.label}: {measure.what}</li>" for measure in measures)
+    return _section(title, "", f"<ul>{text}</ul>{_by_variant(runs, measures)}")
 
 
 def _by_variant(

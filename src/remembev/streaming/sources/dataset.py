@@ -28,17 +28,22 @@ class Detector(Protocol[Output]):
     def reset(self, scene_token: str | None = None) -> None:
         """Forget one scene, or all of them."""
 
+    def clear_memory(self, scene_token: str) -> None:
+        """Forget what the memory holds of a scene; a tracker's tracks stay."""
+
 
 def stream_frames(
     detector: Detector[Output], frames: Iterable[Frame], *, use_memory: bool = True
 ) -> Iterator[tuple[Frame, Output]]:
     """Stream the frames of one scene from an empty memory on; yield each with its detections.
 
-    Without ``use_memory`` the memory is emptied before every frame.
+    Without ``use_memory`` the memory is emptied before every frame; a tracker keeps its tracks.
     """
     for number, frame in enumerate(frames):
-        if number == 0 or not use_memory:
+        if number == 0:
             detector.reset(frame.scene_token)
+        elif not use_memory:
+            detector.clear_memory(frame.scene_token)
         yield frame, detector.step(frame.points, frame.global_from_lidar, frame.timestamp, frame.scene_token)
 
 
