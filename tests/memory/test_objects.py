@@ -20,8 +20,8 @@ from remembev.memory.objects import (
     Presence,
     merge_found,
     move_objects,
-    presence_loss,
 )
+from remembev.models.losses import presence_loss
 
 CFG = ObjectsConfig(MAX_OBJECTS=6)
 GRID = BEVGrid(-40.0, -40.0, 40.0, 40.0, height=16, width=16)
@@ -59,10 +59,10 @@ def test_a_box_of_a_low_score_is_returned_but_not_remembered() -> None:
     assert len(real(objects)) == 0
 
 
-def test_an_object_that_a_frame_does_not_show_is_returned_with_its_best_score_times_its_presence() -> None:
+def test_an_object_that_a_frame_does_not_show_is_returned_with_the_score_of_its_presence() -> None:
     objects = replace(remember(box(5), score=0.8), presence=torch.zeros(1, CFG.MAX_OBJECTS))
     merged, after = merge_found(objects, found(), GRID, CFG)
-    assert merged.scores[merged.labels != NO_OBJECT].tolist() == [pytest.approx(0.4)]
+    assert merged.scores[merged.labels != NO_OBJECT].tolist() == [pytest.approx(0.5)]
     assert after.best[after.valid].tolist() == [pytest.approx(0.8)]
 
 
@@ -161,7 +161,7 @@ def presence() -> Presence:
 def test_an_untrained_presence_is_the_same_for_all() -> None:
     logits = presence()(torch.randn(1, 4, 16, 16), torch.rand(1, 3, 16, 16), remember(box(5), box(9)), GRID)
     assert logits.shape == (1, CFG.MAX_OBJECTS)
-    assert logits.tolist() == [[2.0] * CFG.MAX_OBJECTS]
+    assert logits.tolist() == [[0.0] * CFG.MAX_OBJECTS]
 
 
 def test_the_presence_of_an_object_depends_on_its_place_alone() -> None:

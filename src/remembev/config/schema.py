@@ -384,7 +384,7 @@ class ObjectsConfig(Section):
     SAME_WITHIN: Metres = Metres(2.0)
     """Distance of centres within which a remembered object is still there, for the loss."""
     LOSS_WEIGHT: NonNegative = 0.5
-    """Weight of the cross entropy of the presence."""
+    """Weight of the focal loss of the presence."""
 
 
 class MemoryConfig(Section):

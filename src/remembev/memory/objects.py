@@ -1,7 +1,7 @@
 """Remembered objects: boxes that were found, moved on to the present, until they are found again or forgotten.
 
 An object is known by its box, class, highest score and the time since a frame last showed it. Found boxes replace the
-remembered ones that they overlap; the others stay, each with the probability that it is still there (``presence``).
+remembered ones that they overlap; the others stay, each with a score of its own for still being there.
 Only boxes that a frame shows are ever written, so that what is remembered can't confirm itself.
 """
 
@@ -21,8 +21,6 @@ from remembev.ops import VISIBILITY_CHANNELS
 from remembev.structs import TensorStruct
 
 NO_OBJECT = -1
-_SURE = 20.0
-"""Logit of the presence of what a frame shows."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class ObjectMemory(TensorStruct):
     labels: Tensor  # [B, N] int64 into CLASS_NAMES
     best: Tensor  # [B, N] in [0, 1], the highest score so far
     age: Tensor  # [B, N], seconds since a frame last showed it
-    presence: Tensor  # [B, N], logit of the probability that it is still there
+    presence: Tensor  # [B, N], logit of its score in the latest frame
 
     @classmethod
     def empty(cls, batch: int, places: int, device: torch.device) -> Self:
@@ -49,8 +47,8 @@ class ObjectMemory(TensorStruct):
 
     @property
     def scores(self) -> Tensor:
-        """Scores [B, N]: the highest so far, times the probability that the object is still there."""
-        return self.best * self.presence.sigmoid() * self.valid
+        """Scores [B, N] in the latest frame; 0 for places without an object."""
+        return self.presence.sigmoid() * self.valid
 
     def gather(self, index: Tensor) -> Self:
         """Return the objects at ``index`` [B, M], in that order."""
@@ -113,7 +111,7 @@ def merge_found(
         labels=torch.where(is_new, found.labels, NO_OBJECT),
         best=best.to(objects.best.dtype),
         age=torch.zeros_like(best),
-        presence=torch.full_like(best, _SURE),
+        presence=found.scores.to(best.dtype).logit(eps=1e-6),
     )
     kept = replace(objects, labels=torch.where(unseen & (objects.age < cfg.FORGET_AFTER), objects.labels, NO_OBJECT))
     candidates = shown.zip_map(lambda one, two: torch.cat((one, two), dim=1), kept)
@@ -143,7 +141,7 @@ def gather_rows(table: Tensor, index: Tensor) -> Tensor:
 class Presence(nn.Module):
     """Estimates whether remembered objects are still there, from what the memory and the frame's rays say of the place.
 
-    The last layer is zero-initialised: at first every object has the probability σ(2) = 0.88 in each frame.
+    The last layer is zero-initialised: at first every object has the score ½.
     """
 
     def __init__(self, channels: int, classes: int, hidden_dim: int = 64) -> None:
@@ -153,7 +151,7 @@ class Presence(nn.Module):
         self.hidden = nn.Linear(channels + VISIBILITY_CHANNELS + classes + 5, hidden_dim)
         self.logit = nn.Linear(hidden_dim, 1)
         nn.init.zeros_(self.logit.weight)
-        nn.init.constant_(self.logit.bias, 2.0)
+        nn.init.zeros_(self.logit.bias)
 
     def forward(self, features: Tensor, visibility: Tensor, objects: ObjectMemory, grid: BEVGrid) -> Tensor:
         """Return the logits of the presence of objects [B, N], float32.
@@ -187,26 +185,3 @@ def _inner_points(boxes: Tensor) -> Tensor:
     x = boxes[..., 0:1] + half[..., 0] * cos - half[..., 1] * sin
     y = boxes[..., 1:2] + half[..., 0] * sin + half[..., 1] * cos
     return torch.stack((x, y), dim=-1)
-
-
-def presence_loss(
-    objects: ObjectMemory, gt_boxes: Tensor, gt_labels: Tensor, known: Tensor, cfg: ObjectsConfig
-) -> Tensor:
-    """Return the weighted cross entropy [] of the presence of remembered objects, a mean over them.
-
-    An object is there if one of its class has its centre less than ``SAME_WITHIN`` metres from its own; if that is not
-    ``known``, the remembered object doesn't count.
-
-    Args:
-        objects: Objects in the frame's coordinates, with their presence.
-        gt_boxes: True boxes [B, M, 9].
-        gt_labels: Their labels [B, M], -1 pads.
-        known: True for objects that the model can know of [B, M] bool.
-        cfg: The configuration's OBJECTS.
-    """
-    distance = (objects.boxes[:, :, None, :2] - gt_boxes[:, None, :, :2].float()).norm(dim=-1)
-    near = (distance < cfg.SAME_WITHIN) & (objects.labels[..., None] == gt_labels[:, None]) & objects.valid[..., None]
-    there = (near & known[:, None]).any(dim=2)
-    counts = (objects.valid & (there | ~near.any(dim=2))).float()
-    losses = F.binary_cross_entropy_with_logits(objects.presence, there.float(), reduction="none")
-    return cfg.LOSS_WEIGHT * (losses * counts).sum() / counts.sum().clamp(min=1)

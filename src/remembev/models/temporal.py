@@ -16,11 +16,12 @@ from remembev.config import Config
 from remembev.config.validation import as_section
 from remembev.memory import BEVMemory, FrameContext, build_memory, occupancy_loss
 from remembev.memory.base import FrameNumber
-from remembev.memory.objects import NO_OBJECT, FoundObjects, ObjectMemory, presence_loss
+from remembev.memory.objects import NO_OBJECT, FoundObjects, ObjectMemory
 from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections
+from remembev.models.losses import presence_loss
 from remembev.models.vfe import PillarEncoder, PillarFeatureNet, build_vfe
 from remembev.ops import stage
 from remembev.structs import TensorStruct
