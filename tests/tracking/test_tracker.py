@@ -167,6 +167,8 @@ def test_a_coasted_box_gives_way_to_a_detection_that_overlaps_it_but_not_to_anot
     (_, after), state = run(first, detected((CAR, 0.0, 1.0), scores=[0.3]))
     assert ids_of(after) == [1]
     assert len(state.tracks) == 2
+    (_, faint), _ = run(detected((CAR, 0.0, 0.0)), detected((CAR, 0.0, 0.0), scores=[0.17]))
+    assert ids_of(faint) == [0, UNTRACKED]
     (_, beside), _ = run(detected((CAR, 0.0, 0.0)), detected((BICYCLE, 0.0, 0.0)))
     assert sorted(ids_of(beside)) == [0, 1]
 

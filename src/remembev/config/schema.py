@@ -769,7 +769,7 @@ class TrackingConfig(Section):
     MIN_COAST_SCORE: Share = 0.1
     """Score below which a coasted box is not shown; its track is kept."""
     NMS_THRESH: Share = 0.1
-    """BEV IoU above which a coasted box gives way to a detection, or to a better coasted box, of its class."""
+    """BEV IoU above which a coasted box gives way to a better one of its class, or to a detection of ``MIN_SCORE``."""
 
 
 class Config(Section):

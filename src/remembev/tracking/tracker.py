@@ -171,10 +171,14 @@ class Tracker:
         return Detections(boxes, scores, tracks.labels, track_ids=tracks.ids)[shown]
 
     def _join(self, detections: AnyDetections, coasted: Detections) -> AnyDetections:
-        """Add coasted boxes to a frame's detections, best first, without those that overlap better ones."""
-        boxes, labels = torch.cat((detections.boxes, coasted.boxes)), torch.cat((detections.labels, coasted.labels))
-        ranks = torch.cat((detections.scores + 1, coasted.scores))  # any detection is better than a coasted box
-        kept = nms_bev(boxes, ranks, labels, self.cfg.NMS_THRESH, limit=len(boxes)) - len(detections)
+        """Add coasted boxes to a frame's detections, best first, without those that overlap better ones.
+
+        A detection that could have joined a track is better than any coasted box; fainter ones don't count.
+        """
+        rivals = detections[detections.scores >= self.cfg.MIN_SCORE]
+        boxes, labels = torch.cat((rivals.boxes, coasted.boxes)), torch.cat((rivals.labels, coasted.labels))
+        ranks = torch.cat((rivals.scores + 1, coasted.scores))
+        kept = nms_bev(boxes, ranks, labels, self.cfg.NMS_THRESH, limit=len(boxes)) - len(rivals)
         coasted = coasted[kept[kept >= 0]]
         assert detections.track_ids is not None
         assert coasted.track_ids is not None
