@@ -93,7 +93,7 @@ def merge_found(
     Returns:
         The frame's boxes and those of the objects that it doesn't show, best first; and the objects from now on.
     """
-    same = _are_same(objects, found, cfg)
+    same = are_same(objects, found, cfg)
     unseen = objects.valid & ~same.any(dim=1)
     on_grid = grid.cells(objects.boxes)[2]
     remembered = FoundObjects(
@@ -120,12 +120,28 @@ def merge_found(
     return both.map(lambda tensor: gather_rows(tensor, best_first)), candidates.gather(chosen)
 
 
-def _are_same(objects: ObjectMemory, found: FoundObjects, cfg: ObjectsConfig) -> Tensor:
-    """Return True for found boxes and objects of one class that overlap: bool [B, K, N]."""
-    shown, remembered = (rectangles(_widen(boxes, cfg.MIN_SIDE)) for boxes in (found.boxes, objects.boxes))
-    overlap = overlap_more(shown[..., None], remembered[:, :, None], cfg.SAME_ABOVE)
+def are_same(objects: ObjectMemory, found: FoundObjects, cfg: ObjectsConfig) -> Tensor:
+    """Return True for found boxes that show remembered objects: bool [B, K, N].
+
+    A box shows the objects of its class that it overlaps. A box and an object that overlap none are the same if each is
+    the nearest to the other, and less than the object's length and ``SAME_WITHIN`` twice away: objects don't always
+    move as they were expected to.
+    """
     labels = found.labels[..., None]
-    return overlap & (labels == objects.labels[:, None]) & (labels != NO_OBJECT)
+    is_class = (labels == objects.labels[:, None]) & (labels != NO_OBJECT)
+    shown, remembered = (_widen(boxes, cfg.MIN_SIDE) for boxes in (found.boxes, objects.boxes))
+    overlap = overlap_more(rectangles(shown)[..., None], rectangles(remembered)[:, :, None], cfg.SAME_ABOVE) & is_class
+    free = is_class & ~overlap.any(dim=2, keepdim=True) & ~overlap.any(dim=1, keepdim=True)
+    distance = (shown[:, :, None, :2] - remembered[:, None, :, :2]).norm(dim=-1)
+    reach = remembered[:, None, :, 3].clamp(max=2 * cfg.SAME_WITHIN)
+    distance = distance.masked_fill(~free | (distance > reach), torch.inf)
+    nearest = (distance == _least(distance, 1)) & (distance == _least(distance, 2)) & distance.isfinite()
+    return overlap | nearest
+
+
+def _least(distance: Tensor, dim: int) -> Tensor:
+    """Return the least of distances along a dimension, which is kept and may be empty; infinity of none."""
+    return F.pad(distance, (0, 1) if dim == 2 else (0, 0, 0, 1), value=torch.inf).amin(dim=dim, keepdim=True)
 
 
 def _widen(boxes: Tensor, side: float) -> Tensor:

@@ -36,6 +36,7 @@ class FrameOutput(FrameBatch):
     predictions: Sequence[HeadOutput]  # one for each head
     detections: list[Detections] | None = None  # [B], only if what is found goes into the memory
     objects: ObjectMemory | None = None  # remembered from before the frame, in its coordinates
+    found: FoundObjects | None = None  # what the head found
 
     def __getitem__(self, key: str) -> Any:
         return self.occ_logits if key == "occ_logits" else super().__getitem__(key)
@@ -203,8 +204,9 @@ class TemporalPointPillar(nn.Module):
             return output, state
         output = replace(output, objects=self.memory.objects(state))
         with torch.no_grad():
-            found, state = self.memory.remember(state, _pad(self.detect(output)))
-            return replace(output, detections=self._unpad(found)), state
+            found = _pad(self.detect(output))
+            merged, state = self.memory.remember(state, found)
+            return replace(output, detections=self._unpad(merged), found=found), state
 
     def _unpad(self, found: FoundObjects) -> list[Detections]:
         """Return the detections of each sample among what was found or is remembered."""
@@ -240,10 +242,12 @@ class TemporalPointPillar(nn.Module):
             cfg = self.cfg.MODEL.MEMORY.OCC_LOSS
             losses["occ_loss"] = occupancy_loss(output.occ_logits, scene_masks, cfg, progress)
         objects_cfg = self.cfg.MODEL.MEMORY.OBJECTS
-        if output.objects is not None and objects_cfg is not None:
+        if output.objects is not None and output.found is not None and objects_cfg is not None:
             gt_boxes, gt_labels, num_points, seconds_unseen = truth
             known = (num_points > 0) | (seconds_unseen <= objects_cfg.FORGET_AFTER)
-            losses["presence_loss"] = presence_loss(output.objects, gt_boxes, gt_labels, known, objects_cfg)
+            losses["presence_loss"] = presence_loss(
+                output.objects, output.found, gt_boxes, gt_labels, known, objects_cfg
+            )
         return losses
 
     def detect(self, output: FrameOutput) -> list[Detections]:
