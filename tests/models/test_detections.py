@@ -20,6 +20,15 @@ def test_indexing_keeps_observed() -> None:
     assert torch.equal(detections.to("cpu").remembered, torch.tensor([False, True, False]))
 
 
+def test_indexing_keeps_tracks() -> None:
+    ids, coasted = torch.tensor([7, -1, 3]), torch.tensor([False, False, True])
+    chosen = Detections(BOXES, SCORES, LABELS, track_ids=ids, coasted=coasted)[torch.tensor([2, 0])]
+    assert chosen.track_ids is not None
+    assert chosen.coasted is not None
+    assert (chosen.track_ids.tolist(), chosen.coasted.tolist()) == ([3, 7], [True, False])
+    assert Detections(BOXES, SCORES, LABELS)[ids > 0].track_ids is None
+
+
 def test_without_a_check_no_box_counts_as_remembered() -> None:
     detections = Detections(BOXES, SCORES, LABELS)
     for kept in (detections, detections[SCORES > 0.4], detections.to("cpu")):

@@ -65,8 +65,11 @@ class StreamingDetector:
         """
         self.engine: Engine = ModelEngine(model, device) if isinstance(model, TemporalPointPillar) else model
         self.streaming = streaming or self.cfg.STREAMING
-        tracker = self.cfg.TRACKING.ENABLED if tracker is None else tracker
-        self.tracker = (Tracker.from_config(self.cfg) if tracker else None) if isinstance(tracker, bool) else tracker
+        if tracker is None:
+            tracker = self.cfg.TRACKING.ENABLED
+        if isinstance(tracker, bool):
+            tracker = Tracker.from_config(self.cfg) if tracker else None
+        self.tracker: Tracker | None = tracker
         self._scenes: SceneStates[str, StreamState] = SceneStates(self.cfg.MODEL.MEMORY.MAX_SCENES)
 
     @classmethod

@@ -124,11 +124,13 @@ class Tracker:
 
     def _associate(self, tracks: Tracks, boxes: Tensor, detections: Detections) -> Tensor:
         """Return the track [K] that each detection joins, best first; -1 for none."""
-        distance = torch.cdist(boxes[:, :2], tracks.boxes[:, :2], compute_mode="donot_use_mm_for_euclid_dist")
-        distance[detections.labels[:, None] != tracks.labels] = torch.inf
-        distance[detections.scores < self.cfg.MIN_SCORE] = torch.inf
-        limit = self.motion.max_distance[detections.labels]
-        return torch.from_numpy(match_greedily(distance.numpy(), limit.numpy()))
+        likely = int((detections.scores >= self.cfg.MIN_SCORE).sum())
+        labels, centres = detections.labels[:likely], boxes[:likely, :2]
+        distance = torch.cdist(centres, tracks.boxes[:, :2], compute_mode="donot_use_mm_for_euclid_dist")
+        distance[labels[:, None] != tracks.labels] = torch.inf
+        match = torch.full_like(detections.labels, -1)
+        match[:likely] = torch.from_numpy(match_greedily(distance.numpy(), self.motion.max_distance[labels].numpy()))
+        return match
 
     def _correct(self, tracks: Tracks, rows: Tensor, boxes: Tensor, detections: Detections, timestamp: float) -> Tracks:
         """Return the tracks after a detection each joined those of ``rows`` [J]; unobserved ones only move a track."""
