@@ -16,6 +16,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHOWN = {
     "MODEL.NAME": "the parts of the model, as OpenPCDet's files name them",
     "MODEL.VFE.NAME": "",
+    "MODEL.BACKBONE_3D": "",
     "MODEL.BACKBONE_2D.NAME": "",
     "MODEL.MEMORY.NAME": "",
     "MODEL.DENSE_HEAD.NAME": "",

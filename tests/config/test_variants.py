@@ -96,6 +96,7 @@ OPTIONS_OF_TINY: Mapping[str, dict[str, object]] = {
     "positions": {"READ.DISTANCE": "10 m"},
     "ages": {"READ.AGE": "5 s"},
     "foreground": {"FOREGROUND.TOKENS": 256},
+    "objects": {"MODEL.MEMORY.OBJECTS": {}, "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": None},
 }
 
 
@@ -103,7 +104,9 @@ OPTIONS_OF_TINY: Mapping[str, dict[str, object]] = {
 @pytest.mark.parametrize("memory", ["gate", "read"])
 def test_an_option_changes_the_memory_that_it_is_joined_to(option: str, memory: str) -> None:
     cfg = apply_variant(load_config("tiny"), memory)
-    changes = {f"{MEMORY}.{key}": value for key, value in OPTIONS_OF_TINY[option].items()}
+    changes = {
+        key if key.startswith("MODEL.") else f"{MEMORY}.{key}": value for key, value in OPTIONS_OF_TINY[option].items()
+    }
     assert apply_variant(load_config("tiny"), f"{memory}+{option}") == cfg.with_changes(changes) != cfg
 
 

@@ -94,8 +94,8 @@ def test_a_change_of_map_size_is_an_error_that_names_the_shapes() -> None:
     other = replace(state, tokens=state.tokens.slice(4))
     with pytest.raises(ValueError, match=r"state\.tokens\.value: expected \[1, 1, 4, 44\], got \[1, 1, 4, 40\]"):
         run_step(memory, 1, features(1), state=other)
-    with pytest.raises(ValueError, match=r"masks: expected \[1, 1, 4, 4\], got \[1, 1, 8, 8\]"):
-        run_step(memory.train(), 1, features(1), torch.zeros(1, 1, 8, 8), state=state)
+    with pytest.raises(ValueError, match=r"6 × 6.*4 × 4"):
+        run_step(memory.train(), 1, features(1), torch.zeros(1, 1, 6, 6), state=state)
 
 
 def test_the_least_used_are_evicted_whichever_agents_they_have() -> None:
