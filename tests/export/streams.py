@@ -34,6 +34,7 @@ MEMORIES = {
         "MODEL.MEMORY.AGENTS.MIN_SCORE=0.6",
         "MODEL.MEMORY.READ={DISTANCE: 5 m, AGE: 2 s}",
         "MODEL.MEMORY.SENSORY=difference",
+        "MODEL.MEMORY.OBJECTS={MAX_OBJECTS: 8}",
     ],
     "gate": ["MODEL.MEMORY.FUSION=gate", "MODEL.MEMORY.SENSORY=recurrent"],
     "gru": ["MODEL.MEMORY.NAME=ConvGRUBEVModule"],

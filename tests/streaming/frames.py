@@ -18,7 +18,11 @@ FINDS_BOXES = [
 """Overrides with which an untrained model finds boxes, but so few that suppressing the others takes no time."""
 
 MEMORIES = {
-    "xmem": ["DATA_CONFIG.AGENT_SLOTS=3", "MODEL.MEMORY.AGENTS.MIN_SCORE=0.0"],
+    "xmem": [
+        "DATA_CONFIG.AGENT_SLOTS=3",
+        "MODEL.MEMORY.AGENTS.MIN_SCORE=0.0",
+        "MODEL.MEMORY.OBJECTS={MAX_OBJECTS: 8, MIN_SCORE: 0}",
+    ],
     "gru": ["MODEL.MEMORY.NAME=ConvGRUBEVModule"],
     "none": ["MODEL.MEMORY.FUSION=none"],
 }

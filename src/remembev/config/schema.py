@@ -424,7 +424,7 @@ class MemoryConfig(Section):
     show, of which only the difference from the present frame is read, so that a frame that repeats itself adds nothing;
     without deep updates."""
     OBJECTS: ObjectsConfig | None = None
-    """Remembered objects; ``null``: none."""
+    """Remembered objects, with ``ALIGNMENT: implicit``; ``null``: none."""
     FORGET_BEYOND: Metres | None = None
     """Distance from the sensor beyond which tokens are forgotten; ``null``: never."""
     FORGET_AFTER: Seconds | None = None
@@ -809,6 +809,14 @@ class Config(Section):
             _ = self.memory_grid
         except ValueError as error:
             raise ValueError(f"LAYER_STRIDES or MEMORY.STRIDE do not fit the pillars: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _rays_start_at_the_sensor(self) -> Config:
+        if self.MODEL.MEMORY.OBJECTS is not None and self.DATA_CONFIG.ALIGNMENT == "explicit":
+            raise ValueError(
+                "MEMORY.OBJECTS needs ALIGNMENT: implicit: what rays pass through is seen from where the sensor is"
+            )
         return self
 
     def with_changes(self, changes: Mapping[str, object]) -> Config:

@@ -182,8 +182,8 @@ class Presence(nn.Module):
         maps = torch.cat((features.float(), visibility), dim=1)
         place = F.grid_sample(maps, places, align_corners=False).mean(dim=3).transpose(1, 2)
         known = torch.cat((place, self._describe(objects)), dim=-1)
-        logits: Tensor = self.logit(F.relu(self.hidden(known)))[..., 0]
-        return logits
+        logits: Tensor = self.logit(F.relu(self.hidden(known)))
+        return logits[..., 0].float()
 
     def _describe(self, objects: ObjectMemory) -> Tensor:
         """Return numbers [B, N, classes + 5] near 1 for what is known of each object."""
@@ -196,8 +196,10 @@ class Presence(nn.Module):
 
 def _inner_points(boxes: Tensor) -> Tensor:
     """Return five points [B, N, 5, 2] of boxes [B, N, 9]: the centre, and halfway to each corner."""
-    half = boxes[..., None, 3:5] / 4 * boxes.new_tensor([[0, 0], [1, 1], [1, -1], [-1, 1], [-1, -1]])
+    length, width = boxes[..., 3:4] / 4, boxes[..., 4:5] / 4
+    along = torch.cat((0 * length, length, length, -length, -length), dim=-1)
+    across = torch.cat((0 * width, width, -width, width, -width), dim=-1)
     cos, sin = boxes[..., 6:7].cos(), boxes[..., 6:7].sin()
-    x = boxes[..., 0:1] + half[..., 0] * cos - half[..., 1] * sin
-    y = boxes[..., 1:2] + half[..., 0] * sin + half[..., 1] * cos
+    x = boxes[..., 0:1] + along * cos - across * sin
+    y = boxes[..., 1:2] + along * sin + across * cos
     return torch.stack((x, y), dim=-1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from remembev.config.schema import AgentsConfig
 from remembev.geometry import BEVGrid, rasterise_boxes
+from remembev.memory.objects import gather_rows
 from remembev.memory.state import AgentSlots
 
 _NO_BOX = -1
@@ -100,4 +101,4 @@ def _distances(first: Tensor, second: Tensor) -> Tensor:
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
     """Gather rows [B, M, C] of a table [B, K, C] at ``index`` [B, M]; _NO_BOX gives any row."""
-    return table.gather(1, index.clamp(min=0)[:, :, None].expand(-1, -1, table.shape[2]))
+    return gather_rows(table, index.clamp(min=0))

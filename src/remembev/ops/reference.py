@@ -231,9 +231,9 @@ def ray_visibility(points: Tensor, num_points: Tensor, grid: BEVGrid) -> Tensor:
                 x, y = centres[row, column]
                 distance = (x**2 + y**2).sqrt()
                 counts = [0, 0, 0]  # beyond, in the cell, before
-                for offset in OFFSETS:
+                for offset in torch.linspace(*OFFSETS):
                     azimuth = torch.atan2(y, x) + offset * margin / distance.clamp(min=grid.cell_x)
-                    for height in HEIGHTS:
+                    for height in torch.linspace(*HEIGHTS):
                         length = farthest.get(ray(azimuth, height / distance.clamp(min=1e-3)), 0.0)
                         if length > 0:
                             kind = 0 if length > distance + margin else 2 if length < distance - margin else 1

@@ -14,10 +14,11 @@ SECTORS = 720
 """Sectors of azimuth of the range image, half a degree each."""
 SLOPES = (-0.7, 0.3, 50)
 """Lowest and highest z over range of the range image, and its rows."""
-HEIGHTS = (-1.5, -1.26, -1.02, -0.78, -0.54, -0.3)
-"""Heights in metres, relative to the sensor, at which a ray crosses a cell: where cars and people are."""
-OFFSETS = (-1 / 3, 0.0, 1 / 3)
-"""Places beside a cell's centre, in cells, at which a ray crosses it."""
+HEIGHTS = (-1.5, -0.3, 6)
+"""Lowest and highest of the heights in metres, relative to the sensor, at which a ray crosses a cell, and their number:
+where cars and people are."""
+OFFSETS = (-1 / 3, 1 / 3, 3)
+"""First and last of the places beside a cell's centre, in cells, at which a ray crosses it, and their number."""
 
 
 def ray_visibility(points: Tensor, num_points: Tensor, grid: BEVGrid) -> Tensor:
@@ -34,9 +35,9 @@ def ray_visibility(points: Tensor, num_points: Tensor, grid: BEVGrid) -> Tensor:
     image = range_image(points, num_points)
     centres = grid.centres(device=points.device).flatten(0, 1)
     distance = centres.norm(dim=-1)[:, None, None]
-    beside = torch.tensor(OFFSETS, device=points.device)[:, None] * max(grid.cell_x, grid.cell_y)
+    beside = torch.linspace(*OFFSETS, device=points.device)[:, None] * max(grid.cell_x, grid.cell_y)
     azimuth = torch.atan2(centres[:, 1], centres[:, 0])[:, None, None] + beside / distance.clamp(min=grid.cell_x)
-    row = _row(torch.tensor(HEIGHTS, device=points.device) / distance.clamp(min=1e-3))
+    row = _row(torch.linspace(*HEIGHTS, device=points.device) / distance.clamp(min=1e-3))
     is_row = (row >= 0) & (row < SLOPES[2])
     rays = image.flatten(1)[:, _sector(azimuth) * SLOPES[2] + row.clamp(0, SLOPES[2] - 1)]  # [B, H·W, 3, 6]
     crosses = (rays > 0) & is_row
