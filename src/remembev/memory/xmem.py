@@ -70,7 +70,7 @@ class XMemBEVModule(BEVMemory[MemoryState]):
 
     def remember(self, state: MemoryState, found: FoundObjects) -> tuple[FoundObjects, MemoryState]:
         """Assign what was found to agent slots, and merge it with the remembered objects; see ``BEVMemory``."""
-        if self.xmem.agents > 1 and not self.training:
+        if not self.training:
             count = (found.labels >= 0).sum(dim=1)
             slots = update_slots(state.slots, found.boxes, found.scores, count, self.cfg.AGENTS)
             state = replace(state, slots=slots)
