@@ -89,11 +89,11 @@ def test_the_score_is_the_devkits_own(index: NuScenesIndex, sim_root: Path, tmp_
     expected = own.evaluate()[0].serialize()
     assert evaluation.tracking is not None
     assert evaluation.tracking.metrics["ids"] > 0
-    for measure, value in evaluation.tracking.metrics.items():
-        assert value == expected[measure] or (value != value and expected[measure] != expected[measure])
+    for measure, value in evaluation.tracking.metrics.items():  # equal up to rounding
+        assert value == pytest.approx(expected[measure], rel=1e-9, nan_ok=True)
         for label, of_class in evaluation.tracking.class_metrics.items():
             other = expected["label_metrics"][measure][label]
-            assert of_class[measure] == other or (of_class[measure] != of_class[measure] and other != other)
+            assert of_class[measure] == pytest.approx(other, rel=1e-9, nan_ok=True)
 
 
 def test_a_submission_without_a_box_and_one_that_lacks_samples(index: NuScenesIndex, sim_root: Path) -> None:
