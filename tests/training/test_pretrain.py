@@ -9,6 +9,7 @@ import torch
 from tests.conftest import SMALL
 
 from remembev.config import load_config
+from remembev.config.schema import GTSamplingConfig
 from remembev.errors import UserError
 from remembev.models import load_checkpoint
 from remembev.training import TrainingRun, describe_training, pretrain_config, train
@@ -55,6 +56,19 @@ def test_pretraining_may_have_its_own_batches() -> None:
     assert describe_training(cfg).startswith(
         "2 epochs of 7 batches of 2 single frames, without a memory; then 1 epochs of 1"
     )
+
+
+def test_pretraining_may_paste_objects_that_training_does_not() -> None:
+    cfg = load_config("tiny", [*QUICK, "OPTIMIZATION.PRETRAIN.GT_SAMPLING={SAMPLE_GROUPS: {bus: 4}}"])
+    pretrain = pretrain_config(cfg)
+    assert pretrain is not None
+    assert cfg.DATA_CONFIG.DATA_AUGMENTOR.GT_SAMPLING is None
+    assert pretrain.DATA_CONFIG.DATA_AUGMENTOR.GT_SAMPLING == GTSamplingConfig(SAMPLE_GROUPS={"bus": 4})
+    both = cfg.with_changes({"DATA_CONFIG.DATA_AUGMENTOR.GT_SAMPLING": {"SAMPLE_GROUPS": {"car": 2}}})
+    assert pretrain_config(both) == pretrain
+    alike = pretrain_config(both.with_changes({"OPTIMIZATION.PRETRAIN.GT_SAMPLING": None}))
+    assert alike is not None
+    assert alike.DATA_CONFIG.DATA_AUGMENTOR.GT_SAMPLING == GTSamplingConfig(SAMPLE_GROUPS={"car": 2})
 
 
 def test_training_starts_from_the_pretrained_weights(trained: TrainingRun) -> None:

@@ -663,6 +663,8 @@ class PretrainConfig(Section):
     """Frames per step and GPU; ``null``: as many as a training step has, ``SEQ_LEN × BATCH_SIZE_PER_GPU``."""
     BATCHES_PER_EPOCH: Count | None = None
     """Batches per epoch; ``null``: as in training."""
+    GT_SAMPLING: GTSamplingConfig | None = None
+    """Objects to paste into the frames of pretraining alone; ``null``: as in training."""
 
 
 class OptimizationConfig(Section):

@@ -19,12 +19,14 @@ def pretrain_config(cfg: Config) -> Config | None:
     if plan.PRETRAIN is None:
         return None
     size, batches = _batches(cfg, plan.PRETRAIN)
+    sampling = plan.PRETRAIN.GT_SAMPLING or cfg.DATA_CONFIG.DATA_AUGMENTOR.GT_SAMPLING
     return cfg.with_changes(
         {
             "DATA_CONFIG.SEQ_LEN": 1,
             "DATA_CONFIG.STRIDE": 1,
             "DATA_CONFIG.ALIGNMENT": "implicit",
             "DATA_CONFIG.AGENT_SLOTS": 1,
+            "DATA_CONFIG.DATA_AUGMENTOR.GT_SAMPLING": sampling,
             "MODEL.MEMORY": {"FUSION": "none", "STRIDE": 1},
             "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": None,
             "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT": 1,
