@@ -216,7 +216,7 @@ class TemporalPointPillar(nn.Module):
     def _context(self, frame: FrameBatch) -> FrameContext:
         """Return what the memory needs of a frame beside its features; in training with the true boxes it shows."""
         context = FrameContext.of(frame, self.memory.visibility_grid)
-        if not self.training or not self.memory.remembers_found:
+        if not self.training or not self.memory.remembers_found or frame.gt_boxes is None:
             return context
         boxes, labels, num_points = frame.require("gt_boxes", "gt_labels", "gt_num_points")
         labels = torch.where(num_points >= self.dense_head.min_points_in_gt, labels, NO_OBJECT)
