@@ -53,9 +53,7 @@ def cell_by_cell(objects: FoundObjects) -> Tensor:
                         best = score
                         offset = [(x - cx) / GRID.cell_x, (y - cy) / GRID.cell_y, z]
                         sizes = [math.log(length), math.log(width), math.log(height)]
-                        cell[CLASSES:] = torch.tensor(
-                            [*offset, *sizes, math.sin(yaw), math.cos(yaw), vx / 5, vy / 5]
-                        )
+                        cell[CLASSES:] = torch.tensor([*offset, *sizes, math.sin(yaw), math.cos(yaw), vx / 5, vy / 5])
     return result
 
 
