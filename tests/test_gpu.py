@@ -55,7 +55,7 @@ def test_what_is_read_is_what_the_cpu_reads(top_k: int) -> None:
     )
     torch.testing.assert_close(read.value.cpu(), expected.value, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(read.usage.cpu(), expected.usage, rtol=1e-4, atol=1e-4)
-    assert torch.equal(read.is_read.cpu(), expected.is_read)
+    assert torch.equal(read.nothing.cpu(), expected.nothing)
 
 
 @pytest.mark.parametrize("spread", [0.5, 3.0, 15.0])

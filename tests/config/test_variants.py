@@ -96,6 +96,7 @@ OPTIONS_OF_TINY: Mapping[str, dict[str, object]] = {
     "positions": {"READ.DISTANCE": "10 m"},
     "ages": {"READ.AGE": "5 s"},
     "foreground": {"FOREGROUND.TOKENS": 256},
+    "findings": {"WRITE": "findings", "READ.NOTHING": True},
     "objects": {"MODEL.MEMORY.OBJECTS": {}, "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": None},
 }
 

@@ -36,6 +36,11 @@ MEMORIES = {
         "MODEL.MEMORY.SENSORY=difference",
         "MODEL.MEMORY.OBJECTS={MAX_OBJECTS: 8}",
     ],
+    "findings": [
+        "MODEL.MEMORY.WRITE=findings",
+        "MODEL.MEMORY.READ={DISTANCE: 5 m, NOTHING: true}",
+        "MODEL.MEMORY.OBJECTS={MAX_OBJECTS: 8}",
+    ],
     "gate": ["MODEL.MEMORY.FUSION=gate", "MODEL.MEMORY.SENSORY=recurrent"],
     "gru": ["MODEL.MEMORY.NAME=ConvGRUBEVModule"],
     "none": ["MODEL.MEMORY.FUSION=none", "MODEL.VFE.NAME=PillarVFE"],

@@ -21,7 +21,9 @@ from remembev.tracking import Tracker
 Form = Literal["onnx", "aoti"]
 
 
-@pytest.mark.parametrize(("memory", "form"), [("agents", "onnx"), ("gate", "aoti"), ("gru", "onnx"), ("none", "onnx")])
+@pytest.mark.parametrize(
+    ("memory", "form"), [("agents", "onnx"), ("findings", "onnx"), ("gate", "aoti"), ("gru", "onnx"), ("none", "onnx")]
+)
 def test_an_exported_file_equals_the_model_over_forty_frames(exported: Export, memory: str, form: Form) -> None:
     checkpoint, file = exported(memory, form)
     model, program = open_detector(checkpoint), open_detector(file)

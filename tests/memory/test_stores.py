@@ -95,7 +95,7 @@ class Ours:
             store, tokens, self.frames_held, self.cfg, draw=torch.tensor([self.frames])
         )
         self.frames += 1
-        return torch.where(read.is_read[:, :, None], read.value, torch.nan)[0].transpose(1, 2)
+        return torch.where(read.nothing[:, :, None] < 1, read.value, torch.nan)[0].transpose(1, 2)
 
 
 def in_precision(store: TokenStore, dtype: torch.dtype) -> TokenStore:

@@ -133,6 +133,33 @@ def test_the_loss_of_every_frame_can_be_back_propagated_and_stepped_on_at_once(s
         optimizer.step()
 
 
+def with_findings(cfg: Config) -> Config:
+    changes: dict[str, object] = {"MODEL.MEMORY.WRITE": "findings", "MODEL.MEMORY.READ.NOTHING": True}
+    return cfg.with_changes({**changes, "MODEL.POST_PROCESSING.SCORE_THRESH": 0.005})
+
+
+def test_a_later_frame_s_loss_trains_how_findings_are_encoded(small_cfg: Config) -> None:
+    cfg = with_findings(small_cfg)
+    features = cfg.MODEL.MEMORY.FEATURE_DIM
+    for frames in (1, 2):
+        made, loss = back_propagated(cfg, clip(cfg, frames=frames))
+        assert loss.isfinite()
+        gradient = gradients(made).get("memory.xmem.encode_value.fuse.first.weight")
+        assert (gradient is None) == (frames == 1), "what is written is read by later frames alone"
+    assert gradient is not None
+    assert gradient[:, features : features + len(cfg.CLASS_NAMES)].abs().max() > 0
+
+
+def test_with_findings_a_stream_gives_the_boxes_of_the_clip(small_cfg: Config) -> None:
+    cfg = with_findings(small_cfg)
+    made, batch_seq = model(cfg).eval(), clip(cfg)
+    clip_detections = made.clip_detections(batch_seq)
+    streamed = [made.detect(output) for output in stream(made, batch_seq)]
+    for expected, detections in zip(clip_detections, streamed, strict=True):
+        assert len(expected[0]) > 0
+        assert torch.equal(detections[0].boxes, expected[0].boxes)
+
+
 @pytest.mark.parametrize("keep_graph", [True, False])
 def test_the_mean_over_a_clip_s_frames_has_the_clip_s_gradients_where_the_graph_is_kept(
     small_cfg: Config, keep_graph: bool

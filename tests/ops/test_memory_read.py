@@ -53,22 +53,32 @@ sizes = {
     "seed": st.integers(0, 1000),
     "knows_places": st.booleans(),
     "knows_ages": st.booleans(),
+    "nothing": st.none() | st.floats(-8, 2),
 }
 
 
 @given(**sizes)
 @settings(max_examples=25)
 def test_the_read_equals_the_formula_written_as_a_loop(
-    batch: int, agents: int, tokens: int, queries: int, top_k: int, seed: int, knows_places: bool, knows_ages: bool
+    batch: int,
+    agents: int,
+    tokens: int,
+    queries: int,
+    top_k: int,
+    seed: int,
+    knows_places: bool,
+    knows_ages: bool,
+    nothing: float | None,
 ) -> None:
     inputs = random_read(batch, agents, 5, 3, tokens, queries, seed)
     positions, age = random_places(inputs, seed)
     further: dict[str, Any] = {"positions": positions if knows_places else None, "age": age if knows_ages else None}
+    further["nothing"] = None if nothing is None else torch.tensor(nothing).double()
     read = read_memory(**inputs, top_k=top_k, **further)
-    value, is_read, usage = reference.read_memory(**inputs, top_k=top_k, **further)
+    value, to_nothing, usage = reference.read_memory(**inputs, top_k=top_k, **further)
     torch.testing.assert_close(read.value, value, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(read.usage, usage, rtol=1e-10, atol=1e-10)
-    assert torch.equal(read.is_read, is_read)
+    torch.testing.assert_close(read.nothing, to_nothing, rtol=1e-10, atol=1e-10)
 
 
 def test_the_expanded_similarity_equals_the_formula() -> None:
@@ -89,7 +99,7 @@ def test_without_places_and_ages_the_read_is_the_original_to_the_last_bit(agents
     plain = read_memory(**inputs, top_k=7)
     here = Positions(torch.full((2, 3, 30), 2.5), torch.full((2, 3, 40), 2.5))
     same = read_memory(**inputs, top_k=7, positions=here, age=torch.zeros(2, 40))
-    for one, other in ((plain.value, same.value), (plain.usage, same.usage), (plain.is_read, same.is_read)):
+    for one, other in ((plain.value, same.value), (plain.usage, same.usage), (plain.nothing, same.nothing)):
         assert torch.equal(one, other)
 
 
@@ -110,8 +120,21 @@ def test_an_empty_store_reads_zeros_and_uses_nothing() -> None:
     read = read_memory(**inputs, top_k=3)
     assert read.value[0].abs().sum() == 0
     assert read.usage[0].sum() == 0
-    assert not read.is_read[0].any()
+    assert (read.nothing[0] == 1).all()
     assert read.value[1].abs().sum() > 0
+
+
+def test_a_query_far_from_all_tokens_reads_nothing_and_a_near_one_a_token() -> None:
+    inputs = single(random_read(1, 1, 4, 3, 1, 2))
+    inputs["valid"][:], inputs["has_value"][:], inputs["shrinkage"][:], inputs["selection"][:] = True, True, 1, 1
+    inputs["key"][:] = 0
+    inputs["query_key"][:] = torch.tensor([0.0, 4.0])
+    read = read_memory(**inputs, top_k=3, nothing=torch.tensor(-4.0))
+    assert read.nothing[0, 0, 0] < 0.02
+    assert read.nothing[0, 0, 1] > 0.98
+    torch.testing.assert_close(read.value[0, 0], inputs["value"][0, 0] * (1 - read.nothing[0, 0]))
+    torch.testing.assert_close(read.affinity[0, :, 0], 1 - read.nothing[0, 0])
+    torch.testing.assert_close(read.usage[0, 0], read.affinity.sum())
 
 
 def test_tokens_that_are_not_valid_are_never_read() -> None:
@@ -161,7 +184,7 @@ def test_an_agent_whose_tokens_are_far_beside_others_reads_their_softmax_all_the
     scores = torch.tensor([-(24.5**2) / 2, -(24.52**2) / 2])
     expected = inputs["value"][0, 1, :, 1:] @ scores.softmax(dim=0)
     torch.testing.assert_close(read.value[0, 1, :, 0], expected, rtol=1e-3, atol=1e-3)
-    assert read.is_read.all()
+    assert (read.nothing == 0).all()
     read.value.sum().backward()
     assert inputs["key"].grad is not None
     assert inputs["key"].grad.isfinite().all()
@@ -215,7 +238,7 @@ def test_the_nearest_tokens_are_those_that_a_stable_sort_puts_first(
 class Read(torch.nn.Module):
     def forward(self, inputs: dict[str, Tensor], positions: tuple[Tensor, Tensor], age: Tensor) -> tuple[Tensor, ...]:
         read = read_memory(**inputs, top_k=6, positions=Positions(*positions), age=age)
-        return read.value, read.is_read, read.usage
+        return read.value, read.nothing, read.usage
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -23,6 +23,7 @@ MEMORIES = {
         "MODEL.MEMORY.AGENTS.MIN_SCORE=0.0",
         "MODEL.MEMORY.OBJECTS={MAX_OBJECTS: 8, MIN_SCORE: 0}",
     ],
+    "findings": ["MODEL.MEMORY.WRITE=findings", "MODEL.MEMORY.READ={DISTANCE: 5 m, NOTHING: true}"],
     "gru": ["MODEL.MEMORY.NAME=ConvGRUBEVModule"],
     "none": ["MODEL.MEMORY.FUSION=none"],
 }

@@ -32,7 +32,7 @@ STAGES = [
     "memory.xmem.features.forward",
     "memory.xmem.decode.forward",
     "memory.xmem.encode_value.forward",
-    "memory._step_batch",
+    "memory._read_batch",
     "dense_head.forward",
     "dense_head.predict",
     "memory.remember",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,18 @@ def test_a_scene_without_a_state_is_not_saved_and_the_old_file_stays(tmp_path: P
         detector.save_state(tmp_path / "a.safetensors", "b")
     assert (tmp_path / "a.safetensors").read_bytes() == written
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_state_saved_before_there_were_findings_is_loaded(tmp_path: Path) -> None:
+    detector, path = StreamingDetector(listening_model()), tmp_path / "state.safetensors"
+    run(detector, "a", 2)
+    detector.save_state(path, "a")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    made_with = json.loads(metadata["remembev_made_with"])
+    del made_with["MODEL.MEMORY.WRITE"], made_with["MODEL.MEMORY.READ.NOTHING"]
+    save_file(load_file(path), path, metadata={**metadata, "remembev_made_with": json.dumps(made_with)})
+    assert detector.load_state(path) == "a"
 
 
 def rewritten(path: Path, name: str, tensor: torch.Tensor | None) -> None:

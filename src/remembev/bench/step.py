@@ -201,9 +201,14 @@ def _fill_memories(detectors: Mapping[str, StreamingDetector], steps: Iterator[t
 
 def _times(timer: StageTimer, whole: list[float]) -> StepTimes:
     slowest = quantiles(whole, n=100, method="inclusive")[98] if len(whole) > 1 else whole[0]
-    return StepTimes(
-        {name: median(seconds) for name, seconds in timer.seconds.items()}, median(whole), slowest, len(whole)
-    )
+    stages = {name: median(_by_step(seconds, len(whole))) for name, seconds in timer.seconds.items()}
+    return StepTimes(stages, median(whole), slowest, len(whole))
+
+
+def _by_step(seconds: list[float], steps: int) -> list[float]:
+    """Sum the seconds of a stage that runs several times a step, such as the memory before and after the head."""
+    runs = len(seconds) // steps
+    return [sum(seconds[runs * step : runs * (step + 1)]) for step in range(steps)]
 
 
 def _work(detector: StreamingDetector, index: NuScenesIndex, scene: int) -> dict[str, Work]:

@@ -355,6 +355,9 @@ class ReadConfig(Section):
     """Initial σ of a learned Gaussian penalty on distance: −½ (d / σ)². ``null``: no penalty."""
     AGE: Seconds | None = None
     """Initial τ of a learned penalty on age: −age / τ. ``null``: no penalty."""
+    NOTHING: bool = False
+    """One more candidate of the softmax, nothing, with a learned similarity: a query that no token is similar to reads
+    a learned value."""
 
 
 class AgentsConfig(Section):
@@ -423,6 +426,9 @@ class MemoryConfig(Section):
     """Sensory memory. ``recurrent``: XMem's gated units, read as they are. ``difference``: an average of what frames
     show, of which only the difference from the present frame is read, so that a frame that repeats itself adds nothing;
     without deep updates."""
+    WRITE: Literal["occupancy", "findings"] = "occupancy"
+    """What is written with a frame's features. ``occupancy``: XMem's masks. ``findings``: also class scores and box
+    parameters of what the head found; tokens move by its velocities."""
     OBJECTS: ObjectsConfig | None = None
     """Remembered objects, with ``ALIGNMENT: implicit``; ``null``: none."""
     FORGET_BEYOND: Metres | None = None

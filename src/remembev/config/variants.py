@@ -178,6 +178,10 @@ def _objects(cfg: Config) -> Changes:
     return {"MODEL.MEMORY.OBJECTS": {}, f"{_TARGETS}.SEEN_WITHIN": None}
 
 
+def _findings(cfg: Config) -> Changes:
+    return {"MODEL.MEMORY.WRITE": "findings", "MODEL.MEMORY.READ.NOTHING": True}
+
+
 # --------------------------------------------------------------------------------------------------------------- parts
 
 INPUTS = {
@@ -198,6 +202,7 @@ OPTIONS = {
     "positions": Part("the read knows distances", lambda _: {"MODEL.MEMORY.READ.DISTANCE": "10 m"}),
     "ages": Part("the read knows ages", lambda _: {"MODEL.MEMORY.READ.AGE": "5 s"}),
     "foreground": Part("only the best quarter of the cells is written", _foreground),
+    "findings": Part("what was found is written, and a query may read nothing", _findings),
     "objects": Part("what was found is remembered as objects, and the head learns only what is in sight", _objects),
 }
 """Options of the memories but ``conv_gru``."""

@@ -76,14 +76,12 @@ class StreamingStep(nn.Module):
         named["timestamp"] = torch.zeros_like(elapsed, dtype=torch.float64)
         frame = FrameBatch(points, num_points, prev_from_frame=prev_from_frame, timestamp=elapsed.double())
         features = model.backbone_2d(model.to_bev(points, num_points))
-        changed, occ_logits, memory = model.memory.step(
-            features,
-            self.empty.with_named(named),
-            FrameContext.of(frame, model.memory.visibility_grid),
-        )
-        padded = model.dense_head.predict_padded(model.dense_head(changed), model.cfg.MODEL.POST_PROCESSING)
+        context = FrameContext.of(frame, model.memory.visibility_grid)
+        read = model.memory.read(features, self.empty.with_named(named), context)
+        padded = model.dense_head.predict_padded(model.dense_head(read.features), model.cfg.MODEL.POST_PROCESSING)
         found = FoundObjects(padded.boxes, padded.scores, padded.labels)
-        found, memory = model.memory.remember(memory, found)
+        found, memory = model.memory.remember(model.memory.write(read, found), found)
+        occ_logits = read.occ_logits
         maps = () if occ_logits is None else (occ_logits[0, 0].sigmoid(), gate(occ_logits, features)[0, 0])
         next_state = [memory.named()[name] for name in self.state]
         num_boxes = ((found.labels >= 0) & (found.scores >= model.cfg.MODEL.POST_PROCESSING.SCORE_THRESH)).sum(dim=1)

@@ -17,7 +17,7 @@ from remembev.geometry.boxes import (
 )
 from remembev.geometry.grid import BEVGrid, rasterise_boxes
 from remembev.geometry.overlap import iou_aligned, iou_bev, pairwise_iou_bev
-from remembev.geometry.poses import invert_pose, make_pose, relative_pose, transform_points
+from remembev.geometry.poses import invert_pose, make_pose, relative_pose, transform_points, turn_vectors
 
 __all__ = [
     "BEVGrid",
@@ -34,6 +34,7 @@ __all__ = [
     "relative_pose",
     "transform_boxes",
     "transform_points",
+    "turn_vectors",
     "wrap_angle",
 ]
 

@@ -53,6 +53,11 @@ def transform_points(pose: Tensor, points: Tensor) -> Tensor:
     return _turn(pose[..., :3, :3], points) + pose[..., None, :3, 3]
 
 
+def turn_vectors(pose: Tensor, vectors: Tensor) -> Tensor:
+    """Turn vectors [..., N, 3], such as velocities, by poses [..., 4, 4]."""
+    return _turn(pose[..., :3, :3], vectors)
+
+
 def _turn(linear: Tensor, vectors: Tensor) -> Tensor:
     """Apply linear maps [..., 3, 3] to vectors [..., N, 3] in their own precision, which autocast would round."""
     columns = linear[..., None, :, :].unbind(dim=-1)

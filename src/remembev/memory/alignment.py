@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from remembev.geometry import BEVGrid, invert_pose, transform_boxes, transform_points
+from remembev.geometry import BEVGrid, invert_pose, transform_boxes, transform_points, turn_vectors
 from remembev.memory.objects import move_objects
-from remembev.memory.state import MemoryState
+from remembev.memory.state import MemoryState, TokenStore
 
 
 def align_state(state: MemoryState, prev_from_frame: Tensor | None, elapsed: Tensor, grid: BEVGrid) -> MemoryState:
@@ -22,17 +22,15 @@ def align_state(state: MemoryState, prev_from_frame: Tensor | None, elapsed: Ten
         elapsed: Seconds since the state's frame [B].
         grid: The memory's grid.
     """
-    age = state.tokens.age + elapsed[:, None] * state.tokens.valid
     boxes = extrapolate_boxes(state.slots.boxes, elapsed)
     objects = None if state.objects is None else move_objects(state.objects, prev_from_frame, elapsed)
-    tokens, slots = replace(state.tokens, age=age), replace(state.slots, boxes=boxes)
+    tokens, slots = move_tokens(state.tokens, prev_from_frame, elapsed), replace(state.slots, boxes=boxes)
     state = replace(state, tokens=tokens, slots=slots, objects=objects)
     if prev_from_frame is None:
         return state
     return replace(
         state,
         hidden=resample_hidden(state.hidden, prev_from_frame, grid),
-        tokens=replace(state.tokens, position=move_positions(state.tokens.position, prev_from_frame)),
         slots=replace(state.slots, boxes=transform_boxes(invert_pose(prev_from_frame), boxes)),
     )
 
@@ -49,6 +47,26 @@ def resample_hidden(hidden: Tensor, prev_from_frame: Tensor, grid: BEVGrid) -> T
     sample_at = sample_at.view(-1, grid.height, grid.width, 2)
     resampled = F.grid_sample(hidden.flatten(1, 2), sample_at.to(hidden.dtype), align_corners=False)
     return resampled.view_as(hidden)
+
+
+def move_tokens(tokens: TokenStore, prev_from_frame: Tensor | None, elapsed: Tensor) -> TokenStore:
+    """Let tokens age, and move them by their velocities and into the coordinates of the current frame.
+
+    Args:
+        tokens: Tokens after the frame before.
+        prev_from_frame: Transform [B, 4, 4] from the current frame to theirs; None: the same frame.
+        elapsed: Seconds since their frame [B].
+    """
+    position, velocity = tokens.position, tokens.velocity
+    if velocity is not None:
+        position = position + velocity.to(position.dtype) * elapsed.to(position.dtype)[:, None, None]
+    if prev_from_frame is not None:
+        position = move_positions(position, prev_from_frame)
+        if velocity is not None:
+            frame_from_prev = invert_pose(prev_from_frame.to(velocity.dtype))
+            velocity = turn_vectors(frame_from_prev, velocity.transpose(1, 2)).transpose(1, 2)
+    age = tokens.age + elapsed[:, None] * tokens.valid
+    return replace(tokens, position=position, velocity=velocity, age=age)
 
 
 def move_positions(position: Tensor, prev_from_frame: Tensor) -> Tensor:

@@ -34,7 +34,10 @@ State = TypeVar("State", bound=TensorStruct)
 
 @dataclass(frozen=True)
 class FrameContext(TensorStruct):
-    """Inputs of the memory beside the features of a frame; masks only in training, on a grid that H_m × W_m divides."""
+    """Inputs of the memory beside the features of a frame; what is true only in training.
+
+    Masks are on a grid that H_m × W_m divides.
+    """
 
     prev_from_frame: Tensor | None = None  # [B, 4, 4], takes the frame's coordinates to the state's; None: the same
     timestamp: Tensor | None = None  # [B] float64, seconds; None: no time passes
@@ -42,6 +45,7 @@ class FrameContext(TensorStruct):
     agent_masks: Tensor | None = None  # [B, A, H_m, W_m], a slot each, the scene's first
     valids_mask: Tensor | None = None  # [B, A] bool, True for slots that hold an agent; None: all do
     visibility: Tensor | None = None  # [B, 3, H_m, W_m], see ops.ray_visibility; None: not computed
+    true_objects: FoundObjects | None = None  # true boxes that the frame shows, with the score 1
 
     @property
     def true_masks(self) -> Tensor | None:
@@ -55,10 +59,11 @@ class FrameContext(TensorStruct):
 
     def pooled(self, height: int, width: int) -> FrameContext:
         """Return the context with its masks pooled to height × width cells."""
-        given = {"scene_masks": self.scene_masks, "agent_masks": self.agent_masks}
-        return replace(
-            self, **{name: pool_masks(masks, height, width) for name, masks in given.items() if masks is not None}
-        )
+
+        def pool(masks: Tensor | None) -> Tensor | None:
+            return None if masks is None else pool_masks(masks, height, width)
+
+        return replace(self, scene_masks=pool(self.scene_masks), agent_masks=pool(self.agent_masks))
 
     @classmethod
     def of(cls, frame: FrameBatch, visibility_grid: BEVGrid | None = None) -> FrameContext:
@@ -72,6 +77,16 @@ class FrameContext(TensorStruct):
     def item(self, number: int) -> FrameContext:
         """Return one item as a batch of one."""
         return self.map(lambda tensor: tensor[number : number + 1])
+
+
+@dataclass(frozen=True)
+class FrameRead(TensorStruct, Generic[State]):
+    """What a memory gives for a frame, and what it needs to write it."""
+
+    features: Tensor  # [B, C_bev, H, W], changed by what is remembered
+    occ_logits: Tensor | None  # [B, 1, H_m, W_m]
+    state: State  # aligned with the frame, which isn't written yet
+    unwritten: TensorStruct | None = None  # what is written of the frame, for memories that write after the head
 
 
 def first_frames(t: FrameNumber, batch: int) -> list[bool]:
@@ -102,10 +117,12 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
         """Return the state before the first frame; ``agents`` slots, the default at inference."""
 
     @abstractmethod
-    def _step_batch(
-        self, features: Tensor, state: State, context: FrameContext, progress: float
-    ) -> tuple[Tensor, Tensor | None, State]:
-        """Run one frame of all scenes at once; see ``step``."""
+    def _read_batch(self, features: Tensor, state: State, context: FrameContext, progress: float) -> FrameRead[State]:
+        """Read for one frame of all scenes at once; see ``read``."""
+
+    def _write_batch(self, read: FrameRead[State], found: FoundObjects | None, progress: float) -> State:
+        """Write one frame of all scenes at once; see ``write``."""
+        return read.state
 
     @property
     def remembers_found(self) -> bool:
@@ -113,10 +130,10 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
         return False
 
     def remember(self, state: State, found: FoundObjects) -> tuple[FoundObjects, State]:
-        """Write what the head found in a frame.
+        """Assign what the head found in a frame to what is remembered, after ``write``.
 
         Args:
-            state: State after the frame's step.
+            state: State after the frame is written.
             found: What was found.
 
         Returns:
@@ -161,10 +178,7 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
     def step(
         self, features: Tensor, state: State, context: FrameContext, progress: float = 1.0
     ) -> tuple[Tensor, Tensor | None, State]:
-        """Run one frame from a given state; nothing is stored.
-
-        Training runs the batch at once, inference one scene at a time: kernels round differently for other batch
-        sizes, and the boxes of a scene must not depend, to the last bit, on what shares its batch.
+        """Run one frame from a given state, without a head: read, and write what needs none; nothing is stored.
 
         Args:
             features: BEV features [B, C_bev, H, W].
@@ -175,15 +189,40 @@ class BEVMemory(nn.Module, ABC, Generic[State]):
         Returns:
             The changed features [B, C_bev, H, W], occ_logits [B, 1, H_m, W_m] or None, and the next state.
         """
+        read = self.read(features, state, context, progress)
+        return read.features, read.occ_logits, self.write(read, progress=progress)
+
+    def read(self, features: Tensor, state: State, context: FrameContext, progress: float = 1.0) -> FrameRead[State]:
+        """Align a state with a frame and change the frame's features by what is remembered; see ``step``.
+
+        Training runs the batch at once, inference one scene at a time, as in ``write``: kernels round differently for
+        other batch sizes, and the boxes of a scene must not depend, to the last bit, on what shares its batch.
+        """
         if self.training or len(features) == 1:
-            return self._step_batch(features, state, context, progress)
-        steps = [
-            self._step_batch(features[i : i + 1], item, context.item(i), progress)
-            for i, item in enumerate(state.split())
-        ]
-        changed, occ_logits, states = zip(*steps, strict=True)
-        occupancy = None if occ_logits[0] is None else torch.cat(occ_logits)
-        return torch.cat(changed), occupancy, type(state).stack(states)
+            return self._read_batch(features, state, context, progress)
+        return FrameRead.stack(
+            [
+                self._read_batch(features[i : i + 1], item, context.item(i), progress)
+                for i, item in enumerate(state.split())
+            ]
+        )
+
+    def write(self, read: FrameRead[State], found: FoundObjects | None = None, *, progress: float = 1.0) -> State:
+        """Write a frame once its boxes are found.
+
+        Args:
+            read: The frame's read.
+            found: What the head found on its features; None: there was no head.
+            progress: Progress of the training, 0 to 1, which teacher forcing depends on.
+
+        Returns:
+            The state after the frame.
+        """
+        if self.training or len(read.features) == 1:
+            return self._write_batch(read, found, progress)
+        founds = [None] * len(read.features) if found is None else found.split()
+        states = [self._write_batch(item, one, progress) for item, one in zip(read.split(), founds, strict=True)]
+        return type(states[0]).stack(states)
 
     def load_states(self, scene_token: Sequence[str], t: FrameNumber, agents: int | None = None) -> State:
         """Return the stored states of a batch of scenes before frame t.
@@ -231,10 +270,10 @@ class NoMemory(BEVMemory[NoMemoryState]):
         """Return a count of zero frames."""
         return NoMemoryState(torch.zeros(batch, dtype=torch.int64))
 
-    def _step_batch(
+    def _read_batch(
         self, features: Tensor, state: NoMemoryState, context: FrameContext, progress: float
-    ) -> tuple[Tensor, None, NoMemoryState]:
-        return features, None, NoMemoryState(state.frames + 1)
+    ) -> FrameRead[NoMemoryState]:
+        return FrameRead(features, None, NoMemoryState(state.frames + 1))
 
     def _warn_unknown(self, scene: str) -> None:
         """Single frames miss no memory."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import resample_hidden
-from remembev.memory.base import BEVMemory, FrameContext
+from remembev.memory.base import BEVMemory, FrameContext, FrameRead
 from remembev.memory.fusion import small_conv
 from remembev.structs import TensorStruct
 
@@ -82,8 +82,8 @@ class ConvGRUBEVModule(BEVMemory[RecurrentState]):
         """Return a hidden state of zeros."""
         return self.recurrent.initial_state(batch)
 
-    def _step_batch(
+    def _read_batch(
         self, features: Tensor, state: RecurrentState, context: FrameContext, progress: float
-    ) -> tuple[Tensor, None, RecurrentState]:
+    ) -> FrameRead[RecurrentState]:
         changed, state = self.recurrent.step(features, state, context.prev_from_frame)
-        return changed, None, state
+        return FrameRead(changed, None, state)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from remembev.structs import TensorStruct
 
 Sensory = Literal["recurrent", "difference"]
 """Kind of a sensory memory, as ``MEMORY.SENSORY``."""
@@ -16,7 +19,8 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Con
     return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
 
 
-class FrameKeys(NamedTuple):
+@dataclass(frozen=True)
+class FrameKeys(TensorStruct):
     """Keys of a frame's H·W cells, float32."""
 
     key: Tensor  # [B, C_k, H·W]

@@ -63,6 +63,12 @@ class FoundObjects(TensorStruct):
     scores: Tensor  # [B, K], zeros pad
     labels: Tensor  # [B, K] int64 into CLASS_NAMES, -1 pads
 
+    @classmethod
+    def empty(cls, batch: int, device: torch.device) -> Self:
+        """Return no boxes."""
+        labels = torch.zeros(batch, 0, dtype=torch.int64, device=device)
+        return cls(torch.zeros(batch, 0, 9, device=device), torch.zeros(batch, 0, device=device), labels)
+
 
 def move_objects(objects: ObjectMemory, prev_from_frame: Tensor | None, elapsed: Tensor) -> ObjectMemory:
     """Move objects by their velocities and into the coordinates of the current frame.

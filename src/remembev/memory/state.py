@@ -33,10 +33,21 @@ class TokenStore(TensorStruct):
     usage: Tensor  # [B, N], affinity received so far from the scene's slot
     life: Tensor  # [B, N], reads since it was written
     valid: Tensor  # [B, N] bool, False for empty places
+    velocity: Tensor | None = None  # [B, 3, N] m/s, of the box found where it was written, else 0; None: no token moves
 
     @classmethod
-    def empty(cls, batch: int, agents: int, key_dim: int, value_dim: int, capacity: int, device: torch.device) -> Self:
-        """Return a store without tokens."""
+    def empty(
+        cls,
+        batch: int,
+        agents: int,
+        key_dim: int,
+        value_dim: int,
+        capacity: int,
+        device: torch.device,
+        *,
+        moving: bool = False,
+    ) -> Self:
+        """Return a store without tokens; ``moving`` ones have a velocity."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(batch, *shape, dtype=dtype, device=device)
@@ -52,6 +63,7 @@ class TokenStore(TensorStruct):
             usage=zeros(capacity),
             life=zeros(capacity),
             valid=zeros(capacity, dtype=torch.bool),
+            velocity=zeros(3, capacity) if moving else None,
         )
 
     @property

@@ -26,6 +26,7 @@ def read_store(
     top_k: int,
     positions: Positions | None = None,
     age: Tensor | None = None,
+    nothing: Tensor | None = None,
 ) -> tuple[Readout, TokenStore]:
     """Read a store and count the read in its usage and life.
 
@@ -36,6 +37,7 @@ def read_store(
         top_k: See ``read_memory``, as for the rest.
         positions: Positions of queries and tokens, if the read uses distances.
         age: Ages of the tokens, if the read uses them.
+        nothing: Similarity [] to nothing, if a query may read nothing.
     """
     with torch.autocast(query_key.device.type, enabled=False):
         readout = read_memory(
@@ -49,6 +51,7 @@ def read_store(
             top_k=top_k,
             positions=positions,
             age=age,
+            nothing=nothing,
         )
     record_read(store, readout)
     return readout, replace(store, usage=store.usage + readout.usage.detach(), life=store.life + store.valid)

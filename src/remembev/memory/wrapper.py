@@ -15,13 +15,18 @@ from remembev.config.sizes import Seconds
 from remembev.geometry import BEVGrid
 from remembev.memory.alignment import align_state
 from remembev.memory.base import FrameContext, FrameNumber, first_frames
+from remembev.memory.findings import BOX_CHANNELS, found_velocity, rasterise_findings, teach
 from remembev.memory.layers import Decoder, FrameKeys, KeyProjection, ValueEncoder
-from remembev.memory.objects import ObjectMemory, Presence
+from remembev.memory.objects import FoundObjects, ObjectMemory, Presence
 from remembev.memory.slots import slot_masks
 from remembev.memory.state import AgentSlots, MemoryState, TokenStore
 from remembev.memory.stores import read_store, write_frame
 from remembev.ops import VISIBILITY_CHANNELS
 from remembev.ops.memory_read import Positions
+from remembev.structs import TensorStruct
+
+_FAR = -4.0
+"""Initial similarity to nothing: tokens that are near win, those 2.8 σ away or as different in key don't."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,18 @@ class MemoryStep:
     occ_logits: Tensor  # [B, 1, H_m, W_m] float32
     readout: Tensor  # [B, F + C_h, H_m, W_m] float32: decoder features and what is sensed, combined over the slots
     state: MemoryState
+
+
+@dataclass(frozen=True)
+class UnwrittenFrame(TensorStruct):
+    """What is written of a frame, and where and when it is from."""
+
+    features: Tensor  # [B, F, H_m, W_m]
+    keys: FrameKeys
+    logits: Tensor  # [B, A, H_m, W_m], occupancy of each slot
+    occ_logits: Tensor  # [B, 1, H_m, W_m]
+    elapsed: Tensor  # [B], seconds since the frame before
+    context: FrameContext
 
 
 def combine_slots(logits: Tensor, occupied: Tensor) -> Tensor:
@@ -82,7 +99,7 @@ class XMemBackboneWrapper(nn.Module):
     ) -> None:
         """Create a memory of features [B, in_channels, H, W] on ``feature_grid`` with ``agents`` slots at inference.
 
-        ``classes`` is the number of classes of remembered objects.
+        ``classes`` is the number of classes of the objects that are found.
         """
         super().__init__()
         self.cfg = cfg
@@ -98,9 +115,12 @@ class XMemBackboneWrapper(nn.Module):
         )
         self.project = KeyProjection(cfg.FEATURE_DIM, cfg.KEY_DIM)
         self.decode = Decoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.GATE_BIAS, cfg.SENSORY)
-        self.encode_value = ValueEncoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.SENSORY)
+        self.classes = classes
+        findings = classes + BOX_CHANNELS if cfg.WRITE == "findings" else 0
+        self.encode_value = ValueEncoder(cfg.FEATURE_DIM + findings, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.SENSORY)
         self.presence = None if cfg.OBJECTS is None else Presence(cfg.FEATURE_DIM + cfg.HIDDEN_DIM, classes)
         self.empty_readout = nn.Parameter(torch.zeros(cfg.VALUE_DIM))
+        self.nothing = nn.Parameter(torch.tensor(_FAR)) if cfg.READ.NOTHING else None
         self.log_distance = _log_scale(cfg.READ.DISTANCE)
         self.log_age = _log_scale(cfg.READ.AGE)
         self.register_buffer("centres", self._centres(), persistent=False)
@@ -117,11 +137,12 @@ class XMemBackboneWrapper(nn.Module):
         cfg, device = self.cfg, self.empty_readout.device
         agents = self.agents if agents is None else agents
         capacity = cfg.LONG_TERM.MAX_TOKENS + self.working_capacity
+        moving = cfg.WRITE == "findings"
         objects = None if cfg.OBJECTS is None else ObjectMemory.empty(batch, cfg.OBJECTS.MAX_OBJECTS, device)
         never = torch.full((2, batch), math.inf, device=device)
         return MemoryState(
             hidden=torch.zeros(batch, agents, cfg.HIDDEN_DIM, self.grid.height, self.grid.width, device=device),
-            tokens=TokenStore.empty(batch, agents, cfg.KEY_DIM, cfg.VALUE_DIM, capacity, device),
+            tokens=TokenStore.empty(batch, agents, cfg.KEY_DIM, cfg.VALUE_DIM, capacity, device, moving=moving),
             slots=AgentSlots.empty(batch, agents, device),
             frames=torch.zeros(batch, dtype=torch.int64, device=device),
             working_frames=torch.zeros(batch, dtype=torch.int64, device=device),
@@ -176,7 +197,7 @@ class XMemBackboneWrapper(nn.Module):
         teacher_forcing: float = 1.0,
         keep_graph: bool = False,
     ) -> Tensor | MemoryStep:
-        """Run frame t: align, read, decode, write, as in ``step``.
+        """Run frame t: align, read, decode, write, as in ``step``. There is no head, so no findings are written.
 
         Without ``state`` the memory is kept here from call to call; with it nothing is. At t = 0 it starts empty.
 
@@ -227,7 +248,24 @@ class XMemBackboneWrapper(nn.Module):
     def step(
         self, frames_lidar_t: Tensor, state: MemoryState, context: FrameContext, teacher_forcing: float = 1.0
     ) -> MemoryStep:
-        """Run one frame: align, read, decode, write.
+        """Run one frame without a head: ``read``, then ``write``.
+
+        Args:
+            frames_lidar_t: BEV features [B, C_bev, H, W].
+            state: State before the frame; it is not changed.
+            context: Motion, time and masks of the frame.
+            teacher_forcing: Share of the items whose true masks are written, in training.
+
+        Raises:
+            ValueError: Shapes that don't fit together.
+        """
+        step, frame = self.read(frames_lidar_t, state, context)
+        return replace(step, state=self.write(step.state, frame, teacher_forcing=teacher_forcing))
+
+    def read(
+        self, frames_lidar_t: Tensor, state: MemoryState, context: FrameContext
+    ) -> tuple[MemoryStep, UnwrittenFrame]:
+        """Run a frame up to its writing: align, read, decode.
 
         The masks of a frame reach the state that is returned, never its logits: a new agent counts in the occupancy
         of the frames after the first that is written with it. At inference true masks are ignored, and the agents are
@@ -237,7 +275,9 @@ class XMemBackboneWrapper(nn.Module):
             frames_lidar_t: BEV features [B, C_bev, H, W].
             state: State before the frame; it is not changed.
             context: Motion, time and masks of the frame.
-            teacher_forcing: Share of the items whose true masks are written, in training.
+
+        Returns:
+            The step, whose state the frame is still to be written to, and what is written of it.
 
         Raises:
             ValueError: Shapes that don't fit together.
@@ -254,7 +294,7 @@ class XMemBackboneWrapper(nn.Module):
         # Read the tokens that are near and young enough
         features = self.features(frames_lidar_t.float())
         keys = self.project(features)
-        readout, tokens = self._read(keys, self._forget(state.tokens))
+        readout, tokens = self._read_tokens(keys, self._forget(state.tokens))
 
         # Decode the occupancy and update the sensory memory
         decoded = self.decode(features, readout, state.hidden)
@@ -270,37 +310,38 @@ class XMemBackboneWrapper(nn.Module):
             presence = self.presence(combined, visibility, state.objects, self.grid)
             state = replace(state, objects=replace(state.objects, presence=presence))
 
-        # Write the frame where it is due
-        masks, present = self._masks_to_write(logits, state.slots, context, teacher_forcing)
-        importance = masks if self.cfg.FOREGROUND.BY == "mask" else occ_logits.sigmoid()
         timestamp = state.timestamp if context.timestamp is None else context.timestamp
         state = replace(state, tokens=tokens, hidden=decoded.hidden, frames=state.frames + 1, timestamp=timestamp)
-        state = self._write(state, features, keys, masks, present, importance, elapsed)
-        return MemoryStep(occ_logits, combined, state)
+        frame = UnwrittenFrame(features, keys, logits, occ_logits, elapsed, context)
+        return MemoryStep(occ_logits, combined, state), frame
 
-    def _write(
+    def write(
         self,
         state: MemoryState,
-        features: Tensor,
-        keys: FrameKeys,
-        masks: Tensor,
-        present: Tensor,
-        importance: Tensor,
-        elapsed: Tensor,
+        frame: UnwrittenFrame,
+        found: FoundObjects | None = None,
+        teacher_forcing: float = 1.0,
     ) -> MemoryState:
-        """Write the frame to the working memory and deeply update the sensory memory, each where it is due.
+        """Write a frame to the working memory and deeply update the sensory memory, each where it is due.
 
         Args:
-            state: State after the decoder.
-            features: The frame's features [B, F, H_m, W_m].
-            keys: The frame's keys.
-            masks: Masks that go into the values [B, A, H_m, W_m].
-            present: True for slots that hold an agent from now on [B, A].
-            importance: Rank of the cells as tokens [B, 1 or A, H_m, W_m].
-            elapsed: Seconds since the frame before [B].
+            state: State after ``read``.
+            frame: What is written of the frame, from ``read``.
+            found: What the head found in the frame; None: there was no head.
+            teacher_forcing: Share of the items of which what is true is written, in training.
+
+        Returns:
+            The state after the frame.
         """
-        cfg, occupied = self.cfg, state.slots.occupied
-        value, deep_hidden = self.encode_value(features, masks, state.hidden)
+        cfg, occupied, elapsed = self.cfg, state.slots.occupied, frame.elapsed
+
+        # Encode the masks, and what was found
+        is_taught = self._draw_taught(frame, teacher_forcing)
+        masks, present = self._masks_to_write(frame.logits, state.slots, frame.context, is_taught)
+        inputs, velocity = self._with_findings(frame, found, is_taught)
+        value, deep_hidden = self.encode_value(inputs, masks, state.hidden)
+
+        # Write it where it is due
         write, since_write = advance_clock(state.since_write, cfg.MEM_EVERY, elapsed)
         deep, since_deep_update = write, since_write
         if cfg.DEEP_UPDATE_EVERY is not None:
@@ -309,8 +350,9 @@ class XMemBackboneWrapper(nn.Module):
         hidden = torch.where(deep[:, None, None, None, None], deep_hidden, state.hidden)
 
         tokens, frames = state.tokens.keep_agents(present), state.working_frames
-        frame = self._tokens(keys, value, importance).keep_agents(present)
-        written, frames_written = write_frame(tokens, frame, frames, cfg, draw=state.frames, sigma=self._sigma())
+        importance = masks if cfg.FOREGROUND.BY == "mask" else frame.occ_logits.sigmoid()
+        fresh = self._tokens(frame.keys, value, velocity, importance).keep_agents(present)
+        written, frames_written = write_frame(tokens, fresh, frames, cfg, draw=state.frames, sigma=self._sigma())
         return replace(
             state,
             hidden=hidden * known[:, :, None, None, None],
@@ -352,23 +394,55 @@ class XMemBackboneWrapper(nn.Module):
             valid = valid & (tokens.age <= self.cfg.FORGET_AFTER)
         return replace(tokens, valid=valid)
 
-    def _read(self, keys: FrameKeys, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
+    def _read_tokens(self, keys: FrameKeys, tokens: TokenStore) -> tuple[Tensor, TokenStore]:
         """Return the frame's readout [B, A, C_v, H_m·W_m], and the store with the read counted."""
         sigma, positions = self._sigma(), None
         if sigma is not None:
             token_positions = tokens.position.to(keys.key.dtype) / sigma
             positions = Positions(self.centres.expand(len(keys.key), -1, -1) / sigma, token_positions)
         age = None if self.log_age is None else tokens.age / self.log_age.exp()
-        read, counted = read_store(tokens, keys.key, keys.selection, top_k=self.cfg.TOP_K, positions=positions, age=age)
-        return torch.where(read.is_read[:, :, None], read.value, self.empty_readout[:, None].float()), counted
+        read, counted = read_store(
+            tokens,
+            keys.key,
+            keys.selection,
+            top_k=self.cfg.TOP_K,
+            positions=positions,
+            age=age,
+            nothing=self.nothing,
+        )
+        return read.value + read.nothing[:, :, None] * self.empty_readout[:, None].float(), counted
+
+    def _draw_taught(self, frame: UnwrittenFrame, teacher_forcing: float) -> Tensor:
+        """Draw the items [B] bool of which what is true is written; none at inference, or if nothing true is given."""
+        batch, device, context = len(frame.logits), frame.logits.device, frame.context
+        if not self.training or (context.true_masks is None and context.true_objects is None):
+            return torch.zeros(batch, dtype=torch.bool, device=device)
+        return torch.rand(batch, device=device) < teacher_forcing
+
+    def _with_findings(
+        self, frame: UnwrittenFrame, found: FoundObjects | None, is_taught: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the features with the map of what was found, and the tokens' velocities [B, 3, H_m·W_m].
+
+        Of the items [B] that are taught it is what is true. Without findings the features are returned as they are.
+        """
+        features, true_objects = frame.features, frame.context.true_objects
+        if self.cfg.WRITE == "occupancy":
+            return features, None
+        if found is None:
+            found = FoundObjects.empty(len(features), features.device)
+        if self.training and true_objects is not None:
+            found = teach(found, true_objects, is_taught)
+        findings = rasterise_findings(found.detach(), self.classes, self.grid)
+        return torch.cat((features, findings.to(features.dtype)), dim=1), found_velocity(findings)
 
     def _masks_to_write(
-        self, logits: Tensor, slots: AgentSlots, context: FrameContext, teacher_forcing: float
+        self, logits: Tensor, slots: AgentSlots, context: FrameContext, is_taught: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the masks [B, A, H_m, W_m] that go into the values, and which slots hold an agent from now on [B, A].
 
-        These are the model's own masks; in training, the true ones with probability ``teacher_forcing``. A new agent
-        always uses its given mask.
+        These are the model's own masks, and the true ones for the items [B] that are taught. A new agent always uses
+        its given mask.
         """
         true_masks, valids_mask = context.true_masks, context.valids_mask
         if not self.training:
@@ -379,13 +453,11 @@ class XMemBackboneWrapper(nn.Module):
         present = is_scene | (present if valids_mask is None else valids_mask)
         if true_masks is None:
             return own, present
-        forced = present & ~occupied
-        if self.training:
-            forced = forced | (torch.rand(len(own), 1, device=own.device) < teacher_forcing)
+        forced = present & ~occupied | is_taught[:, None]
         masks = torch.where(forced[:, :, None, None], true_masks.to(own.dtype), own)
         return masks * present[:, :, None, None], present
 
-    def _tokens(self, keys: FrameKeys, value: Tensor, importance: Tensor) -> TokenStore:
+    def _tokens(self, keys: FrameKeys, value: Tensor, velocity: Tensor | None, importance: Tensor) -> TokenStore:
         """Return the frame's tokens, at most FOREGROUND.TOKENS of the most important cells [B, A, H_m, W_m]."""
         batch, cells = value.shape[0], value.shape[3]
         importance = importance.detach().amax(dim=1).flatten(1)
@@ -401,6 +473,7 @@ class XMemBackboneWrapper(nn.Module):
             usage=unread,
             life=unread,
             valid=importance >= self.cfg.FOREGROUND.MIN,
+            velocity=velocity,
         )
         if self.tokens_per_frame == cells:
             return tokens

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from remembev.config.schema import MemoryConfig
 from remembev.geometry import BEVGrid
-from remembev.memory.base import BEVMemory, FrameContext
+from remembev.memory.base import BEVMemory, FrameContext, FrameRead
 from remembev.memory.fusion import GatedConv, Upsample, gate, partly_open
 from remembev.memory.losses import ramp
 from remembev.memory.objects import FoundObjects, ObjectMemory, merge_found
 from remembev.memory.slots import update_slots
 from remembev.memory.state import MemoryState
-from remembev.memory.wrapper import MemoryStep, XMemBackboneWrapper
+from remembev.memory.wrapper import MemoryStep, UnwrittenFrame, XMemBackboneWrapper
 
 
 class XMemBEVModule(BEVMemory[MemoryState]):
@@ -43,14 +43,18 @@ class XMemBEVModule(BEVMemory[MemoryState]):
         """Return the state of empty stores."""
         return self.xmem.initial_state(batch, agents)
 
-    def _step_batch(
+    def _read_batch(
         self, features: Tensor, state: MemoryState, context: FrameContext, progress: float
-    ) -> tuple[Tensor, Tensor, MemoryState]:
+    ) -> FrameRead[MemoryState]:
+        step, unwritten = self.xmem.read(features, state, context)
+        strength = ramp(progress, 0.0, 1.0, self.cfg.GATE_RAMP) if self.training else 1.0
+        return FrameRead(self._fuse(features, step, strength), step.occ_logits, step.state, unwritten)
+
+    def _write_batch(self, read: FrameRead[MemoryState], found: FoundObjects | None, progress: float) -> MemoryState:
+        assert isinstance(read.unwritten, UnwrittenFrame)
         forcing = self.cfg.TEACHER_FORCING
         teacher_forcing = ramp(progress, forcing.START, forcing.END, forcing.DURING)
-        step = self.xmem.step(features, state, context, teacher_forcing)
-        strength = ramp(progress, 0.0, 1.0, self.cfg.GATE_RAMP) if self.training else 1.0
-        return self._fuse(features, step, strength), step.occ_logits, step.state
+        return self.xmem.write(read.state, read.unwritten, found, teacher_forcing)
 
     def _fuse(self, features: Tensor, step: MemoryStep, strength: float) -> Tensor:
         """Return the features [B, C_bev, H, W] changed by the gate, applied with ``strength``, and by the readout."""
@@ -65,8 +69,9 @@ class XMemBEVModule(BEVMemory[MemoryState]):
 
     @property
     def remembers_found(self) -> bool:
-        """True with remembered objects, and at inference with agent slots."""
-        return self.cfg.OBJECTS is not None or (self.xmem.agents > 1 and not self.training)
+        """True with findings or remembered objects, and at inference with agent slots."""
+        writes_found = self.cfg.OBJECTS is not None or self.cfg.WRITE == "findings"
+        return writes_found or (self.xmem.agents > 1 and not self.training)
 
     def remember(self, state: MemoryState, found: FoundObjects) -> tuple[FoundObjects, MemoryState]:
         """Assign what was found to agent slots, and merge it with the remembered objects; see ``BEVMemory``."""

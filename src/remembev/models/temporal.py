@@ -195,18 +195,33 @@ class TemporalPointPillar(nn.Module):
         with stage("backbone"):
             features = self.backbone_2d(bev)
         with stage("memory"):
-            context = FrameContext.of(frame, self.memory.visibility_grid)
-            features, occ_logits, state = self.memory.step(features, state, context, progress)
+            read = self.memory.read(features, state, self._context(frame), progress)
         with stage("head"):
-            predictions = self.dense_head(features)
-        output = FrameOutput(**frame, spatial_features_2d=features, occ_logits=occ_logits, predictions=predictions)
+            predictions = self.dense_head(read.features)
+        output = FrameOutput(
+            **frame, spatial_features_2d=read.features, occ_logits=read.occ_logits, predictions=predictions
+        )
         if not self.memory.remembers_found:
-            return output, state
-        output = replace(output, objects=self.memory.objects(state))
+            with stage("memory"):
+                return output, self.memory.write(read, progress=progress)
         with torch.no_grad():
             found = _pad(self.detect(output))
+        with stage("memory"):
+            state = self.memory.write(read, found, progress=progress)
+        with torch.no_grad():
             merged, state = self.memory.remember(state, found)
-            return replace(output, detections=self._unpad(merged), found=found), state
+        objects = self.memory.objects(read.state)
+        return replace(output, detections=self._unpad(merged), objects=objects, found=found), state
+
+    def _context(self, frame: FrameBatch) -> FrameContext:
+        """Return what the memory needs of a frame beside its features; in training with the true boxes it shows."""
+        context = FrameContext.of(frame, self.memory.visibility_grid)
+        if not self.training or not self.memory.remembers_found or frame.gt_boxes is None:
+            return context
+        boxes, labels, num_points = frame.require("gt_boxes", "gt_labels", "gt_num_points")
+        labels = torch.where(num_points >= self.dense_head.min_points_in_gt, labels, NO_OBJECT)
+        shown = FoundObjects(boxes.nan_to_num(), (labels != NO_OBJECT).to(boxes.dtype), labels)
+        return replace(context, true_objects=shown)
 
     def _unpad(self, found: FoundObjects) -> list[Detections]:
         """Return the detections of each sample among what was found or is remembered."""

@@ -34,10 +34,10 @@ class Readout:
     """Result of a read."""
 
     value: Tensor  # [B, A, C_v, Q], zeros for an agent without tokens
-    is_read: Tensor  # [B, A, Q] bool, True if the query read a token of the agent
+    nothing: Tensor  # [B, A, Q], affinity to no token of the agent; 1 if it has none
     usage: Tensor  # [B, N], affinity each token received from the first agent, summed over the queries
     token: Tensor  # [B, Q, K] int64, tokens that each query read for the first agent
-    affinity: Tensor  # [B, Q, K], the softmax of their similarities; 0 for tokens that can't be read
+    affinity: Tensor  # [B, Q, K] to these, which together with that to nothing is 1; 0 for tokens that can't be read
 
 
 def similarity(
@@ -83,6 +83,15 @@ def _factors(
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last dimension under a mask; zeros where the mask is empty."""
     return scores.masked_fill(~mask, _NEVER).softmax(dim=-1) * mask
+
+
+def _affinities(scores: Tensor, is_read: Tensor, nothing: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the affinities [B, A, Q, K] to tokens of similarities ``scores``, and that to nothing [B, A, Q]."""
+    if nothing is None:
+        return masked_softmax(scores, is_read), (~is_read.any(dim=3)).to(scores.dtype)
+    candidates = torch.cat((scores, nothing.to(scores.dtype).expand_as(scores[..., :1])), dim=3)
+    affinity = masked_softmax(candidates, F.pad(is_read, (0, 1), value=True))
+    return affinity[..., :-1], affinity[..., -1]
 
 
 def _first_largest(scores: Tensor, count: int) -> Tensor:
@@ -202,11 +211,13 @@ def read_memory(
     top_k: int,
     positions: Positions | None = None,
     age: Tensor | None = None,  # [B, N], in units of the time after which similarity has fallen by 1
+    nothing: Tensor | None = None,  # [], similarity of every query to nothing
 ) -> Readout:
     """Read the memory: soft nearest-neighbour lookup of queries in tokens (XMem eq. 3-4 and §3.3).
 
     For each agent a query takes the softmax of its similarities to the ``top_k`` most similar valid tokens that have a
-    value of the agent (XMem's object groups). Agents share the similarities; usage is counted for the first.
+    value of the agent (XMem's object groups). Agents share the similarities; usage is counted for the first. With
+    ``nothing`` it is one more candidate of the softmax, so that a query with no similar token reads hardly any.
 
     Inputs have to be float32 at least: similarities are off by 0.3 in bfloat16. The search needs no gradient, so the
     similarities of all pairs are never kept; those of the tokens that are read are computed again with gradient.
@@ -234,7 +245,7 @@ def read_memory(
     nearest, scores = (tensor.view(batch, agents, queries, count) for tensor in (nearest, scores))
     of_agent = nearest + tokens * torch.arange(batch * agents, device=key.device).view(batch, agents, 1, 1)
     is_read = readable.flatten()[of_agent]
-    affinity = masked_softmax(scores, is_read)
+    affinity, to_nothing = _affinities(scores, is_read, nothing)
     usage = affinity.new_zeros(batch, tokens)
     usage = usage.scatter_add(1, nearest[:, 0].flatten(1), affinity[:, 0].flatten(1))
 
@@ -242,4 +253,4 @@ def read_memory(
     bags, weights = of_agent.view(-1, count), affinity.reshape(-1, count).to(table.dtype)
     read = F.embedding_bag(bags, table, per_sample_weights=weights, mode="sum")
     read = read.view(batch, agents, queries, channels).transpose(2, 3)
-    return Readout(read, is_read.any(dim=3), usage, token=nearest[:, 0], affinity=affinity[:, 0])
+    return Readout(read, to_nothing, usage, token=nearest[:, 0], affinity=affinity[:, 0])

@@ -15,6 +15,9 @@ from remembev.ops.memory_read import Positions
 from remembev.ops.visibility import HEIGHTS, OFFSETS, SECTORS, SLOPES
 from remembev.ops.voxelise import Pillars
 
+NOTHING = -1
+"""Stands for nothing among the tokens of a read."""
+
 
 def voxelise(
     points: Tensor,  # [B, N, C]
@@ -90,16 +93,17 @@ def read_memory(
     top_k: int,
     positions: Positions | None = None,
     age: Tensor | None = None,  # [B, N]
+    nothing: Tensor | None = None,  # []
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Read one number at a time (XMem §3.2): S_ij = −s_i Σ_c e_cj (k_ci − q_cj)² / √C_k − ½ |p_i − p_j|² − age_i.
 
     Returns:
-        Value [B, A, C_v, Q], is_read [B, A, Q] and usage [B, N], as in ``Readout``.
+        Value [B, A, C_v, Q], nothing [B, A, Q] and usage [B, N], as in ``Readout``.
     """
     batch, key_dim, queries = query_key.shape
     agents, value_dim = value.shape[1:3]
     readout = torch.zeros(batch, agents, value_dim, queries, dtype=query_key.dtype)
-    is_read = torch.zeros(batch, agents, queries, dtype=torch.bool)
+    to_nothing = torch.ones(batch, agents, queries, dtype=query_key.dtype)
     usage = torch.zeros(batch, key.shape[2], dtype=query_key.dtype)
     k, q, e, s = key.tolist(), query_key.tolist(), selection.tolist(), shrinkage.tolist()
 
@@ -111,19 +115,22 @@ def read_memory(
         return similarity if age is None else similarity - float(age[b, i])
 
     def softmax(scores: dict[int, float]) -> dict[int, float]:
-        powers = {i: math.exp(power - max(scores.values())) for i, power in scores.items()}
-        return {i: power / sum(powers.values()) for i, power in powers.items()}
+        candidates = scores if nothing is None else {**scores, NOTHING: float(nothing)}
+        powers = {i: math.exp(power - max(candidates.values())) for i, power in candidates.items()}
+        return {i: power / sum(powers.values()) for i, power in powers.items() if i != NOTHING}
 
     for b in range(batch):
         for j in range(queries):
             for a in range(agents):
                 scores = {i: score(b, i, j) for i in range(key.shape[2]) if valid[b, i] and has_value[b, a, i]}
                 best = sorted(scores, key=lambda i: -scores[i])[:top_k]
-                for i, weight in softmax({i: scores[i] for i in best}).items():
+                affinities = softmax({i: scores[i] for i in best})
+                if affinities:
+                    to_nothing[b, a, j] = 0.0 if nothing is None else 1 - sum(affinities.values())
+                for i, weight in affinities.items():
                     readout[b, a, :, j] += weight * value[b, a, :, i]
-                    is_read[b, a, j] = True
                     usage[b, i] += weight if a == 0 else 0
-    return readout, is_read, usage
+    return readout, to_nothing, usage
 
 
 def read_memory_dense(

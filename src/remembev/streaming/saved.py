@@ -22,6 +22,9 @@ _TRACKS = "tracker."
 _NOT_IN_A_STATE = {"MAX_SCENES", "TEACHER_FORCING", "GATE_BIAS", "OCC_LOSS"}
 """Keys of MEMORY that a state doesn't depend on: only training or the number of scenes does."""
 
+_FORMER = {"MODEL.MEMORY.WRITE": "occupancy", "MODEL.MEMORY.READ.NOTHING": False}
+"""What states of versions without these keys were made with."""
+
 
 def save_state(path: Path, state: StreamState, scene_token: str, engine: Engine) -> None:
     """Write a scene's state; replaces a file atomically."""
@@ -46,7 +49,8 @@ def load_state(path: Path, like: StreamState, engine: Engine) -> tuple[str, Stre
         like = replace(like, tracker=None)
     elif like.tracker is None:
         raise StreamError(f"{path}: a tracked stream goes on with a tracker only: pass --track, or tracker=True")
-    problems = _differences(json.loads(metadata[_MADE_WITH]), _made_with(engine)) or _misfits(tensors, like.named())
+    made_with = {**_FORMER, **json.loads(metadata[_MADE_WITH])}
+    problems = _differences(made_with, _made_with(engine)) or _misfits(tensors, like.named())
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise StreamError(f"{path}: does not fit the model: {shown}")
