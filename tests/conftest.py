@@ -88,6 +88,14 @@ def small_cfg() -> Config:
     return load_config("tiny", SMALL)
 
 
+def assert_has_gradients(part: torch.nn.Module) -> None:
+    """Every weight of the part has a finite gradient that is not zero."""
+    for name, weight in part.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
+        assert weight.grad.any(), name
+
+
 def awaken(model: TemporalPointPillar, std: float = 1.0) -> TemporalPointPillar:
     """The model, with weights drawn through which its memory, fresh and so far silent, is heard by the head."""
     for name, weight in model.memory.named_parameters():

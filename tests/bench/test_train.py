@@ -55,7 +55,7 @@ def test_each_length_is_measured_in_each_way_and_one_that_needs_too_much_memory_
         return 10 * length + (optimization.TBPTT_FRAMES or 0), 2.0 if optimization.ACTIVATION_CHECKPOINTING else 1.0
 
     monkeypatch.setattr(bench, "_measure", measure)
-    assert list(bench_training(small_cfg, Path(), [2, 4], chunk=3)) == [
+    assert list(bench_training(small_cfg, Path(), [2, 4], tbptt_frames=3)) == [
         StepCost(2, "whole clip", 20, 1.0),
         StepCost(2, "ACTIVATION_CHECKPOINTING", 20, 2.0),
         StepCost(2, "TBPTT_FRAMES: 3", 23, 1.0),
@@ -82,3 +82,24 @@ def test_the_command_shows_and_leaves_memory_and_time_of_real_steps(
         assert f"{cost['peak_bytes'] / 2**20:,.0f}" in shown
         assert f"{cost['seconds']:.2f}" in shown
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("option", "warnings"), [("--tbptt-frames", []), ("--chunk", ["--chunk is now --tbptt-frames"])]
+)
+def test_frames_of_truncation_are_an_option_whose_former_name_warns(
+    option: str, warnings: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured: list[int] = []
+
+    def measure(*_: object, tbptt_frames: int, device: str) -> list[StepCost]:
+        measured.append(tbptt_frames)
+        return []
+
+    monkeypatch.setattr("remembev.bench.bench_training", measure)
+    monkeypatch.setattr("sys.argv", ["remembev", "bench", "train", "tiny", "--data", ".", option, "5", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert measured == [5]
+    assert caplog.messages == warnings

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import assert_has_gradients
 from torch import Tensor
 
 from remembev.memory import MemoryState, MemoryStep, TokenStore, XMemBackboneWrapper
@@ -96,7 +97,14 @@ def test_an_item_at_its_first_frame_begins_anew_and_its_neighbour_does_not(kind:
 def test_the_loss_of_every_frame_can_be_back_propagated_at_once() -> None:
     memory = small_memory().train()
     for t in range(4):
+        memory.zero_grad()
         as_the_document_has_it(memory, t).square().mean().backward()
+        read = (memory.project.key, memory.project.selection) if t > 0 else ()  # at 0 there are no tokens to read
+        for part in (memory.features, memory.decode.fuse, memory.decode.occupancy, *read):
+            assert_has_gradients(part)
+        kept = memory._kept
+        assert kept is not None
+        assert not any(tensor.requires_grad for tensor in kept.named().values())
 
 
 def test_the_kept_memory_has_a_gradient_to_earlier_frames_where_that_is_asked_for() -> None:

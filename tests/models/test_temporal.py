@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.conftest import awaken
+from tests.conftest import assert_has_gradients, awaken
 from torch import Tensor
 
 from remembev.config import Config, load_config
@@ -130,6 +130,12 @@ def test_the_loss_of_every_frame_can_be_back_propagated_and_stepped_on_at_once(s
         output = made.forward_single_timestep({k: v[:, t] for k, v in batch_seq.items()}, t)
         optimizer.zero_grad()
         sum(made.frame_losses(output).values()).backward()
+        read = (made.memory.xmem.project.key,) if t > 0 else ()  # at 0 there are no tokens to read
+        for part in (made.vfe, made.backbone_2d, made.memory.xmem.features, made.memory.xmem.decode.fuse, *read):
+            assert_has_gradients(part)
+        stored = [made.memory.states.get(key) for key in made.memory.states]
+        assert len(stored) == 1
+        assert not any(tensor.requires_grad for state in stored for tensor in state.named().values())
         optimizer.step()
 
 

@@ -42,17 +42,17 @@ class StepCost:
     seconds: float | None
 
 
-def training_ways(chunk: int) -> dict[str, dict[str, Any]]:
+def training_ways(tbptt_frames: int) -> dict[str, dict[str, Any]]:
     """Return the compared ways to train on a clip, as changes to OPTIMIZATION by name."""
     return {
         "whole clip": {"TBPTT_FRAMES": None, "ACTIVATION_CHECKPOINTING": False},
         "ACTIVATION_CHECKPOINTING": {"TBPTT_FRAMES": None, "ACTIVATION_CHECKPOINTING": True},
-        f"TBPTT_FRAMES: {chunk}": {"TBPTT_FRAMES": chunk, "ACTIVATION_CHECKPOINTING": False},
+        f"TBPTT_FRAMES: {tbptt_frames}": {"TBPTT_FRAMES": tbptt_frames, "ACTIVATION_CHECKPOINTING": False},
     }
 
 
 def bench_training(
-    cfg: Config, data: Path, lengths: Sequence[int], *, chunk: int = 2, device: str = "cpu", steps: int = 4
+    cfg: Config, data: Path, lengths: Sequence[int], *, tbptt_frames: int = 2, device: str = "cpu", steps: int = 4
 ) -> Iterator[StepCost]:
     """Measure each clip length and way to train; yield them one by one.
 
@@ -60,7 +60,7 @@ def bench_training(
         cfg: The configuration.
         data: Root of the data set.
         lengths: Frames per clip.
-        chunk: TBPTT_FRAMES of the way that truncates.
+        tbptt_frames: Frames per chunk of the way that truncates.
         device: Device to train on.
         steps: Steps; the time is the median of all but the first.
 
@@ -69,7 +69,7 @@ def bench_training(
         DataError: If no scene is long enough for a clip.
     """
     for length in lengths:
-        for way, options in training_ways(chunk).items():
+        for way, options in training_ways(tbptt_frames).items():
             plan = {**options, "NUM_EPOCHS": 1, "BATCHES_PER_EPOCH": steps}
             changes = {f"OPTIMIZATION.{key}": value for key, value in plan.items()}
             changed = cfg.with_changes({"DATA_CONFIG.SEQ_LEN": length, **changes})

@@ -20,7 +20,7 @@ _STORED_KEYS = {"FUSION", "FORGET_AFTER", "MAX_SCENES", "AGENTS", "TEACHER_FORCI
 """Keys of ``MEMORY`` that only a stored configuration, which has every key, has all."""
 
 FORMER_DEFAULTS = {"DATA_CONFIG.MASK_OBJECTS": "seen"}
-"""What a stored configuration means that was written before a key existed, where that isn't the key's default."""
+"""Values of keys that a stored configuration lacks, where these differ from the present defaults."""
 
 logger = logging.getLogger(__name__)
 

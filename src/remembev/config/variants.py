@@ -213,7 +213,7 @@ TRAINING = {
 FOLLOWERS = {
     "track": Part("a tracker numbers the objects and lets lost ones coast", lambda _: {"TRACKING.ENABLED": True}),
 }
-"""What follows the detector: only evaluation and streams differ, training is the same without it."""
+"""Steps after the detector, such as a tracker: they change evaluation and streams, not training."""
 _KINDS = (INPUTS, MEMORIES, OPTIONS, TRAINING, FOLLOWERS)
 
 

@@ -101,7 +101,7 @@ def as_tracking_submission(scenes: Iterable[Records], *, remembered: bool) -> Re
 
 
 class _Submitted(NamedTuple):
-    """What is submitted of a frame."""
+    """A frame's detections in a submission, with its scene, token and pose."""
 
     scene: str
     token: str
