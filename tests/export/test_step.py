@@ -32,3 +32,9 @@ def test_a_step_copies_nothing_from_the_cpu(memory: str) -> None:
         torch.tensor([1.0])
         step(*step.example(100))
     assert made.count == 1, "the one made here alone"
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_no_two_example_inputs_are_one_tensor(memory: str) -> None:
+    example = StreamingStep(drawn_model(memory)).example(100)
+    assert len({tensor.data_ptr() for tensor in example if tensor.numel()}) == sum(bool(t.numel()) for t in example)

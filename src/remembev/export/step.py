@@ -53,7 +53,10 @@ class StreamingStep(nn.Module):
         return [*DETECTIONS, *maps, *(f"next.{name}" for name in self.state)]
 
     def example(self, max_points: int) -> tuple[Tensor, ...]:
-        """Return example inputs: a first frame without points."""
+        """Return example inputs, a first frame without points.
+
+        Each is a tensor of its own: ``torch.export`` takes several inputs that are one tensor for one input.
+        """
         device = next(self.model.parameters()).device
         frame = (
             torch.zeros(1, max_points, 5, device=device),
@@ -61,7 +64,7 @@ class StreamingStep(nn.Module):
             torch.eye(4, device=device)[None],
             torch.zeros(1, device=device),
         )
-        return (*frame, *self.state.values())
+        return (*frame, *(tensor.clone() for tensor in self.state.values()))
 
     def forward(
         self,
