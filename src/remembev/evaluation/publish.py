@@ -29,13 +29,13 @@ Trained and scored on the data set above, with its sensor, places and times of d
 applies. Do not drive a vehicle with these weights."""
 _CARD = """# {name}
 
-PointPillars with a memory in bird's-eye view. The file's header contains the configuration.
+{what}. The file's header contains the configuration.
 
 {facts}
 
 ## Scores of these weights
 
-Official nuScenes scores on the split `{split}` ({frames} key frames), memory kept over each scene:
+Official nuScenes scores on the split `{split}` ({frames} key frames){kept}:
 mAP {mean_ap:.4f}, NDS {nds:.4f}.
 
 {class_ap}
@@ -115,8 +115,11 @@ def model_card(
         "trained with": f"`{command}`",
         **_data_facts(data, model.cfg, metrics["split"], simulation),
     }
+    remembers = model.cfg.MODEL.MEMORY.FUSION != "none"
     return _CARD.format(
         name=name,
+        what=f"PointPillars {'with' if remembers else 'without'} a memory in bird's-eye view",
+        kept=", memory kept over each scene" * remembers,
         facts=_table(("", ""), facts.items()),
         split=metrics["split"],
         frames=metrics["frames"],
@@ -136,7 +139,7 @@ def _model_facts(model: TemporalPointPillar, storage: str) -> dict[str, str]:
     pillar = data.DATA_PROCESSOR.VOXEL_SIZE[0]
     return {
         "weights": f"{total:,} parameters, {in_memory:,} of them in the memory; {storage}",
-        "memory": f"{memory.NAME}, `FUSION: {memory.FUSION}`",
+        "memory": "none" if memory.FUSION == "none" else f"{memory.NAME}, `FUSION: {memory.FUSION}`",
         "input": f"{turns} per frame, range {corners} m, pillars of {pillar:g} m",
         "schedule": describe_training(model.cfg),
     }
