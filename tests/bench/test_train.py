@@ -84,12 +84,7 @@ def test_the_command_shows_and_leaves_memory_and_time_of_real_steps(
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    ("option", "warnings"), [("--tbptt-frames", []), ("--chunk", ["--chunk is now --tbptt-frames"])]
-)
-def test_frames_of_truncation_are_an_option_whose_former_name_warns(
-    option: str, warnings: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_frames_of_truncation_are_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
 
     def measure(*_: object, tbptt_frames: int, device: str) -> list[StepCost]:
@@ -97,9 +92,10 @@ def test_frames_of_truncation_are_an_option_whose_former_name_warns(
         return []
 
     monkeypatch.setattr("remembev.bench.bench_training", measure)
-    monkeypatch.setattr("sys.argv", ["remembev", "bench", "train", "tiny", "--data", ".", option, "5", "--json"])
+    monkeypatch.setattr(
+        "sys.argv", ["remembev", "bench", "train", "tiny", "--data", ".", "--tbptt-frames", "5", "--json"]
+    )
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
     assert measured == [5]
-    assert caplog.messages == warnings

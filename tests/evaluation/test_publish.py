@@ -74,6 +74,15 @@ def test_a_card_has_the_scores_and_the_recall_of_hidden_objects(model: TemporalP
     assert "| 4 s | – | 0.375 | 34 |" in card
     without = model_card("compact", model, sim_root, {**METRICS, "permanence": None}, command="x", storage="")
     assert "hidden objects" not in without
+    assert "PointPillars with a memory" in card
+
+
+def test_a_card_says_that_there_is_no_memory(sim_root: Path) -> None:
+    single = build_model(load_config("tiny", [*SMALL, "MODEL.MEMORY.FUSION=none"]))
+    card = model_card("compact", single, sim_root, METRICS, command="x", storage="")
+    assert "PointPillars without a memory" in card
+    assert "| memory | none |" in card
+    assert "memory kept" not in card
 
 
 def test_a_failed_publish_leaves_the_earlier_files(model: TemporalPointPillar, tmp_path: Path) -> None:

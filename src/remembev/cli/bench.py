@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from remembev.data import NuScenesIndex
     from remembev.models import TemporalPointPillar
     from remembev.streaming import StreamingDetector
-
-logger = logging.getLogger(__name__)
 
 bench_app = typer.Typer(no_args_is_help=True)
 app.add_typer(bench_app, name="bench", help="Measure time and memory of a step, a stream, training, loading, reading.")
@@ -101,7 +98,6 @@ def train(
     version: Version = None,
     lengths: Annotated[str, typer.Option(help="Frames per clip, with commas between them.")] = "2,4,8,16",
     tbptt_frames: Annotated[int, typer.Option(help="TBPTT_FRAMES that is measured.", min=1)] = 2,
-    chunk: Annotated[int | None, typer.Option(help="Former name of --tbptt-frames.", min=1, hidden=True)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for training.json and training.png.", show_default=False)
     ] = None,
@@ -115,9 +111,6 @@ def train(
     """
     from remembev.bench import bench_training, training_table, training_ways
 
-    if chunk is not None:
-        logger.warning("--chunk is now --tbptt-frames")
-        tbptt_frames = chunk
     cfg, clip_lengths = _with_version(_open_model(model, overrides).cfg, version), _whole_numbers(lengths)
     measured = bench_training(cfg, data, clip_lengths, tbptt_frames=tbptt_frames, device=device)
     total = len(clip_lengths) * len(training_ways(tbptt_frames))

@@ -427,8 +427,8 @@ class MemoryConfig(Section):
     show, of which only the difference from the present frame is read, so that a frame that repeats itself adds nothing;
     without deep updates."""
     WRITE: Literal["occupancy", "findings"] = "occupancy"
-    """What is written with a frame's features. ``occupancy``: XMem's masks. ``findings``: also class scores and box
-    parameters of what the head found; tokens move by its velocities."""
+    """Content of the values that are written, beside a frame's features. ``occupancy``: XMem's masks. ``findings``:
+    also class scores and box parameters of what the head found; tokens move by its velocities."""
     OBJECTS: ObjectsConfig | None = None
     """Remembered objects, with ``ALIGNMENT: implicit``; ``null``: none."""
     FORGET_BEYOND: Metres | None = None

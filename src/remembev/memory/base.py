@@ -81,7 +81,7 @@ class FrameContext(TensorStruct):
 
 @dataclass(frozen=True)
 class FrameRead(TensorStruct, Generic[State]):
-    """What a memory gives for a frame, and what it needs to write it."""
+    """Changed features of a frame, and the state that the frame is still to be written to."""
 
     features: Tensor  # [B, C_bev, H, W], changed by what is remembered
     occ_logits: Tensor | None  # [B, 1, H_m, W_m]

@@ -40,7 +40,7 @@ class MemoryStep:
 
 @dataclass(frozen=True)
 class UnwrittenFrame(TensorStruct):
-    """What is written of a frame, and where and when it is from."""
+    """Features, keys and occupancy of a frame that is still to be written."""
 
     features: Tensor  # [B, F, H_m, W_m]
     keys: FrameKeys

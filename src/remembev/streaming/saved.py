@@ -23,7 +23,7 @@ _NOT_IN_A_STATE = {"MAX_SCENES", "TEACHER_FORCING", "GATE_BIAS", "OCC_LOSS"}
 """Keys of MEMORY that a state doesn't depend on: only training or the number of scenes does."""
 
 _FORMER = {"MODEL.MEMORY.WRITE": "occupancy", "MODEL.MEMORY.READ.NOTHING": False}
-"""What states of versions without these keys were made with."""
+"""Values of keys that states saved by former versions lack."""
 
 
 def save_state(path: Path, state: StreamState, scene_token: str, engine: Engine) -> None:
