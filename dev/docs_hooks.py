@@ -157,7 +157,9 @@ def _models(annotation: Any) -> list[type[schema.Section]]:
 
 
 def _section(path: str, model: type[schema.Section]) -> str:
-    docs, types = field_docs(model), model.__annotations__
+    bases = [base for base in reversed(model.__mro__) if issubclass(base, schema.Section)]
+    docs = {name: text for base in bases for name, text in field_docs(base).items()}
+    types = {name: kind for base in bases for name, kind in base.__annotations__.items()}
     heading = "#" * min(2 + path.count("."), 6)
     label = path.rpartition(".")[2] or "Top level"
     lines = [f'{heading} {path or label} {{ #{path or "top"} data-toc-label="{label}" }}', "", getdoc(model) or "", ""]
@@ -174,7 +176,7 @@ def _section(path: str, model: type[schema.Section]) -> str:
 
 
 def field_docs(model: type[schema.Section]) -> dict[str, str]:
-    """Return the docstrings below the fields of a section, by field."""
+    """Return the docstrings below the fields that a section itself defines, by field."""
     (body,) = (node.body for node in ast.parse(getsource(model)).body if isinstance(node, ast.ClassDef))
     return {
         field.target.id: text.value.value

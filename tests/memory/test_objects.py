@@ -172,13 +172,21 @@ def test_scenes_of_a_batch_do_not_mix() -> None:
 
 def presence() -> Presence:
     torch.manual_seed(0)
-    return Presence(channels=4, classes=2)
+    return Presence(channels=4, classes=2, cfg=CFG)
 
 
-def test_an_untrained_presence_is_the_same_for_all() -> None:
-    logits = presence()(torch.randn(1, 4, 16, 16), torch.rand(1, 3, 16, 16), remember(box(5), box(9)), GRID)
+def test_an_untrained_presence_is_the_score_of_a_coasting_track() -> None:
+    seen = merge_found(remember(box(5), box(20), score=0.8), found(box(5), score=0.3), GRID, CFG)[1]
+    objects = move_objects(move_objects(seen, None, torch.tensor([0.5])), None, torch.tensor([0.25]))
+    visibility = torch.zeros(1, 3, 16, 16)
+    visibility[:, 0, :, 12:] = 0.6  # from x = 20 m on most rays end beyond their cell
+    visibility[:, 2, :, 12:] = 0.3
+    logits = presence()(torch.randn(1, 4, 16, 16), visibility, objects, GRID)
     assert logits.shape == (1, CFG.MAX_OBJECTS)
-    assert logits.tolist() == [[0.0] * CFG.MAX_OBJECTS]
+    expected = {5: 0.8 * 0.85 * 0.95**1.5, 20: 0.8 * 0.85 * 0.95**1.5 * 0.5}
+    x = objects.boxes[objects.valid][:, 0].round().int().tolist()
+    assert sorted(x) == sorted(expected)
+    assert logits[objects.valid].sigmoid().tolist() == pytest.approx([expected[each] for each in x])
 
 
 def test_the_presence_of_an_object_depends_on_its_place_alone() -> None:

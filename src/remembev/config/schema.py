@@ -11,6 +11,7 @@ from math import isclose
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from torch import Tensor
 
 from remembev.config.sizes import (
     CountOrMetres,
@@ -371,7 +372,25 @@ class AgentsConfig(Section):
     """Frames in a row without a match after which a slot is freed."""
 
 
-class ObjectsConfig(Section):
+class CoastingConfig(Section):
+    """The score of an object that no frame shows: the highest that it had, less with time and in free space."""
+
+    COAST_SCORE: Share = 0.85
+    """Factor of the highest score."""
+    COAST_DECAY: Share = 0.95
+    """Factor for each 0.5 s, nuScenes' time between key frames, since the object was last seen."""
+    FREE_SPACE_SCORE: Share = 0.5
+    """Factor where most LiDAR rays through the box end beyond it."""
+
+    def coasted_score(self, best: Tensor, seconds: Tensor) -> Tensor:
+        """Return the scores [...] of highest scores ``best`` [...], ``seconds`` [...] after the last sighting.
+
+        Free space isn't looked at here.
+        """
+        return best * self.COAST_SCORE * self.COAST_DECAY ** (seconds / 0.5)
+
+
+class ObjectsConfig(CoastingConfig):
     """Remembered objects: boxes that were found, moved on until they are found again or forgotten."""
 
     MAX_OBJECTS: Count = 128
@@ -748,7 +767,7 @@ class MotionConfig(Section):
     """Standard deviation of the acceleration in m/s², along each axis."""
 
 
-class TrackingConfig(Section):
+class TrackingConfig(CoastingConfig):
     """The tracker of a stream: it numbers objects and lets lost tracks coast."""
 
     ENABLED: bool = False
@@ -768,12 +787,6 @@ class TrackingConfig(Section):
     """Standard deviation of detected centres, along each axis."""
     COAST: Seconds = Seconds(4)
     """Time since its last sighting for which a track is kept."""
-    COAST_SCORE: Share = 0.85
-    """Factor of a coasted box's score, which starts from the highest score of its track."""
-    COAST_DECAY: Share = 0.95
-    """Factor of that score for each 0.5 s since the last sighting."""
-    FREE_SPACE_SCORE: Share = 0.5
-    """Factor of that score where most LiDAR rays through the box end beyond it."""
     MIN_COAST_SCORE: Share = 0.1
     """Score below which a coasted box is not shown; its track is kept."""
     NMS_THRESH: Share = 0.1

@@ -163,13 +163,15 @@ def gather_rows(table: Tensor, index: Tensor) -> Tensor:
 class Presence(nn.Module):
     """Estimates whether remembered objects are still there, from what the memory and the frame's rays say of the place.
 
-    The last layer is zero-initialised: at first every object has the score ½.
+    The last layer is zero-initialised: at first an object has the score that a coasting tracker would give it, and what
+    is learnt corrects that.
     """
 
-    def __init__(self, channels: int, classes: int, hidden_dim: int = 64) -> None:
+    def __init__(self, channels: int, classes: int, cfg: ObjectsConfig, hidden_dim: int = 64) -> None:
         """Create the network for a map of ``channels`` channels."""
         super().__init__()
         self.classes = classes
+        self.cfg = cfg
         self.hidden = nn.Linear(channels + VISIBILITY_CHANNELS + classes + 5, hidden_dim)
         self.logit = nn.Linear(hidden_dim, 1)
         nn.init.zeros_(self.logit.weight)
@@ -188,8 +190,11 @@ class Presence(nn.Module):
         maps = torch.cat((features.float(), visibility), dim=1)
         place = F.grid_sample(maps, places, align_corners=False).mean(dim=3).transpose(1, 2)
         known = torch.cat((place, self._describe(objects)), dim=-1)
-        logits: Tensor = self.logit(F.relu(self.hidden(known)))
-        return logits[..., 0].float()
+        correction: Tensor = self.logit(F.relu(self.hidden(known)))[..., 0]
+        beyond, _, before = place[..., -VISIBILITY_CHANNELS:].unbind(dim=-1)
+        scores = self.cfg.coasted_score(objects.best, objects.age)
+        scores = torch.where(beyond > before, self.cfg.FREE_SPACE_SCORE * scores, scores)
+        return scores.logit(eps=1e-6) + correction.float()
 
     def _describe(self, objects: ObjectMemory) -> Tensor:
         """Return numbers [B, N, classes + 5] near 1 for what is known of each object."""

@@ -118,7 +118,9 @@ class XMemBackboneWrapper(nn.Module):
         self.classes = classes
         findings = classes + BOX_CHANNELS if cfg.WRITE == "findings" else 0
         self.encode_value = ValueEncoder(cfg.FEATURE_DIM + findings, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.SENSORY)
-        self.presence = None if cfg.OBJECTS is None else Presence(cfg.FEATURE_DIM + cfg.HIDDEN_DIM, classes)
+        self.presence = None
+        if cfg.OBJECTS is not None:
+            self.presence = Presence(cfg.FEATURE_DIM + cfg.HIDDEN_DIM, classes, cfg.OBJECTS)
         self.empty_readout = nn.Parameter(torch.zeros(cfg.VALUE_DIM))
         self.nothing = nn.Parameter(torch.tensor(_FAR)) if cfg.READ.NOTHING else None
         self.log_distance = _log_scale(cfg.READ.DISTANCE)

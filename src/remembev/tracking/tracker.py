@@ -25,8 +25,6 @@ AnyDetections = TypeVar("AnyDetections", bound=Detections)
 
 UNTRACKED = -1
 """Track id of a detection that no track has."""
-_DECAY_SECONDS = 0.5
-"""Period of ``COAST_DECAY``: nuScenes' key frames."""
 
 
 class Tracker:
@@ -112,7 +110,8 @@ class Tracker:
         ids[joins], ids[starts] = tracks.ids[track[joins]], started.ids
 
         # Coast.
-        coast_scores, held = self._coast_scores(tracks, timestamp).to(detections.scores.dtype), joins & ~observed
+        coast_scores = self.cfg.coasted_score(tracks.best_score, timestamp - tracks.last_seen)
+        coast_scores, held = coast_scores.to(detections.scores.dtype), joins & ~observed
         scores = detections.scores.clone()
         scores[held] = scores[held].maximum(coast_scores[track[held]])
         coasts = torch.ones(len(tracks), dtype=torch.bool).index_fill_(0, track[joins], False)
@@ -154,11 +153,6 @@ class Tracker:
             last_seen=boxes.new_full((len(boxes),), timestamp),
             best_score=detections.scores.double(),
         )
-
-    def _coast_scores(self, tracks: Tracks, timestamp: float) -> Tensor:
-        """Return the scores [N] of tracks if they coast, before it is known whether their places are free."""
-        periods = (timestamp - tracks.last_seen) / _DECAY_SECONDS
-        return tracks.best_score * self.cfg.COAST_SCORE * self.cfg.COAST_DECAY**periods
 
     def _coasted(self, tracks: Tracks, scores: Tensor, lidar_from_global: Tensor, points: Tensor | None) -> Detections:
         """Return the boxes of coasting tracks in the LiDAR frame, as far as they are in range and likely enough."""
