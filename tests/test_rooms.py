@@ -41,6 +41,7 @@ FOUNDATIONS = {
     "batch": {"structs"},
     "files": {"errors"},
     "distributed": {"errors"},
+    "precision": set(),
 }
 """Top-level modules that every room may import, and what they may import themselves."""
 FOR_CLI_ALONE = {"cli", "experiments", "demo"}

@@ -178,7 +178,7 @@ def test_an_exported_file_is_timed_with_its_own_checkpoint_only(
         main()
     assert not ended.value.code
     ways = json.loads(capsys.readouterr().out)["ways"]
-    assert list(ways) == ["plain", "fp32", "bf16", file.name]
+    assert [way for way in ways if way != "bf16"] == ["plain", "fp32", file.name]
     assert ways[file.name]["median_ms"] > 0
     assert ways[file.name]["stages"] == {}
     other = checkpoint.with_name("other.safetensors")

@@ -29,6 +29,11 @@ class MachineRates:
         self._convolution: dict[torch.dtype, list[float]] = {dtype: [] for dtype in dtypes}
 
     @property
+    def dtypes(self) -> tuple[torch.dtype, ...]:
+        """Dtypes whose rates are measured."""
+        return tuple(self._matmul)
+
+    @property
     def bandwidth(self) -> float:
         """Bytes per second that a copy reads and writes."""
         return median(self._bytes)

@@ -20,6 +20,7 @@ from remembev.config.schema import MemoryConfig
 from remembev.data import Frame, NuScenesIndex
 from remembev.models import TemporalPointPillar
 from remembev.ops import StageTimer
+from remembev.precision import has_fast_bf16
 from remembev.streaming import ModelEngine, StreamingDetector
 
 PLAIN = "plain"
@@ -70,7 +71,7 @@ class StepReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: milliseconds, bytes and operations per second."""
-        dtypes = (torch.float32, torch.bfloat16)
+        dtypes = self.rates.dtypes
         return {
             "bytes_per_s": self.rates.bandwidth,
             "matmul_per_s": {str(dtype): self.rates.matmul(dtype) for dtype in dtypes},
@@ -107,7 +108,7 @@ def compare_steps(
     device: str = "cpu",
     programs: Mapping[str, StreamingDetector] | None = None,
 ) -> StepReport:
-    """Time a model in OpenPCDet's way, in float32 and in bfloat16, each on the same frames in turn.
+    """Time a model in OpenPCDet's way, in float32, and in bfloat16 where the device is fast at it, in turn.
 
     Args:
         model: The model.
@@ -117,11 +118,13 @@ def compare_steps(
         device: Device to run on.
         programs: Further detectors of the same model that run as one program, such as exported files.
     """
-    dtypes = {PLAIN: torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
+    dtypes = {PLAIN: torch.float32, "fp32": torch.float32}
+    if has_fast_bf16(torch.device(device)):
+        dtypes["bf16"] = torch.bfloat16
     engines: dict[str, ModelEngine] = {PLAIN: PlainEngine(model, device)}
     engines |= {way: ModelEngine(model, device, dtype) for way, dtype in dtypes.items() if way != PLAIN}
     detectors = {way: StreamingDetector(engine) for way, engine in engines.items()}
-    rates = MachineRates(StageTimer(torch.device(device)), (torch.float32, torch.bfloat16))
+    rates = MachineRates(StageTimer(torch.device(device)), tuple(dict.fromkeys(dtypes.values())))
     work = {way: _work(one, index, scene) for way, one in detectors.items()}
     every = {**(programs or {}), **detectors}
     times = time_steps(every, index, scene, frames=frames, on_interval=rates.measure)

@@ -72,7 +72,8 @@ def _merged(stages: dict[str, float]) -> dict[str, float]:
 def _machine(report: StepReport) -> str:
     rates = report.rates
     reached = [f"{rates.bandwidth / 1e9:.0f} GB/s"]
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    for dtype in rates.dtypes:
+        name = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
         matmul, convolution = rates.matmul(dtype) / 1e9, rates.convolution(dtype) / 1e9
         reached.append(f"{name} {matmul:,.0f} G/s in matrix products, {convolution:,.0f} in convolutions")
     return f"reached meanwhile: {'; '.join(reached)}"

@@ -54,7 +54,10 @@ CHECKPOINT = typer.Argument(
 Checkpoint = Annotated[Path, CHECKPOINT]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Precision = Annotated[
-    Literal["fp32", "bf16"], typer.Option(help="Precision of backbone and head; the rest runs in fp32.")
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(
+        help="Precision of backbone and head; the rest runs in fp32. auto: bf16 where the machine is fast at it."
+    ),
 ]
 Reach = Annotated[
     Literal["unbounded", "half-second", "both"],

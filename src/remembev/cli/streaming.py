@@ -56,7 +56,7 @@ def stream(
 ) -> None:
     """Stream a scene frame by frame: boxes in the terminal, in a file, in a movie."""
     from remembev.export import open_detector
-    from remembev.streaming import DTYPES, frame_record
+    from remembev.streaming import dtype_of, frame_record
 
     if demo:
         if any(option is not None for option in (data, scene, version, load_state)):
@@ -68,7 +68,7 @@ def stream(
     if scene is not None and load_state is not None:
         raise UserError("--load-state continues the scene of the saved state: omit --scene")
 
-    detector = open_detector(checkpoint, device, DTYPES[precision], tracker=track)
+    detector = open_detector(checkpoint, device, dtype_of(precision, device), tracker=track)
     source = _simulated(detector) if data is None else _data_set(detector, data, version, scene, load_state)
     builder = _view_builder(detector, source.name, movie, min_score) if live or movie is not None else None
     names, views = detector.cfg.CLASS_NAMES, []

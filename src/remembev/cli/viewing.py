@@ -38,7 +38,7 @@ def view(
     """Stream a scene and record points, boxes, tracks, gate and memory reads for rerun."""
     from remembev.data import NuScenesIndex
     from remembev.export import open_detector
-    from remembev.streaming import DTYPES
+    from remembev.streaming import dtype_of
     from remembev.viewing import view_scene, write_movie
     from remembev.viewing.movie import check_suffix
     from remembev.viewing.recording import kept_points, write_recording
@@ -47,7 +47,7 @@ def view(
         raise UserError(f"{out}: a recording has to end in .rrd")
     if video is not None:
         check_suffix(video)
-    detector = open_detector(checkpoint, device, DTYPES[precision], tracker=track)
+    detector = open_detector(checkpoint, device, dtype_of(precision, device), tracker=track)
     index = NuScenesIndex.open(data, version or detector.cfg.DATA_CONFIG.VERSION)
     number = index.find_scene(scene) if scene else index.split_scenes(detector.cfg.DATA_CONFIG.DATA_SPLIT.test)[0]
     out = out or Path(f"{index.scene_name(number)}.rrd")

@@ -85,14 +85,14 @@ def evaluate(
     from remembev.data.keyframe import is_keyframe
     from remembev.evaluation import evaluate_checkpoint, evaluate_frames, evaluation_table, tracking_table
     from remembev.export import open_detector
-    from remembev.streaming import DTYPES
+    from remembev.streaming import dtype_of
     from remembev.streaming.sources.recordings import open_recordings
 
     if frames or data.is_file() or is_keyframe(data):
         if reach != "unbounded" or track is not None or devices > 1:
             raise UserError("--reach, --track and --devices are for scenes: omit them to score single frames")
         folder = out or checkpoint.parent / ("eval-frames" if memory else "eval-frames-no-memory")
-        detector = open_detector(checkpoint, device, DTYPES[precision], tracker=False)
+        detector = open_detector(checkpoint, device, dtype_of(precision, device), tracker=False)
         recordings = open_recordings(
             data,
             detector.cfg.CLASS_NAMES,
@@ -125,7 +125,7 @@ def evaluate(
         remembered=remembered,
         tracker=track,
         device=device,
-        dtype=DTYPES[precision],
+        dtype=dtype_of(precision, device),
         devices=devices,
     )
     if evaluation is None:  # one of torchrun's processes, of which the first reports

@@ -735,7 +735,7 @@ class OptimizationConfig(Section):
     SAVE_EVERY: CountOrSeconds = Seconds(600)
     """Interval between checkpoints for ``--resume``, in steps or seconds; each epoch ends with one too."""
     PRECISION: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Numeric precision. ``auto``: bf16 on a GPU that supports it, fp16 on others, fp32 on a CPU."""
+    """Numeric precision of the forward pass. ``auto``: bf16 where the machine is fast at it, else fp32."""
 
 
 # ----------------------------------------------------------------------------------------------------------- streaming

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from remembev.deprecation import former_names
 from remembev.streaming.detector import StreamDetections, StreamingDetector
-from remembev.streaming.engine import DTYPES, Engine, ModelEngine, StepOutput
+from remembev.streaming.engine import Engine, ModelEngine, StepOutput, dtype_of
 from remembev.streaming.records import coasting_tracks, frame_record, read_record
 from remembev.streaming.sources.dataset import Detector, continue_scene, stream_frames, stream_recent, stream_scene
 from remembev.streaming.state import Moment, StreamState
 
 __all__ = [
-    "DTYPES",
     "Detector",
     "Engine",
     "ModelEngine",
@@ -25,6 +24,7 @@ __all__ = [
     "StreamingDetector",
     "coasting_tracks",
     "continue_scene",
+    "dtype_of",
     "frame_record",
     "read_record",
     "stream_frames",

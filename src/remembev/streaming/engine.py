@@ -18,10 +18,15 @@ from remembev.batch import FrameBatch
 from remembev.config import Config
 from remembev.memory import gate
 from remembev.models import Detections, TemporalPointPillar, fuse_for_inference
+from remembev.precision import resolve_precision, warn_of_slow_bf16
 from remembev.structs import TensorStruct
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""Precisions of backbone and head, by their names in the configuration and on the command line."""
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def dtype_of(precision: str, device: str) -> torch.dtype:
+    """Return the dtype of ``fp32``, ``bf16`` or ``auto`` on a device; see ``resolve_precision``."""
+    return _DTYPES[resolve_precision(precision, torch.device(device))]
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class ModelEngine:
     ) -> None:
         """Create an engine on ``device`` whose backbone and head run in ``dtype``, float32 or bfloat16."""
         self.device = torch.device(device)
+        if dtype == torch.bfloat16:
+            warn_of_slow_bf16(self.device)
         self.weights = digest(model.state_dict())
         self.model = fuse_for_inference(model, dtype).to(self.device)
 

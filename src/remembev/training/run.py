@@ -20,6 +20,7 @@ from remembev.distributed import torchrun_env
 from remembev.errors import UserError
 from remembev.files import atomic_write, discard_leftovers
 from remembev.models import TemporalPointPillar, load_pretrained, save_checkpoint
+from remembev.precision import resolve_precision, warn_of_slow_bf16
 from remembev.training.averaging import AveragedWeights
 from remembev.training.module import ClipModule
 from remembev.training.pretrain import pretrain_config
@@ -205,6 +206,11 @@ def build_trainer(
         resumed: Progress of the run that is resumed.
     """
     plan = cfg.OPTIMIZATION
+    accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    device = torch.device("cuda" if accelerator == "gpu" else "cpu")
+    precision = resolve_precision(plan.PRECISION, device)
+    if precision == "bf16":
+        warn_of_slow_bf16(device)
     env = torchrun_env(devices)
     devices, nodes = (devices, 1) if env is None else (env.local_world_size, env.num_machines)
     # Hide events of a killed run that are later than its checkpoint
@@ -214,11 +220,11 @@ def build_trainer(
     return L.Trainer(
         max_epochs=plan.NUM_EPOCHS,
         limit_train_batches=plan.BATCHES_PER_EPOCH,
-        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
         strategy="auto" if devices * nodes == 1 else strategy + "_find_unused_parameters_true" * _has_lone_frames(cfg),
-        precision=_PRECISIONS[resolve_precision(plan.PRECISION)],  # type: ignore[arg-type]
+        precision=_PRECISIONS[precision],  # type: ignore[arg-type]
         logger=[CSVLogger(run.out, name="logs", version=""), tensorboard],
         log_every_n_steps=log_every,
         callbacks=[
@@ -252,15 +258,6 @@ def silence_lightning() -> None:
     # The sampler starts at the checkpoint's position
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-
-
-def resolve_precision(precision: str) -> str:
-    """Return the precision that ``auto`` means on this machine; others are returned as they are."""
-    if precision != "auto":
-        return precision
-    if not torch.cuda.is_available():
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
 def _resumed_progress(run: TrainingRun, cfg: Config, seed: int, resume: bool) -> Progress | None:
