@@ -20,7 +20,7 @@ ALLOWED = {
     "memory": {"geometry", "ops", "config"},
     "models": {"geometry", "ops", "config", "memory"},
     "data": {"geometry", "ops", "config"},
-    "tracking": {"geometry", "ops", "config", "models", "data"},
+    "tracking": {"geometry", "ops", "config", "memory", "models", "data"},
     "simulate": {"geometry"},
     "training": {"geometry", "ops", "config", "memory", "models", "data"},
     "streaming": {"geometry", "ops", "config", "memory", "models", "data", "simulate", "tracking"},

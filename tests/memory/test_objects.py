@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from remembev.config.schema import ObjectsConfig
+from remembev.config.schema import MotionConfig, ObjectsConfig
 from remembev.geometry import BEVGrid, make_pose, pairwise_iou_bev, transform_boxes
+from remembev.memory.motion import MotionModel
 from remembev.memory.objects import (
     NO_OBJECT,
     FoundObjects,
@@ -27,6 +28,7 @@ from remembev.models.losses import presence_loss
 CFG = ObjectsConfig(MAX_OBJECTS=6)
 GRID = BEVGrid(-40.0, -40.0, 40.0, 40.0, height=16, width=16)
 CAR, TRUCK = 0, 1
+MOTION = MotionModel(("car", "truck"), CFG.MOTION, CFG.CLASS_MOTION, noise=CFG.POSITION_NOISE)
 EMPTY = ObjectMemory.empty(1, CFG.MAX_OBJECTS, torch.device("cpu"))
 
 
@@ -44,7 +46,7 @@ def found(*boxes: list[float], score: float = 0.8, label: int = CAR) -> FoundObj
 
 
 def remember(*boxes: list[float], score: float = 0.8, label: int = CAR) -> ObjectMemory:
-    return merge_found(EMPTY, found(*boxes, score=score, label=label), GRID, CFG)[1]
+    return merge_found(EMPTY, found(*boxes, score=score, label=label), GRID, CFG, MOTION)[1]
 
 
 def real(objects: FoundObjects | ObjectMemory) -> Tensor:
@@ -59,45 +61,71 @@ def test_what_a_frame_shows_is_remembered_with_its_score() -> None:
 
 
 def test_a_box_of_a_low_score_is_returned_but_not_remembered() -> None:
-    merged, objects = merge_found(EMPTY, found(box(5), score=0.05), GRID, CFG)
+    merged, objects = merge_found(EMPTY, found(box(5), score=0.05), GRID, CFG, MOTION)
     assert len(real(merged)) == 1
     assert len(real(objects)) == 0
 
 
 def test_an_object_that_a_frame_does_not_show_is_returned_with_the_score_of_its_presence() -> None:
     objects = replace(remember(box(5), score=0.8), presence=torch.zeros(1, CFG.MAX_OBJECTS))
-    merged, after = merge_found(objects, found(), GRID, CFG)
+    merged, after = merge_found(objects, found(), GRID, CFG, MOTION)
     assert merged.scores[merged.labels != NO_OBJECT].tolist() == [pytest.approx(0.5)]
     assert after.best[after.valid].tolist() == [pytest.approx(0.8)]
 
 
 def test_a_box_replaces_the_object_that_it_overlaps_and_keeps_the_best_score() -> None:
-    merged, objects = merge_found(remember(box(5), score=0.9), found(box(5.5), score=0.4), GRID, CFG)
+    merged, objects = merge_found(remember(box(5), score=0.9), found(box(5.5), score=0.4), GRID, CFG, MOTION)
     assert real(merged)[:, 0].tolist() == [5.5]
-    assert real(objects)[:, 0].tolist() == [5.5]
+    assert real(objects)[:, 0].tolist() == [pytest.approx(5.25)]  # two sightings, as sure as each other
     assert objects.best[objects.valid].tolist() == [pytest.approx(0.9)]
 
 
+def test_a_box_gets_the_velocity_of_the_object_that_it_shows() -> None:
+    objects = remember(box(0))
+    for number in range(1, 5):
+        objects = move_objects(objects, None, torch.tensor([0.5]), MOTION)
+        merged, objects = merge_found(objects, found(box(3.0 * number)), GRID, CFG, MOTION)
+        assert len(real(merged)) == 1
+        assert real(merged)[0, 0] == 3.0 * number
+    assert real(merged)[0, 7:].tolist() == pytest.approx([6, 0], abs=0.5)
+    gone = merge_found(move_objects(objects, None, torch.tensor([0.5]), MOTION), found(), GRID, CFG, MOTION)[0]
+    assert real(gone)[0, :2].tolist() == pytest.approx([15, 0], abs=0.5)
+
+
+def test_a_new_object_has_the_velocity_that_it_was_found_with() -> None:
+    merged, objects = merge_found(EMPTY, found(box(5, 0, 2, 1)), GRID, CFG, MOTION)
+    assert real(merged)[0, 7:].tolist() == [2, 1]
+    assert real(objects)[0, 7:].tolist() == [2, 1]
+
+
+def test_what_stands_still_is_remembered_where_it_was_found() -> None:
+    still = MotionModel(("car", "truck"), MotionConfig(STILL=True), {}, noise=0.4)
+    merged, objects = merge_found(remember(box(5)), found(box(5.5, 0, 2, 0)), GRID, CFG, still)
+    assert real(merged)[0, 7:].tolist() == [2, 0]
+    moved = move_objects(objects, None, torch.tensor([1.0]), still)
+    assert real(moved)[0, 0] == 5.5
+
+
 def test_an_object_of_another_class_stays() -> None:
-    merged, objects = merge_found(remember(box(5), label=TRUCK), found(box(5)), GRID, CFG)
+    merged, objects = merge_found(remember(box(5), label=TRUCK), found(box(5)), GRID, CFG, MOTION)
     assert sorted(merged.labels[merged.labels != NO_OBJECT].tolist()) == [CAR, TRUCK]
     assert objects.valid.sum() == 2
 
 
 def test_small_boxes_are_the_same_if_their_centres_are_near() -> None:
-    assert len(real(merge_found(remember(person(5)), found(person(5.7)), GRID, CFG)[0])) == 1
-    assert len(real(merge_found(remember(person(5)), found(person(6.2)), GRID, CFG)[0])) == 2
+    assert len(real(merge_found(remember(person(5)), found(person(5.7)), GRID, CFG, MOTION)[0])) == 1
+    assert len(real(merge_found(remember(person(5)), found(person(6.2)), GRID, CFG, MOTION)[0])) == 2
 
 
 def test_an_object_is_forgotten_after_a_time() -> None:
     objects = remember(box(5))
     for _ in range(8):
-        objects = merge_found(move_objects(objects, None, torch.tensor([0.5])), found(), GRID, CFG)[1]
+        objects = merge_found(move_objects(objects, None, torch.tensor([0.5]), MOTION), found(), GRID, CFG, MOTION)[1]
     assert len(real(objects)) == 0
 
 
 def test_an_object_off_the_grid_is_remembered_but_not_returned() -> None:
-    merged, objects = merge_found(remember(box(45)), found(), GRID, CFG)
+    merged, objects = merge_found(remember(box(45)), found(), GRID, CFG, MOTION)
     assert len(real(merged)) == 0
     assert len(real(objects)) == 1
 
@@ -105,7 +133,7 @@ def test_an_object_off_the_grid_is_remembered_but_not_returned() -> None:
 def test_the_best_stay_where_places_are_short() -> None:
     boxes = [box(4 * x) for x in range(8)]
     crowd = replace(found(*boxes), scores=torch.linspace(0.2, 0.9, 8)[None])
-    _, objects = merge_found(EMPTY, crowd, GRID, CFG)
+    _, objects = merge_found(EMPTY, crowd, GRID, CFG, MOTION)
     assert objects.best[0].tolist() == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
 
 
@@ -120,7 +148,7 @@ def test_objects_move_by_their_velocity_whatever_the_ego_does(
     yaw: float, shift: tuple[float, float], velocity: tuple[float, float], elapsed: float
 ) -> None:
     prev_from_frame = make_pose((*shift, 0.0), (math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)))[None].float()
-    objects = move_objects(remember(box(3, 4, *velocity)), prev_from_frame, torch.tensor([elapsed]))
+    objects = move_objects(remember(box(3, 4, *velocity)), prev_from_frame, torch.tensor([elapsed]), MOTION)
     back = transform_boxes(prev_from_frame, objects.boxes)[0, 0]
     assert back[:2].tolist() == pytest.approx([3 + velocity[0] * elapsed, 4 + velocity[1] * elapsed], abs=1e-4)
     assert back[7:].tolist() == pytest.approx(velocity, abs=1e-4)
@@ -137,7 +165,7 @@ def test_what_a_frame_shows_agrees_with_its_plain_twin(seed: int) -> None:
     shown = FoundObjects(boxes[1, None], torch.rand(1, 10, generator=generator), labels[1, None])
     same = are_same(objects, shown, CFG)[0]
     assert torch.equal(same, plain_same(boxes[0], labels[0], boxes[1], labels[1]))
-    merged, _ = merge_found(objects, shown, GRID, CFG)
+    merged, _ = merge_found(objects, shown, GRID, CFG, MOTION)
     assert (merged.labels != NO_OBJECT).sum() == 10 + int((~same.any(dim=0)).sum())
 
 
@@ -161,10 +189,10 @@ def plain_same(objects: Tensor, objects_labels: Tensor, found: Tensor, found_lab
 
 def test_scenes_of_a_batch_do_not_mix() -> None:
     both = ObjectMemory.stack([remember(box(5)), remember(box(9))])
-    one = merge_found(both, FoundObjects.stack([found(box(5.2)), found(box(20))]), GRID, CFG)[0]
+    one = merge_found(both, FoundObjects.stack([found(box(5.2)), found(box(20))]), GRID, CFG, MOTION)[0]
     alone = [
-        merge_found(remember(box(5)), found(box(5.2)), GRID, CFG)[0],
-        merge_found(remember(box(9)), found(box(20)), GRID, CFG)[0],
+        merge_found(remember(box(5)), found(box(5.2)), GRID, CFG, MOTION)[0],
+        merge_found(remember(box(9)), found(box(20)), GRID, CFG, MOTION)[0],
     ]
     for name in ("boxes", "scores", "labels"):
         assert torch.equal(getattr(one, name), torch.cat([getattr(item, name) for item in alone]))
@@ -176,8 +204,9 @@ def presence() -> Presence:
 
 
 def test_an_untrained_presence_is_the_score_of_a_coasting_track() -> None:
-    seen = merge_found(remember(box(5), box(20), score=0.8), found(box(5), score=0.3), GRID, CFG)[1]
-    objects = move_objects(move_objects(seen, None, torch.tensor([0.5])), None, torch.tensor([0.25]))
+    seen = merge_found(remember(box(5), box(20), score=0.8), found(box(5), score=0.3), GRID, CFG, MOTION)[1]
+    objects = move_objects(seen, None, torch.tensor([0.5]), MOTION)
+    objects = move_objects(objects, None, torch.tensor([0.25]), MOTION)
     visibility = torch.zeros(1, 3, 16, 16)
     visibility[:, 0, :, 12:] = 0.6  # from x = 20 m on most rays end beyond their cell
     visibility[:, 2, :, 12:] = 0.3
@@ -236,9 +265,9 @@ def test_an_object_that_another_box_already_shows_is_not_there_for_the_loss() ->
 
 
 def test_a_box_near_an_object_that_it_does_not_overlap_is_the_same_if_each_is_the_other_s_nearest() -> None:
-    merged, _ = merge_found(remember(box(5)), found(box(5, 3)), GRID, CFG)
+    merged, _ = merge_found(remember(box(5)), found(box(5, 3)), GRID, CFG, MOTION)
     assert len(real(merged)) == 1
-    merged, _ = merge_found(remember(box(5)), found(box(5, 3), box(5, 2.5)), GRID, CFG)
+    merged, _ = merge_found(remember(box(5)), found(box(5, 3), box(5, 2.5)), GRID, CFG, MOTION)
     assert len(real(merged)) == 2
-    merged, _ = merge_found(remember(box(5)), found(box(5, 4.5)), GRID, CFG)
+    merged, _ = merge_found(remember(box(5)), found(box(5, 4.5)), GRID, CFG, MOTION)
     assert len(real(merged)) == 2

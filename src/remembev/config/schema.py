@@ -372,9 +372,22 @@ class AgentsConfig(Section):
     """Frames in a row without a match after which a slot is freed."""
 
 
-class CoastingConfig(Section):
-    """The score of an object that no frame shows: the highest that it had, less with time and in free space."""
+class MotionConfig(Section):
+    """Assumed motion of the objects of a class; the defaults are a vehicle's."""
 
+    STILL: bool = False
+    """Objects stand where they were last detected; the keys below don't matter then."""
+    SPEED: MetresPerSecond = MetresPerSecond(4)
+    """Standard deviation of the unknown velocity of a new object, along each axis."""
+    ACCELERATION: Positive = 1.0
+    """Standard deviation of the acceleration in m/s², along each axis."""
+
+
+class CoastingConfig(Section):
+    """Objects from frame to frame: how sure their places are, and their scores where no frame shows them."""
+
+    POSITION_NOISE: Metres = Metres(0.4)
+    """Standard deviation of detected centres, along each axis."""
     COAST_SCORE: Share = 0.85
     """Factor of the highest score."""
     COAST_DECAY: Share = 0.95
@@ -405,6 +418,14 @@ class ObjectsConfig(CoastingConfig):
     """Length and width that boxes have at least when they are compared."""
     SAME_WITHIN: Metres = Metres(2.0)
     """Distance of centres within which a remembered object is still there, for the loss."""
+    MOTION: MotionConfig = MotionConfig()
+    """Motion of the classes that ``CLASS_MOTION`` leaves out."""
+    CLASS_MOTION: dict[str, MotionConfig] = {
+        "pedestrian": MotionConfig(SPEED=MetresPerSecond(1), ACCELERATION=0.3),
+        "traffic_cone": MotionConfig(STILL=True),
+        "barrier": MotionConfig(STILL=True),
+    }
+    """Motion by class."""
     LOSS_WEIGHT: NonNegative = 0.5
     """Weight of the focal loss of the presence."""
 
@@ -754,17 +775,11 @@ class StreamingConfig(Section):
     """Action when a limit is exceeded: ``reset`` the scene's memory with a warning, or raise an ``error``."""
 
 
-class MotionConfig(Section):
-    """Motion of the objects of a class, as its tracks assume it; the defaults are a vehicle's."""
+class TrackMotionConfig(MotionConfig):
+    """Motion of the tracks of a class."""
 
     MAX_DISTANCE: Metres = Metres(4)
     """Largest distance between a detection and the predicted centre of its track."""
-    STILL: bool = False
-    """Objects stand where they were last detected; the keys below don't matter then."""
-    SPEED: MetresPerSecond = MetresPerSecond(4)
-    """Standard deviation of the unknown velocity of a new track, along each axis."""
-    ACCELERATION: Positive = 1.0
-    """Standard deviation of the acceleration in m/s², along each axis."""
 
 
 class TrackingConfig(CoastingConfig):
@@ -774,17 +789,15 @@ class TrackingConfig(CoastingConfig):
     """Track where nothing else is asked for, such as ``--track`` or ``--no-track``."""
     MIN_SCORE: Share = 0.18
     """Score from which on a detection joins a track or starts one."""
-    MOTION: MotionConfig = MotionConfig()
+    MOTION: TrackMotionConfig = TrackMotionConfig()
     """Motion of the classes that ``CLASS_MOTION`` leaves out."""
-    CLASS_MOTION: dict[str, MotionConfig] = {
-        "pedestrian": MotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
-        "traffic_cone": MotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
-        "barrier": MotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
-        "bicycle": MotionConfig(MAX_DISTANCE=Metres(3), SPEED=MetresPerSecond(1), ACCELERATION=0.3),
+    CLASS_MOTION: dict[str, TrackMotionConfig] = {
+        "pedestrian": TrackMotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
+        "traffic_cone": TrackMotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
+        "barrier": TrackMotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
+        "bicycle": TrackMotionConfig(MAX_DISTANCE=Metres(3), SPEED=MetresPerSecond(1), ACCELERATION=0.3),
     }
     """Motion by class."""
-    POSITION_NOISE: Metres = Metres(0.4)
-    """Standard deviation of detected centres, along each axis."""
     COAST: Seconds = Seconds(4)
     """Time since its last sighting for which a track is kept."""
     MIN_COAST_SCORE: Share = 0.1

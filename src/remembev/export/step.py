@@ -83,7 +83,7 @@ class StreamingStep(nn.Module):
         read = model.memory.read(features, self.empty.with_named(named), context)
         padded = model.dense_head.predict_padded(model.dense_head(read.features), model.cfg.MODEL.POST_PROCESSING)
         found = FoundObjects(padded.boxes, padded.scores, padded.labels)
-        found, memory = model.memory.remember(model.memory.write(read, found), found)
+        found, memory = model.remember(model.memory.write(read, found), found)
         occ_logits = read.occ_logits
         maps = () if occ_logits is None else (occ_logits[0, 0].sigmoid(), gate(occ_logits, features)[0, 0])
         next_state = [memory.named()[name] for name in self.state]

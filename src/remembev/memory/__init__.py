@@ -3,7 +3,8 @@
 ``base.py`` is the stage of the detector, ``xmem.py`` the memory and ``conv_gru.py`` the recurrent baseline as one,
 ``fusion.py`` what they do to the features; ``wrapper.py`` is XMem's step on the state in ``state.py``: ``alignment.py``
 moves it, ``stores.py`` reads and writes the token store, ``consolidation.py`` fills its long-term part, ``slots.py``
-assigns agents. ``scenes.py`` stores states by scene, ``tracing.py`` records reads.
+assigns agents. ``findings.py`` writes what the head found, ``objects.py`` remembers it as boxes, which ``motion.py``
+moves. ``scenes.py`` stores states by scene, ``tracing.py`` records reads.
 """
 
 from typing import TYPE_CHECKING

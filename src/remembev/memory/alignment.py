@@ -9,11 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from remembev.geometry import BEVGrid, invert_pose, transform_boxes, transform_points, turn_vectors
+from remembev.memory.motion import MotionModel
 from remembev.memory.objects import move_objects
 from remembev.memory.state import MemoryState, TokenStore
 
 
-def align_state(state: MemoryState, prev_from_frame: Tensor | None, elapsed: Tensor, grid: BEVGrid) -> MemoryState:
+def align_state(
+    state: MemoryState,
+    prev_from_frame: Tensor | None,
+    elapsed: Tensor,
+    grid: BEVGrid,
+    motion: MotionModel | None = None,
+) -> MemoryState:
     """Move a state into the coordinates and to the time of the current frame.
 
     Args:
@@ -21,9 +28,13 @@ def align_state(state: MemoryState, prev_from_frame: Tensor | None, elapsed: Ten
         prev_from_frame: Transform [B, 4, 4] from the current frame to the state's; None: the same frame.
         elapsed: Seconds since the state's frame [B].
         grid: The memory's grid.
+        motion: Motion of the remembered objects; needed where there are any.
     """
     boxes = extrapolate_boxes(state.slots.boxes, elapsed)
-    objects = None if state.objects is None else move_objects(state.objects, prev_from_frame, elapsed)
+    objects = state.objects
+    if objects is not None:
+        assert motion is not None
+        objects = move_objects(objects, prev_from_frame, elapsed, motion)
     tokens, slots = move_tokens(state.tokens, prev_from_frame, elapsed), replace(state.slots, boxes=boxes)
     state = replace(state, tokens=tokens, slots=slots, objects=objects)
     if prev_from_frame is None:

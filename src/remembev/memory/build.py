@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from remembev.config.schema import MemoryConfig
@@ -12,7 +13,11 @@ from remembev.memory.xmem import XMemBEVModule
 
 
 def build_memory(
-    cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1, classes: int = 1
+    cfg: MemoryConfig,
+    in_channels: int,
+    feature_grid: BEVGrid,
+    agents: int = 1,
+    class_names: Sequence[str] = ("object",),
 ) -> BEVMemory[Any]:
     """Return the memory that ``cfg`` names, with fresh weights.
 
@@ -21,10 +26,10 @@ def build_memory(
         in_channels: Channels of the BEV features.
         feature_grid: Their grid.
         agents: Agent slots at inference, the scene's included.
-        classes: Classes of the objects that are found.
+        class_names: Classes of the objects that are found.
     """
     if cfg.FUSION == "none":
         return NoMemory(cfg)
     if cfg.NAME == "ConvGRUBEVModule":
         return ConvGRUBEVModule(cfg, in_channels, feature_grid)
-    return XMemBEVModule(cfg, in_channels, feature_grid, agents, classes)
+    return XMemBEVModule(cfg, in_channels, feature_grid, agents, class_names)

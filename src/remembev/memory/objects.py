@@ -17,6 +17,7 @@ from typing_extensions import Self
 from remembev.config.schema import ObjectsConfig
 from remembev.geometry import BEVGrid, invert_pose, transform_boxes
 from remembev.geometry.overlap import overlap_more, rectangles
+from remembev.memory.motion import MotionModel
 from remembev.ops import VISIBILITY_CHANNELS
 from remembev.structs import TensorStruct
 
@@ -32,13 +33,15 @@ class ObjectMemory(TensorStruct):
     best: Tensor  # [B, N] in [0, 1], the highest score so far
     age: Tensor  # [B, N], seconds since a frame last showed it
     presence: Tensor  # [B, N], logit of its score in the latest frame
+    covariance: Tensor  # [B, N, 2, 2], of its position (m) and velocity (m/s) along either axis
 
     @classmethod
     def empty(cls, batch: int, places: int, device: torch.device) -> Self:
         """Return a memory without objects."""
         zeros = torch.zeros(batch, places, device=device)
         labels = torch.full((batch, places), NO_OBJECT, device=device)
-        return cls(torch.zeros(batch, places, 9, device=device), labels, zeros, zeros, zeros)
+        covariance = torch.zeros(batch, places, 2, 2, device=device)
+        return cls(torch.zeros(batch, places, 9, device=device), labels, zeros, zeros, zeros, covariance)
 
     @property
     def valid(self) -> Tensor:
@@ -70,40 +73,48 @@ class FoundObjects(TensorStruct):
         return cls(torch.zeros(batch, 0, 9, device=device), torch.zeros(batch, 0, device=device), labels)
 
 
-def move_objects(objects: ObjectMemory, prev_from_frame: Tensor | None, elapsed: Tensor) -> ObjectMemory:
+def move_objects(
+    objects: ObjectMemory, prev_from_frame: Tensor | None, elapsed: Tensor, motion: MotionModel
+) -> ObjectMemory:
     """Move objects by their velocities and into the coordinates of the current frame.
 
     Args:
         objects: Objects after the frame before.
         prev_from_frame: Transform [B, 4, 4] from the current frame to theirs; None: the same frame.
         elapsed: Seconds since their frame [B].
+        motion: The motion of the classes.
     """
-    boxes = objects.boxes
-    moved = torch.cat((boxes[..., :2] + boxes[..., 7:9] * elapsed[:, None, None], boxes[..., 2:]), dim=-1)
+    seconds = elapsed[:, None].expand_as(objects.age)
+    moved, covariance = motion.predict(objects.boxes, objects.covariance, objects.labels, seconds)
     if prev_from_frame is not None:
         moved = transform_boxes(invert_pose(prev_from_frame), moved)
-    return replace(objects, boxes=moved, age=objects.age + elapsed[:, None])
+    return replace(objects, boxes=moved, covariance=covariance, age=objects.age + seconds)
 
 
 def merge_found(
-    objects: ObjectMemory, found: FoundObjects, grid: BEVGrid, cfg: ObjectsConfig
+    objects: ObjectMemory, found: FoundObjects, grid: BEVGrid, cfg: ObjectsConfig, motion: MotionModel
 ) -> tuple[FoundObjects, ObjectMemory]:
     """Merge the boxes that a frame shows with the objects remembered from before.
+
+    A box that shows an object gets the object's velocity, unless its class stands still.
 
     Args:
         objects: Objects in the frame's coordinates, with their presence.
         found: What the head found, after its NMS.
         grid: Objects off this grid are remembered, but not returned.
         cfg: The configuration's OBJECTS.
+        motion: The motion of the classes.
 
     Returns:
         The frame's boxes and those of the objects that it doesn't show, best first; and the objects from now on.
     """
     same = are_same(objects, found, cfg)
+    found, shown_boxes, covariance = _follow(objects, found, same, motion)
     unseen = objects.valid & ~same.any(dim=1)
     on_grid = grid.cells(objects.boxes)[2]
+    likely = motion.likely_velocity(objects.boxes, objects.covariance)
     remembered = FoundObjects(
-        objects.boxes,
+        torch.cat((objects.boxes[..., :7], likely), dim=-1),
         objects.scores * (unseen & on_grid),
         torch.where(unseen & on_grid, objects.labels, NO_OBJECT),
     )
@@ -113,17 +124,46 @@ def merge_found(
     best = torch.maximum(found.scores, (same * objects.best[:, None]).amax(dim=2))
     is_new = (found.labels != NO_OBJECT) & (found.scores >= cfg.MIN_SCORE)
     shown = ObjectMemory(
-        boxes=found.boxes.to(objects.boxes.dtype),
+        boxes=shown_boxes,
         labels=torch.where(is_new, found.labels, NO_OBJECT),
         best=best.to(objects.best.dtype),
         age=torch.zeros_like(best),
         presence=found.scores.to(best.dtype).logit(eps=1e-6),
+        covariance=covariance,
     )
     kept = replace(objects, labels=torch.where(unseen & (objects.age < cfg.FORGET_AFTER), objects.labels, NO_OBJECT))
     candidates = shown.zip_map(lambda one, two: torch.cat((one, two), dim=1), kept)
     places = objects.labels.shape[1]
     chosen = candidates.scores.argsort(dim=1, descending=True, stable=True)[:, :places]
     return both.map(lambda tensor: gather_rows(tensor, best_first)), candidates.gather(chosen)
+
+
+def _follow(
+    objects: ObjectMemory, found: FoundObjects, same: Tensor, motion: MotionModel
+) -> tuple[FoundObjects, Tensor, Tensor]:
+    """Follow objects to the found boxes that show them, ``same`` [B, K, N].
+
+    Returns:
+        The found boxes with the velocities of the objects; the objects' boxes [B, K, 9] and covariances [B, K, 2, 2]
+        from now on. New objects have the velocities that they were found with.
+    """
+    boxes, covariance = found.boxes.to(objects.boxes.dtype), motion.first_covariance(found.labels, objects.boxes.dtype)
+    still = motion.is_still(found.labels)[..., None]
+    followed = torch.cat((boxes[..., :7], torch.where(still, 0.0, boxes[..., 7:])), dim=-1)
+    if not same.shape[2]:
+        return found, followed, covariance
+    distance = (boxes[:, :, None, :2] - objects.boxes[:, None, :, :2]).norm(dim=-1)
+    before = objects.gather(distance.masked_fill(~same, torch.inf).argmin(dim=2))
+    corrected, corrected_covariance = motion.correct(before.boxes, before.covariance, found.labels, boxes)
+    corrected = torch.cat((corrected[..., :2], boxes[..., 2:7], corrected[..., 7:]), dim=-1)
+    is_known = same.any(dim=2)[..., None]
+    likely = motion.likely_velocity(corrected, corrected_covariance)
+    velocity = torch.where(is_known & ~still, likely, boxes[..., 7:])
+    return (
+        replace(found, boxes=torch.cat((boxes[..., :7], velocity), dim=-1)),
+        torch.where(is_known, corrected, followed),
+        torch.where(is_known[..., None], corrected_covariance, covariance),
+    )
 
 
 def are_same(objects: ObjectMemory, found: FoundObjects, cfg: ObjectsConfig) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -17,6 +18,7 @@ from remembev.memory.alignment import align_state
 from remembev.memory.base import FrameContext, FrameNumber, first_frames
 from remembev.memory.findings import BOX_CHANNELS, found_velocity, rasterise_findings, teach
 from remembev.memory.layers import Decoder, FrameKeys, KeyProjection, ValueEncoder
+from remembev.memory.motion import MotionModel
 from remembev.memory.objects import FoundObjects, ObjectMemory, Presence
 from remembev.memory.slots import slot_masks
 from remembev.memory.state import AgentSlots, MemoryState, TokenStore
@@ -95,11 +97,16 @@ class XMemBackboneWrapper(nn.Module):
     centres: Tensor
 
     def __init__(
-        self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1, classes: int = 1
+        self,
+        cfg: MemoryConfig,
+        in_channels: int,
+        feature_grid: BEVGrid,
+        agents: int = 1,
+        class_names: Sequence[str] = ("object",),
     ) -> None:
         """Create a memory of features [B, in_channels, H, W] on ``feature_grid`` with ``agents`` slots at inference.
 
-        ``classes`` is the number of classes of the objects that are found.
+        ``class_names`` are the classes of the objects that are found.
         """
         super().__init__()
         self.cfg = cfg
@@ -115,12 +122,14 @@ class XMemBackboneWrapper(nn.Module):
         )
         self.project = KeyProjection(cfg.FEATURE_DIM, cfg.KEY_DIM)
         self.decode = Decoder(cfg.FEATURE_DIM, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.GATE_BIAS, cfg.SENSORY)
-        self.classes = classes
-        findings = classes + BOX_CHANNELS if cfg.WRITE == "findings" else 0
+        self.classes = len(class_names)
+        findings = self.classes + BOX_CHANNELS if cfg.WRITE == "findings" else 0
         self.encode_value = ValueEncoder(cfg.FEATURE_DIM + findings, cfg.VALUE_DIM, cfg.HIDDEN_DIM, cfg.SENSORY)
-        self.presence = None
+        self.presence, self.motion = None, None
         if cfg.OBJECTS is not None:
-            self.presence = Presence(cfg.FEATURE_DIM + cfg.HIDDEN_DIM, classes, cfg.OBJECTS)
+            self.presence = Presence(cfg.FEATURE_DIM + cfg.HIDDEN_DIM, self.classes, cfg.OBJECTS)
+            motions = (cfg.OBJECTS.MOTION, cfg.OBJECTS.CLASS_MOTION)
+            self.motion = MotionModel(class_names, *motions, noise=cfg.OBJECTS.POSITION_NOISE)
         self.empty_readout = nn.Parameter(torch.zeros(cfg.VALUE_DIM))
         self.nothing = nn.Parameter(torch.tensor(_FAR)) if cfg.READ.NOTHING else None
         self.log_distance = _log_scale(cfg.READ.DISTANCE)
@@ -290,7 +299,7 @@ class XMemBackboneWrapper(nn.Module):
 
         # Align the memory with the frame
         elapsed = self._elapsed(state, context.timestamp)
-        state = align_state(state, context.prev_from_frame, elapsed, self.grid)
+        state = align_state(state, context.prev_from_frame, elapsed, self.grid, self.motion)
         occupied = state.slots.occupied
 
         # Read the tokens that are near and young enough

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -25,15 +26,20 @@ class XMemBEVModule(BEVMemory[MemoryState]):
     """
 
     def __init__(
-        self, cfg: MemoryConfig, in_channels: int, feature_grid: BEVGrid, agents: int = 1, classes: int = 1
+        self,
+        cfg: MemoryConfig,
+        in_channels: int,
+        feature_grid: BEVGrid,
+        agents: int = 1,
+        class_names: Sequence[str] = ("object",),
     ) -> None:
         """Create a memory of features [B, in_channels, H, W] on ``feature_grid`` with ``agents`` slots.
 
-        ``classes`` is the number of classes of the objects that are found.
+        ``class_names`` are the classes of the objects that are found.
         """
         super().__init__(cfg.MAX_SCENES)
         self.cfg = cfg
-        self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents, classes)
+        self.xmem = XMemBackboneWrapper(cfg, in_channels, feature_grid, agents, class_names)
         self.visibility_grid = self.xmem.grid if cfg.OBJECTS is not None else None
         readout, stride = cfg.FEATURE_DIM + cfg.HIDDEN_DIM, cfg.stride(feature_grid)
         self.add_gated = GatedConv(in_channels) if cfg.FUSION.startswith("gate_residual") else None
@@ -79,8 +85,8 @@ class XMemBEVModule(BEVMemory[MemoryState]):
             count = (found.labels >= 0).sum(dim=1)
             slots = update_slots(state.slots, found.boxes, found.scores, count, self.cfg.AGENTS)
             state = replace(state, slots=slots)
-        if state.objects is not None and self.cfg.OBJECTS is not None:
-            found, objects = merge_found(state.objects, found, self.xmem.grid, self.cfg.OBJECTS)
+        if state.objects is not None and self.cfg.OBJECTS is not None and self.xmem.motion is not None:
+            found, objects = merge_found(state.objects, found, self.xmem.grid, self.cfg.OBJECTS, self.xmem.motion)
             state = replace(state, objects=objects)
         return found, state
 

@@ -21,6 +21,7 @@ from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.backbone import BaseBEVBackbone
 from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
 from remembev.models.detections import Detections
+from remembev.models.direction import face_motion
 from remembev.models.losses import presence_loss
 from remembev.models.vfe import PillarEncoder, PillarFeatureNet, build_vfe
 from remembev.ops import stage
@@ -72,7 +73,7 @@ class TemporalPointPillar(nn.Module):
         self.backbone_2d = BaseBEVBackbone(backbone, vfe.num_features)
         self.agents = cfg.DATA_CONFIG.AGENT_SLOTS
         self.memory: BEVMemory[Any] = build_memory(
-            cfg.MODEL.MEMORY, backbone.num_bev_features, cfg.feature_grid, self.agents, len(cfg.CLASS_NAMES)
+            cfg.MODEL.MEMORY, backbone.num_bev_features, cfg.feature_grid, self.agents, cfg.CLASS_NAMES
         )
         self.dense_head = AnchorHeadMulti(
             cfg.MODEL.DENSE_HEAD,
@@ -209,9 +210,20 @@ class TemporalPointPillar(nn.Module):
         with stage("memory"):
             state = self.memory.write(read, found, progress=progress)
         with torch.no_grad():
-            merged, state = self.memory.remember(state, found)
+            merged, state = self.remember(state, found)
         objects = self.memory.objects(read.state)
         return replace(output, detections=self._unpad(merged), objects=objects, found=found), state
+
+    def remember(self, state: TensorStruct, found: FoundObjects) -> tuple[FoundObjects, TensorStruct]:
+        """Assign what was found in a frame to what is remembered, once the frame is written.
+
+        Returns:
+            What was found or is remembered, best first, facing the way that it moves by all that is known now; and the
+            next state.
+        """
+        merged, state = self.memory.remember(state, found)
+        min_speed = self.cfg.MODEL.POST_PROCESSING.FACE_MOTION
+        return merged if min_speed is None else replace(merged, boxes=face_motion(merged.boxes, min_speed)), state
 
     def _context(self, frame: FrameBatch) -> FrameContext:
         """Return what the memory needs of a frame beside its features; in training with the true boxes it shows."""

@@ -1,7 +1,7 @@
 """Tracking: an online tracker that numbers the objects of a scene and lets lost ones coast.
 
-``tracker.py`` is the step, ``association.py`` decides which box joins which track, ``motion.py`` filters positions,
-``free_space.py`` tells from the LiDAR's rays that a place is empty, ``state.py`` holds the tracks.
+``tracker.py`` is the step, ``association.py`` decides which box joins which track, ``free_space.py`` tells from the
+LiDAR's rays that a place is empty, ``state.py`` holds the tracks. The filter of their motion is the memory's.
 """
 
 from remembev.tracking.association import match_greedily

@@ -14,11 +14,11 @@ from remembev.config import Config, TrackingConfig
 from remembev.data import SLACK_SECONDS
 from remembev.errors import StreamError
 from remembev.geometry import invert_pose, transform_boxes
+from remembev.memory.motion import MotionModel
 from remembev.models import Detections
 from remembev.ops import nms_bev
 from remembev.tracking.association import match_greedily
 from remembev.tracking.free_space import count_rays
-from remembev.tracking.motion import MotionModel
 from remembev.tracking.state import TrackerState, Tracks
 
 AnyDetections = TypeVar("AnyDetections", bound=Detections)
@@ -54,7 +54,10 @@ class Tracker:
         self.class_names = tuple(class_names)
         self.cfg = cfg or TrackingConfig()
         self.point_cloud_range = point_cloud_range
-        self.motion = MotionModel(class_names, self.cfg)
+        motions = (self.cfg.MOTION, self.cfg.CLASS_MOTION)
+        self.motion = MotionModel(class_names, *motions, noise=self.cfg.POSITION_NOISE)
+        reach = [self.cfg.CLASS_MOTION.get(name, self.cfg.MOTION).MAX_DISTANCE for name in class_names]
+        self._max_distance = torch.tensor(reach, dtype=torch.float64)
 
     @classmethod
     def from_config(cls, cfg: Config) -> Self:
@@ -94,7 +97,10 @@ class Tracker:
         if seconds <= 0:
             raise StreamError(f"timestamp {timestamp:.6f} s is not after the last tracked frame's")
         tracks = state.tracks[timestamp - state.tracks.last_seen <= self.cfg.COAST + SLACK_SECONDS]
-        tracks = self.motion.predict(tracks, seconds)
+        if len(tracks):  # the time since no frame at all is infinite
+            since = torch.tensor(seconds, dtype=torch.float64)
+            moved, covariance = self.motion.predict(tracks.boxes, tracks.covariance, tracks.labels, since)
+            tracks = replace(tracks, boxes=moved, covariance=covariance)
 
         # Associate.
         detections = detections[detections.scores.argsort(descending=True, stable=True)]
@@ -128,12 +134,14 @@ class Tracker:
         distance = torch.cdist(centres, tracks.boxes[:, :2], compute_mode="donot_use_mm_for_euclid_dist")
         distance[labels[:, None] != tracks.labels] = torch.inf
         match = torch.full_like(detections.labels, -1)
-        match[:likely] = torch.from_numpy(match_greedily(distance.numpy(), self.motion.max_distance[labels].numpy()))
+        match[:likely] = torch.from_numpy(match_greedily(distance.numpy(), self._max_distance[labels].numpy()))
         return match
 
     def _correct(self, tracks: Tracks, rows: Tensor, boxes: Tensor, detections: Detections, timestamp: float) -> Tracks:
         """Return the tracks after a detection each joined those of ``rows`` [J]; unobserved ones only move a track."""
-        moved = self.motion.correct(tracks[rows], boxes)
+        before = tracks[rows]
+        corrected, covariance = self.motion.correct(before.boxes, before.covariance, before.labels, boxes)
+        moved = replace(before, boxes=corrected, covariance=covariance)
         seen = replace(
             moved,
             boxes=torch.cat((moved.boxes[:, :2], boxes[:, 2:7], moved.boxes[:, 7:]), dim=1),
@@ -141,7 +149,7 @@ class Tracker:
             best_score=moved.best_score.maximum(detections.scores.double()),
         )
         joined = seen.where(~detections.remembered, moved)
-        return tracks.zip_map(lambda before, after: before.index_copy(0, rows, after), joined)
+        return tracks.zip_map(lambda old, new: old.index_copy(0, rows, new), joined)
 
     def _start(self, boxes: Tensor, detections: Detections, next_id: Tensor, timestamp: float) -> Tracks:
         """Return a new track for each detection; it is taken to stand until it is seen again."""
@@ -149,7 +157,7 @@ class Tracker:
             ids=next_id + torch.arange(len(boxes)),
             labels=detections.labels,
             boxes=torch.cat((boxes[:, :7], torch.zeros_like(boxes[:, 7:])), dim=1),
-            covariance=self.motion.first_covariance(detections.labels),
+            covariance=self.motion.first_covariance(detections.labels, torch.float64),
             last_seen=boxes.new_full((len(boxes),), timestamp),
             best_score=detections.scores.double(),
         )
