@@ -76,7 +76,7 @@ class MotionModel(nn.Module):
         position = position + 2 * seconds * both + seconds**2 * velocity + push * seconds**4 / 4
         both = both + seconds * velocity + push * seconds**3 / 2
         velocity = velocity + push * seconds**2
-        covariance = torch.stack((position, both, both, velocity), dim=-1).unflatten(-1, (2, 2))
+        covariance = torch.stack((position, both, both, velocity), dim=-1).view(*position.shape, 2, 2)
         return torch.cat((centres, boxes[..., 2:]), dim=-1), covariance
 
     def correct(self, boxes: Tensor, covariance: Tensor, labels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
