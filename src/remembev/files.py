@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from re import fullmatch
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from remembev.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager

@@ -1,17 +1,17 @@
 """Schema of the configuration: one class per section, with OpenPCDet's key names where it has the concept.
 
 Unknown keys are errors. Keys that have to fit together (classes and heads, range and voxels) are checked here, so that
-the model and the data set need not. The docstrings below the keys are the generated reference.
+the model and the data set need not. The docstrings below the keys are the generated reference. Nothing here imports
+torch before a grid is asked for, so that the command line starts fast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isclose
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from torch import Tensor
 
 from remembev.config.sizes import (
     CountOrMetres,
@@ -23,7 +23,11 @@ from remembev.config.sizes import (
     Seconds,
 )
 from remembev.config.validation import set_key, validated
-from remembev.geometry import BEVGrid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from remembev.geometry import BEVGrid
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -209,6 +213,8 @@ class DataConfig(Section):
     @property
     def pillar_grid(self) -> BEVGrid:
         """The grid of pillars."""
+        from remembev.geometry import BEVGrid
+
         x_min, y_min, _, x_max, y_max, _ = self.POINT_CLOUD_RANGE
         size_x, size_y, _ = self.DATA_PROCESSOR.VOXEL_SIZE
         return BEVGrid(x_min, y_min, x_max, y_max, round((y_max - y_min) / size_y), round((x_max - x_min) / size_x))
