@@ -26,8 +26,8 @@ def plain_filter(centres: Tensor, seconds: list[float], speed: float, accelerati
     )
     covariance, observe = covariance.double(), torch.tensor([[1.0, 0.0]]).double()
     for centre, time in zip(centres[1:], seconds, strict=True):
-        step = torch.tensor([[1, time], [0, 1]]).double()
-        push = torch.tensor([[time**2 / 2], [time]]).double() * acceleration
+        step = torch.tensor([[1, time], [0, 1]], dtype=torch.float64)
+        push = torch.tensor([[time**2 / 2], [time]], dtype=torch.float64) * acceleration
         state, covariance = step @ state, step @ covariance @ step.T + push @ push.T
         gain = covariance @ observe.T / (observe @ covariance @ observe.T + NOISE**2)
         state = state + gain @ (centre[None] - observe @ state)
@@ -41,7 +41,7 @@ def follow(centres: Tensor, seconds: list[float], label: int) -> tuple[Tensor, T
     boxes = torch.cat((centres[:1], torch.zeros(1, 7).double()), dim=1)
     covariance = MODEL.first_covariance(labels, torch.float64)
     for centre, time in zip(centres[1:], seconds, strict=True):
-        boxes, covariance = MODEL.predict(boxes, covariance, labels, torch.tensor([time]).double())
+        boxes, covariance = MODEL.predict(boxes, covariance, labels, torch.tensor([time], dtype=torch.float64))
         boxes, covariance = MODEL.correct(boxes, covariance, labels, centre[None])
     return boxes, covariance
 
