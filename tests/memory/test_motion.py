@@ -20,11 +20,9 @@ MODEL = MotionModel(("car", "cyclist", "post"), MotionConfig(), MOTIONS, noise=N
 
 def plain_filter(centres: Tensor, seconds: list[float], speed: float, acceleration: float) -> tuple[Tensor, Tensor]:
     """State [2, 2] (position and velocity, of each axis) and covariance [2, 2] after centres [T, 2] of one object."""
-    state, covariance = (
-        torch.stack((centres[0], torch.zeros(2).double())),
-        torch.diag(torch.tensor([NOISE, speed])) ** 2,
-    )
-    covariance, observe = covariance.double(), torch.tensor([[1.0, 0.0]]).double()
+    state = torch.stack((centres[0], torch.zeros(2, dtype=torch.float64)))
+    covariance = torch.diag(torch.tensor([NOISE, speed], dtype=torch.float64)) ** 2
+    observe = torch.tensor([[1, 0]], dtype=torch.float64)
     for centre, time in zip(centres[1:], seconds, strict=True):
         step = torch.tensor([[1, time], [0, 1]], dtype=torch.float64)
         push = torch.tensor([[time**2 / 2], [time]], dtype=torch.float64) * acceleration
