@@ -88,9 +88,9 @@ def test_the_demo_streams_a_street_with_shipped_weights_and_writes_a_movie(
 ) -> None:
     monkeypatch.setattr("remembev.models.checkpoint.SHIPPED", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
-    assert "small_sweeps_read: no such file, and no shipped weights (none)" in error(remembev("stream", "--demo"))
+    assert "small: no such file, and no shipped weights (none)" in error(remembev("stream", "--demo"))
     (tmp_path / "shipped").mkdir()
-    shutil.copy(checkpoint, tmp_path / "shipped" / "small_sweeps_read.safetensors")
+    shutil.copy(checkpoint, tmp_path / "shipped" / "small.safetensors")
     ran = remembev("stream", "--demo", "--frames", 2)
     assert ran.code == 0
     assert "0.50 s" in ran.out

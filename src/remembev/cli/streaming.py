@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from remembev.streaming import StreamDetections, StreamingDetector, StreamState
     from remembev.viewing import FrameView, ViewBuilder
 
-_DEMO_WEIGHTS = Path("small_sweeps_read")
+_DEMO_WEIGHTS = Path("small")
 _DEMO_MOVIE = Path("remembev-demo.gif")
 
 
