@@ -132,7 +132,7 @@ def demo(
         typer.Option(help="Folder of a real key frame (LIDAR_TOP.pcd.bin, frame.json) to stream too."),
     ] = None,
 ) -> None:
-    """Simulate, train, evaluate, stream and report, in about ten minutes on two cores."""
+    """Simulate, train, evaluate, stream and report, in ten to twenty minutes on two cores."""
     from remembev.demo import run_demo
 
     run_demo(out, keyframe=keyframe, console=console)
