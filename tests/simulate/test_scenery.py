@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from tests.simulate.overlaps import scenery_in_box, triangles_touch_box
 
-from remembev.simulate.meshes import Material, Mesh
+from remembev.simulate import streets
+from remembev.simulate.lidar import Geometry
+from remembev.simulate.meshes import Material, Mesh, merge, rod
 from remembev.simulate.placement.scenery import facades, plots, street_furniture, vegetation, walls
 from remembev.simulate.placement.scenery.street_furniture import KERBSIDE, OFF_STREET
+from remembev.simulate.placement.scenery.surfaces import leaves
 from remembev.simulate.placement.scenery.terrain import Slope
 from remembev.simulate.placement.scenery.walls import FENCES, WALLS
 from remembev.simulate.scene import SceneSimulation
 from remembev.simulate.sets import SETS, build_world
-from remembev.simulate.world import World
+from remembev.simulate.world import World, WorldBuilder
 
 SHAPES: list[Callable[[np.random.Generator], Mesh]] = [*KERBSIDE, *OFF_STREET, *vegetation.TREES, vegetation.bush]
 STRETCHES = [*WALLS, *FENCES]
@@ -56,7 +59,7 @@ def test_every_shape_stands_on_the_ground_and_is_small_enough_for_a_street(shape
         assert -1.0 < low[2] < 0.45
         assert (np.maximum(-low, high)[:2] < 9.0).all()
         assert 0.3 < high[2] < 18.0
-        assert len(mesh.faces) < 500
+        assert len(mesh.faces) < 1000
 
 
 @pytest.mark.parametrize("stretch", STRETCHES, ids=lambda stretch: stretch.__name__)
@@ -111,12 +114,63 @@ def test_ground_rises_only_behind_the_start_of_its_slope() -> None:
     assert heights[-1] > 1.4
 
 
-def test_a_facade_s_windows_are_of_glass_and_set_back() -> None:
-    mesh = facades.building(np.random.default_rng(0), 12.0, 9.0, 12.0)
-    glass = mesh.faces[mesh.materials == Material.GLASS]
-    body = mesh.vertices[glass][np.ptp(mesh.vertices[glass][..., 2], axis=1) > 12.0]
-    assert len(body) == 2
-    assert body[..., 1].min() > -4.5 + 0.09
+def test_a_facade_s_windows_are_of_glass_set_back_and_show_rooms() -> None:
+    shares = []
+    for seed in range(20):
+        mesh = facades.building(np.random.default_rng(seed), 12.0, 9.0, 3.0)
+        panes = mesh.vertices[mesh.faces[mesh.materials == Material.GLASS]]
+        assert panes[..., 1].min() > -4.5 + 0.09
+        heights = np.random.default_rng(seed).uniform(1.0, 2.0, 400)
+        places = np.column_stack([np.linspace(-5.9, 5.9, 400), np.full(400, -8.0), heights])
+        rays = places.astype(np.float32), np.tile(np.float32([0.0, 1.0, 0.0]), (400, 1))
+        hits = Geometry(mesh, np.zeros(len(mesh.faces), int)).cast(*rays)
+        assert np.isfinite(hits.distance).all()
+        shares.append([(hits.material == Material.GLASS).mean(), (hits.distance > 5.5).mean()])
+    glass, rooms = np.array(shares).T
+    assert glass.mean() > 0.1
+    assert 0.05 < rooms.mean() < 0.4
+    assert rooms.min() < 0.05 < 0.1 < rooms.max()
+
+
+def test_leaves_fill_their_ellipsoid_and_let_some_pulses_through() -> None:
+    radii, centre = np.array([2.0, 1.5, 1.0]), np.array([10.0, 0.0, 0.0])
+    returned = {}
+    for share in (0.3, 0.75):
+        clump = leaves(tuple(centre), tuple(radii), np.random.default_rng(0), share)
+        assert (np.abs(clump.vertices - centre) <= radii + 1e-9).all()
+        within = np.random.default_rng(1).uniform(-0.6, 0.6, (2000, 2)) * radii[1:]
+        rays = np.column_stack([np.full(2000, 10.0), within])
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        hits = Geometry(clump, np.zeros(len(clump.faces), int)).cast(np.zeros_like(rays, np.float32), np.float32(rays))
+        returned[share] = np.isfinite(hits.distance).mean()
+        depths = hits.distance[np.isfinite(hits.distance)]
+        assert depths.min() < 9.0
+        assert depths.max() > 10.5
+    assert 0.2 < returned[0.3] < returned[0.75] < 0.95
+
+
+def test_a_tree_over_a_road_hangs_low_behind_its_kerb_only() -> None:
+    for seed in range(30):
+        mesh = vegetation.broadleaf(np.random.default_rng(seed), (2.2, 3.0), over_road=4.3)
+        crown = mesh.vertices[mesh.faces[mesh.materials == Material.LEAVES]].reshape(-1, 3)
+        assert crown[:, 2].min() >= 2.2
+        assert crown[crown[:, 1] < -0.4, 2].min() >= 4.3
+    assert vegetation.broadleaf(np.random.default_rng(0), (2.2, 3.0)).vertices[:, 2].max() > 4.0
+
+
+def test_a_low_crown_is_left_out_where_a_tall_vehicle_passes_and_kept_over_a_car() -> None:
+    kept = {}
+    for kind in ("car", "bus"):
+        builder = WorldBuilder(
+            streets.draw_layout(np.random.default_rng(0), 1, crossed=False), np.random.default_rng(1)
+        )
+        street = builder.layout.main
+        crown = leaves((0.0, 0.0, 3.0), (1.5, 1.5, 0.7), np.random.default_rng(2))
+        stem = rod((0.0, 2.5, 0.0), (0.0, 2.5, 3.0), 0.1, Material.BARK)
+        assert builder.add_obstacle(merge([stem, crown]), street, 20.0, street.parking_offset)
+        builder.add_object(kind, street, 20.0, street.parking_offset)
+        kept[kind] = len(builder._untouched_scenery())
+    assert kept == {"car": 1, "bus": 0}
 
 
 def test_a_road_crown_never_rises_into_the_boxes_above_it(worlds: dict[str, World]) -> None:

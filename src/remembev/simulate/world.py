@@ -22,6 +22,8 @@ FILL = 0.98  # share of its box's length and width that a shape fills
 MAX_DISTANCE = 90.0  # objects that never come nearer to the ego car are left out
 TOUCH_STEPS = 3  # steps of a mover's poses between two looks at what it touches
 REACH = 2.1  # metres above the ground within which scenery is in a pedestrian's way
+OVER_BOXES = 0.1  # metres that scenery stays above the boxes under it
+HEADROOM = 4.2  # metres above the ground within which it is in a vehicle's
 EGO_SIZE: Vec3 = (4.08, 1.73, 1.56)
 
 
@@ -111,7 +113,12 @@ def _footprint_discs(centre: Array, yaw: float, length: float, width: float) -> 
 
 def _ground_discs(mesh: Mesh, at: Array, yaw: float) -> Array:
     """Return discs (x, y, radius) [D, 3] over the rectangle about what a pedestrian could touch of a placed mesh."""
-    low, high = (f(mesh.vertices[mesh.vertices[:, 2] < REACH, :2], axis=0) for f in (np.min, np.max))
+    return _covering_discs(mesh.vertices[mesh.vertices[:, 2] < REACH, :2], at, yaw)
+
+
+def _covering_discs(places: Array, at: Array, yaw: float) -> Array:
+    """Return discs (x, y, radius) [D, 3] over the rectangle about places [V, 2] of a mesh that is then placed."""
+    low, high = places.min(0), places.max(0)
     size = np.maximum(high - low, 0.2)
     cell = float(np.clip(size.min(), 0.2, 1.5))
     counts = np.ceil(size / cell).astype(int)
@@ -122,6 +129,14 @@ def _ground_discs(mesh: Mesh, at: Array, yaw: float) -> Array:
     xy = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
     c, s = np.cos(yaw), np.sin(yaw)
     return np.column_stack([xy @ np.array([[c, s], [-s, c]]) + at, np.full(len(xy), radius)])
+
+
+class Obstacle(NamedTuple):
+    """What objects may not touch: discs (x, y, radius) under it, discs under what hangs over, and how high it hangs."""
+
+    ground: Array
+    above: Array
+    headroom: float
 
 
 class Ground(Protocol):
@@ -137,7 +152,7 @@ class WorldBuilder:
     def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
         self.layout, self.rng = layout, rng
         self.scenery: list[Mesh] = []
-        self.obstacles: dict[int, Array] = {}  # discs under the scenery of an index, left out if an object touches it
+        self.obstacles: dict[int, Obstacle] = {}  # scenery of an index that is left out if an object touches it
         self.slopes: dict[int, Ground] = {}  # of the sides of the main street that aren't level
         self.objects: list[PlacedObject] = []
         self.occupied = np.zeros((0, 3))  # discs (x, y, radius) that cover what stands
@@ -188,7 +203,9 @@ class WorldBuilder:
         discs = _ground_discs(mesh, np.array([x, y]), heading + turn)
         if not self._occupy(discs):
             return False
-        self.obstacles[len(self.scenery)] = discs
+        overhang = mesh.vertices[(mesh.vertices[:, 2] >= REACH) & (mesh.vertices[:, 2] < HEADROOM)]
+        above = _covering_discs(overhang[:, :2], np.array([x, y]), heading + turn) if len(overhang) else discs[:0]
+        self.obstacles[len(self.scenery)] = Obstacle(discs, above, overhang[:, 2].min(initial=HEADROOM))
         self.add_scenery(mesh, street, station, offset, turn)
         return True
 
@@ -254,15 +271,22 @@ class WorldBuilder:
         """Return the scenery without obstacles that an object's box touches at any time."""
         if not self.obstacles:
             return self.scenery
-        discs = np.concatenate(list(self.obstacles.values()))
-        owners = np.repeat(list(self.obstacles), [len(d) for d in self.obstacles.values()])
+        places = [
+            (i, discs, height)
+            for i, o in self.obstacles.items()
+            for discs, height in ((o.ground, 0.0), (o.above, o.headroom))
+        ]
+        discs = np.concatenate([found for _, found, _ in places])
+        counts = [len(found) for _, found, _ in places]
+        owners, heights = (np.repeat([place[k] for place in places], counts) for k in (0, 2))
         touched = np.zeros(len(discs), bool)
         for placed in self.objects:
             half = np.array(placed.size[:2]) / 2
             poses = placed.poses[::TOUCH_STEPS]
             reach = np.hypot(*half) + 1.5
             low, high = poses[:, :2].min(0) - reach, poses[:, :2].max(0) + reach
-            rows = np.flatnonzero(((discs[:, :2] > low) & (discs[:, :2] < high)).all(1))
+            near = ((discs[:, :2] > low) & (discs[:, :2] < high)).all(1)
+            rows = np.flatnonzero(near & (heights < placed.size[2] + OVER_BOXES))
             delta, c, s = discs[rows, None, :2] - poses[:, :2], np.cos(poses[:, 3]), np.sin(poses[:, 3])
             local = np.stack([c * delta[..., 0] + s * delta[..., 1], c * delta[..., 1] - s * delta[..., 0]], axis=-1)
             gaps = np.linalg.norm(np.maximum(np.abs(local) - half, 0.0), axis=-1).min(1)

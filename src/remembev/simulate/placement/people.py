@@ -163,3 +163,13 @@ def add_standing_group(
         if not builder.is_blocked(np.array([x, y]), KINDS[kind].mean_size[0] / 2 + 0.1):
             z = 0.0 if abs(offset + aside) < street.half_width else streets.KERB
             builder.add_object(kind, street, station + along, offset + aside, builder.random_yaw(), z)
+
+
+def add_people_at_houses(builder: WorldBuilder, street: Street, side: int, station: float) -> None:
+    """Add one to three people who stand close to the front of a house or a garden, where there is room."""
+    rng = builder.rng
+    if abs(station) < builder.layout.clear_of_crossing(street, streets.SIDEWALK):
+        return
+    for k in range(int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))):
+        offset = side * (street.building_offset - rng.uniform(0.35, 0.75))
+        builder.add_object("adult", street, station + 0.75 * k, offset, builder.random_yaw(), streets.KERB)

@@ -6,7 +6,12 @@ import numpy as np
 
 from remembev.simulate import streets
 from remembev.simulate.placement.parked import add_parked
-from remembev.simulate.placement.people import WALK_OFFSETS, add_crossing_pedestrian, add_pedestrian
+from remembev.simulate.placement.people import (
+    WALK_OFFSETS,
+    add_crossing_pedestrian,
+    add_pedestrian,
+    add_people_at_houses,
+)
 from remembev.simulate.placement.scenery import add_buildings, add_ground, add_overhead, add_skyline
 from remembev.simulate.placement.vehicles import add_vehicle, draw_bodies
 from remembev.simulate.streets import Gate, Street
@@ -100,6 +105,8 @@ def _add_people(builder: WorldBuilder, middle: float) -> None:
         if abs(station) > layout.clear_of_crossing(layout.main, 1.0):
             offset = side * (layout.main.half_width + rng.uniform(0.4, 0.9))
             builder.add_object("adult", layout.main, station, offset, builder.random_yaw(), streets.KERB)
+    for _ in range(int(rng.integers(4, 9))):
+        add_people_at_houses(builder, layout.main, builder.random_sign(), middle + rng.uniform(-45, 60))
     for _ in range(int(rng.integers(16, 26))):
         _add_sidewalk_pedestrian(builder, layout.main, middle + rng.uniform(-60, 75))
     for _ in range(int(rng.integers(5, 10))):

@@ -1,4 +1,4 @@
-"""Shapes of buildings: about the origin, length along x, the front at low y. Windows are set back and of glass."""
+"""Shapes of buildings: about the origin, length along x, the front at low y; rooms show through the windows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from remembev.simulate.meshes import Array, Material, Mesh, block, merge, rod
-from remembev.simulate.placement.scenery.surfaces import BOTTOM, FAR, FRONT, NEAR, REAR, TOP, sheet, slab
+from remembev.simulate.placement.scenery.surfaces import BOTTOM, FAR, FRONT, NEAR, REAR, TOP, sheet, slab, thinned
 
 FOUNDATION = -4.5  # metres that walls reach below the kerb's height, for ground that falls
 STOREY = 3.1
@@ -27,7 +27,7 @@ def building(rng: np.random.Generator, length: float, depth: float, height: floa
         parts += _balconies(rng, edges, storeys, storey, front)
     if storeys > 1 and rng.random() < 0.3:
         parts.append(_oriel(rng, edges, height, front, wall))
-    if rng.random() < 0.3:
+    if rng.random() < 0.45:
         parts.append(_awning(rng, edges, front))
     parts += [_gutter(x, front, height) for x in edges[[0, -1]] if rng.random() < 0.5]
     parts.append(_roof(rng, length, depth, height, wall))
@@ -37,7 +37,33 @@ def building(rng: np.random.Generator, length: float, depth: float, height: floa
 def _body(rng: np.random.Generator, length: float, front: float, back: float, height: float, wall: Material) -> Mesh:
     x, z = (-length / 2, length / 2), (FOUNDATION, height)
     shell = slab(x, (front, back), z, wall, FAR, REAR, FRONT, TOP)
-    return merge([shell, slab(x, (front, back), z, Material.GLASS, NEAR)])
+    return merge([shell, _panes(rng, length, front, height), *_rooms(rng, length, front, back, height)])
+
+
+def _panes(rng: np.random.Generator, length: float, front: float, height: float) -> Mesh:
+    """Build the glass behind all windows; a share of it that differs by house lets pulses through."""
+    grid = np.array([[(x, front, z) for z in np.arange(FOUNDATION, height, 0.5)] for x in np.arange(0.0, length, 0.5)])
+    return thinned(sheet(grid - (length / 2 - 0.2, 0.0, 0.0), Material.GLASS), rng.uniform(0.3, 1.0), rng)
+
+
+def _rooms(rng: np.random.Generator, length: float, front: float, back: float, height: float) -> list[Mesh]:
+    """Build what shows through the windows: floors, a wall at the back of the rooms, walls between them, furniture."""
+    x, rear = (-length / 2, length / 2), min(back, front + rng.uniform(2.5, 6.0))
+    parts = [slab(x, (front, rear), (FOUNDATION, height), Material.CONCRETE, FAR)]
+    levels = np.arange(0.0, height, STOREY)
+    parts += [slab(x, (front + 0.05, rear), (z - 0.2, z), Material.CONCRETE, BOTTOM, TOP) for z in levels]
+    for at in np.arange(x[0] + rng.uniform(2.0, 5.0), x[1] - 1.0, 4.5):
+        parts.append(slab((at, at + 0.1), (front + 0.4, rear), (0.0, height), Material.CONCRETE, REAR, FRONT))
+    for _ in range(int(rng.integers(2, 7))):
+        at, deep, tall = (
+            rng.uniform(x[0] + 0.5, x[1] - 1.5),
+            rng.uniform(0.5, rear - front - 0.6),
+            rng.uniform(0.7, 2.0),
+        )
+        parts.append(
+            block((at, at + rng.uniform(0.4, 1.4)), (front + deep, front + deep + 0.5), (0.0, tall), Material.WOOD)
+        )
+    return parts
 
 
 def _piers(edges: Array, share: float, front: float, recess: float, height: float, wall: Material) -> list[Mesh]:
@@ -90,7 +116,7 @@ def _awning(rng: np.random.Generator, edges: Array, front: float) -> Mesh:
     """Build a shop's awning, above people's heads."""
     first = int(rng.integers(len(edges) - 1))
     last = int(rng.integers(first + 1, len(edges)))
-    low, out = rng.uniform(2.35, 2.7), rng.uniform(0.8, 1.8)
+    low, out = rng.uniform(2.2, 2.8), rng.uniform(0.8, 2.6)
     rows = [(front, low + 0.7), (front - out, low + 0.15), (front - out, low)]
     return sheet(np.array([[(x, y, z) for y, z in rows] for x in (edges[first], edges[last])]), Material.CLOTH)
 

@@ -16,6 +16,7 @@ from remembev.simulate.streets import Street, overlaps
 from remembev.simulate.world import WorldBuilder
 
 FURNITURE_OFFSET = 0.55  # metres from the kerb to trees, lamps and screens
+TREES = (0.25, 0.5, 0.9)  # shares of trees among what stands at a kerb; the last is an avenue
 HEADROOM = 4.8  # metres between the road and what spans it
 
 
@@ -35,9 +36,10 @@ def _furniture_stations(
 def add_furniture(builder: WorldBuilder, street: Street, side: int, taken: list[Interval]) -> None:
     """Add trees, lamps, screens, hedges and parked bicycles between kerb and pedestrians."""
     rng, offset = builder.rng, side * (street.half_width + FURNITURE_OFFSET)
+    trees = float(rng.choice(TREES))
     for station in _furniture_stations(builder, street, taken, (4.5, 10.0)):
         if rng.random() < 0.83:
-            builder.add_obstacle(_draw_kerbside(rng), street, station, offset, facing_road(side))
+            builder.add_obstacle(_draw_kerbside(rng, trees), street, station, offset, facing_road(side))
             continue
         for k in range(int(rng.integers(1, 4))):
             turn = np.pi / 2 + rng.normal(0.0, 0.12)
@@ -47,20 +49,21 @@ def add_furniture(builder: WorldBuilder, street: Street, side: int, taken: list[
 def add_furniture_obstacles(builder: WorldBuilder, street: Street, side: int, taken: list[Interval]) -> None:
     """Add trees, lamps and other furniture near the kerb, less of it where many people are to find room."""
     rng, offset = builder.rng, side * (street.half_width + FURNITURE_OFFSET)
-    for station in _furniture_stations(builder, street, taken, (6.5, 14.0)):
-        builder.add_obstacle(_draw_kerbside(rng), street, station, offset, facing_road(side))
+    trees = float(rng.choice(TREES))
+    for station in _furniture_stations(builder, street, taken, (5.5, 12.0)):
+        builder.add_obstacle(_draw_kerbside(rng, trees), street, station, offset, facing_road(side))
 
 
-def _draw_kerbside(rng: np.random.Generator) -> Mesh:
-    """Build something to stand at a kerb: half of it plants and screens, half of it furniture."""
-    pick = rng.random()
-    if pick < 0.46:
+def _draw_kerbside(rng: np.random.Generator, trees: float) -> Mesh:
+    """Build something to stand at a kerb: a tree, with the given probability, another plant, a screen, or furniture."""
+    if rng.random() < trees:
         return street_tree(rng)
-    if pick < 0.5:
+    pick = rng.random()
+    if pick < 0.08:
         return bush(rng)
-    if pick < 0.54:
+    if pick < 0.15:
         return hedge(rng, rng.uniform(2.0, 6.0), (0.7, 1.9), half=0.35)
-    if pick < 0.6:
+    if pick < 0.26:
         screen = rng.choice(3)
         length = rng.uniform(2.0, 6.0)
         return board(rng) if screen == 0 else hoarding(rng, length) if screen == 1 else railing(rng, length)

@@ -177,6 +177,21 @@ def bus_shelter(rng: np.random.Generator) -> Mesh:
     )
 
 
+def parasol(rng: np.random.Generator) -> Mesh:
+    """Build a parasol or a stall's roof just above people's heads, with a table and chairs under it."""
+    half, low = rng.uniform(1.0, 1.9), rng.uniform(2.1, 2.4)
+    roof = rod(
+        (0, 0, low + 0.2), (0, 0, low + 0.7), half, Material.CLOTH, end_radius=0.1, sides=int(rng.integers(4, 9))
+    )
+    parts = [rod((0, 0, 0), (0, 0, low + 0.6), 0.04, Material.STEEL, sides=4), roof]
+    parts.append(block((-0.4, 0.4), (-0.4, 0.4), (0.7, 0.75), Material.WOOD))
+    for angle in rng.uniform(0, 2 * np.pi) + np.arange(int(rng.integers(2, 5))) * np.pi / 2:
+        x, y = 0.75 * np.cos(angle), 0.75 * np.sin(angle)
+        parts.append(block((x - 0.2, x + 0.2), (y - 0.2, y + 0.2), (0.42, 0.47), Material.PLASTIC))
+        parts.append(rod((1.3 * x, 1.3 * y, 0), (1.3 * x, 1.3 * y, 0.9), 0.12, Material.PLASTIC, sides=4))
+    return merge(parts)
+
+
 def kiosk(rng: np.random.Generator) -> Mesh:
     """Build a kiosk with a recessed counter under a flap and an overhanging roof."""
     half, deep, height = rng.uniform(1.0, 2.2), rng.uniform(0.8, 1.4), rng.uniform(2.3, 2.9)
@@ -241,7 +256,7 @@ KERBSIDE: dict[Shape, float] = {
 }  # fmt: skip
 OFF_STREET: dict[Shape, float] = {
     kiosk: 0.08, shed: 0.16, skip: 0.14, bus_shelter: 0.08, advertising_pillar: 0.08, board: 0.1, rock: 0.06,
-    bench: 0.06, wheelie_bins: 0.08, electricity_box: 0.06, flower_tub: 0.05, pole: 0.05,
+    bench: 0.06, wheelie_bins: 0.08, electricity_box: 0.06, flower_tub: 0.05, pole: 0.05, parasol: 0.12,
 }  # fmt: skip
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from remembev.simulate.meshes import Array, Interval, Material, Mesh, Vec3, block, ellipsoid
+from remembev.simulate.meshes import Array, Interval, Material, Mesh, Vec3, block
+
+LEAF_PATCHES = 110  # triangles of a clump of leaves
+_LEAF_COVER = 12.0  # squared circumradii of all triangles, per squared radius of the clump, that catch most pulses
 
 BOTTOM, TOP, NEAR, FAR, REAR, FRONT = range(6)  # faces of a block: z low, z high, y low, y high, x low, x high
 
@@ -41,7 +44,22 @@ def roughened(mesh: Mesh, depth: float, rng: np.random.Generator) -> Mesh:
 def leaves(
     centre: Vec3, radii: Vec3, rng: np.random.Generator, share: float = 0.75, material: Material = Material.LEAVES
 ) -> Mesh:
-    """Return an irregular ellipsoid of leaves with holes in it."""
-    ball = ellipsoid((0.0, 0.0, 0.0), radii, material)
-    swelling = rng.uniform(0.7, 1.2, (len(ball.vertices), 1))
-    return thinned(Mesh(ball.vertices * swelling + centre, ball.faces, ball.materials), share, rng)
+    """Return a clump of leaves: triangles that face anywhere, all through an ellipsoid, denser towards its surface.
+
+    Args:
+        centre: Centre of the ellipsoid.
+        radii: Its half axes; no leaf reaches out of it.
+        rng: Source of places and directions.
+        share: How dense it is: with 0.75 about three of four pulses through its middle hit a leaf.
+        material: Material of the leaves.
+    """
+    half_axes = np.array(radii)
+    size = np.sqrt(_LEAF_COVER * share / LEAF_PATCHES) * half_axes.prod() ** (1 / 3)
+    outward = rng.standard_normal((LEAF_PATCHES, 1, 3))
+    outward /= np.linalg.norm(outward, axis=2, keepdims=True)
+    middles = outward * rng.random((LEAF_PATCHES, 1, 1)) ** 0.25 * np.maximum(half_axes - size, 0.3 * half_axes)
+    corners = rng.standard_normal((LEAF_PATCHES, 3, 3))
+    corners *= size / np.linalg.norm(corners, axis=2, keepdims=True)
+    vertices = np.clip(middles + corners, -half_axes, half_axes) + centre
+    faces = np.arange(3 * LEAF_PATCHES, dtype=np.int32).reshape(-1, 3)
+    return Mesh(vertices.reshape(-1, 3), faces, np.full(LEAF_PATCHES, material, np.uint8))

@@ -12,18 +12,29 @@ from remembev.simulate.placement.scenery.surfaces import leaves, sheet
 HEDGE_SECTION = 0.8  # metres between two cross-sections of a hedge
 
 
-def broadleaf(rng: np.random.Generator) -> Mesh:
-    """Build a tree: trunk, branches, and a crown of several clumps that hangs no lower than 4.2 m."""
-    trunk, radius = rng.uniform(3.6, 5.5), rng.uniform(0.1, 0.3)
+def broadleaf(rng: np.random.Generator, lowest: Interval = (2.2, 4.5), over_road: float = 0.0) -> Mesh:
+    """Build a tree: trunk, branches, and a crown of several clumps of leaves.
+
+    Args:
+        rng: Source of its shape.
+        lowest: Bounds of the height in metres down to which the crown hangs.
+        over_road: The same for what hangs over low y, where the road is.
+    """
+    low, radius = rng.uniform(*lowest), rng.uniform(0.1, 0.3)
     spread, tall = rng.uniform(1.8, 4.0), rng.uniform(1.4, 2.8)
-    parts = [rod((0, 0, 0), (0, 0, trunk + tall), radius, Material.BARK, end_radius=0.6 * radius, sides=6)]
-    for angle in rng.uniform(0, 2 * np.pi) + np.arange(4) * 2 * np.pi / 4:
-        reach, rise = rng.uniform(0.3, 0.6) * spread, trunk + tall * rng.uniform(0.6, 1.6)
+    top = max(low, over_road) + 1.2 * tall
+    parts = [rod((0, 0, 0), (0, 0, top), radius, Material.BARK, end_radius=0.5 * radius, sides=6)]
+    count = int(rng.integers(4, 7))
+    for angle in rng.uniform(0, 2 * np.pi) + np.arange(count) * 2 * np.pi / count:
+        reach, size = rng.uniform(0.3, 0.6) * spread, rng.uniform(0.45, 0.75) * spread
+        half = rng.uniform(0.45, 0.75) * tall
         x, y = reach * np.cos(angle), reach * np.sin(angle)
-        size = rng.uniform(0.55, 0.8) * spread
-        parts.append(rod((0, 0, trunk), (x, y, rise), 0.06, Material.BARK, sides=3))
-        parts.append(leaves((x, y, max(rise, 4.2 + 0.9 * tall)), (size, size, 0.75 * tall), rng))
-    parts.append(leaves((0, 0, trunk + 2.2 * tall), (0.8 * spread, 0.8 * spread, tall), rng))
+        if over_road > low and y > 0:
+            y = max(y, size - 0.4)  # what hangs low stays behind the kerb
+        z = half + rng.uniform(0.0, 0.6) * tall + (max(low, over_road) if y < size - 0.4 else low)
+        parts.append(rod((0, 0, max(low - 0.4, 1.6)), (x, y, z), 0.05, Material.BARK, sides=3))
+        parts.append(leaves((x, y, z), (size, size, half), rng, rng.uniform(0.5, 0.9)))
+    parts.append(leaves((0, 0, top + 0.6 * tall), (0.8 * spread, 0.8 * spread, 0.6 * tall), rng))
     return merge(parts)
 
 
@@ -41,11 +52,14 @@ def small_tree(rng: np.random.Generator) -> Mesh:
 
 
 def street_tree(rng: np.random.Generator) -> Mesh:
-    """Build a tree whose crown leaves room for parked lorries: high, or slim."""
-    if rng.random() < 0.85:
-        return broadleaf(rng) if rng.random() < 0.88 else palm(rng)
-    young = small_tree(rng)
-    return Mesh(young.vertices * (0.4, 0.4, 1.0), young.faces, young.materials)
+    """Build a tree as planted along a kerb: most hang just over people's heads and leave lorries room, some don't."""
+    pick = rng.random()
+    if pick < 0.15:
+        young = small_tree(rng)
+        return Mesh(young.vertices * (0.4, 0.4, 1.0), young.faces, young.materials)
+    if pick < 0.25:
+        return palm(rng)
+    return broadleaf(rng, (2.15, 3.4) if pick < 0.8 else (3.4, 5.0), 0.0 if pick < 0.4 else 4.3)
 
 
 def conifer(rng: np.random.Generator) -> Mesh:
