@@ -1,12 +1,15 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from remembev.config.schema import DataConfig, ProcessorConfig, VFEConfig
 from remembev.models import DynPillarVFE, PillarVFE, build_vfe
-from remembev.models.vfe import PFNLayer
+from remembev.models.vfe import PFNLayer, add_height_basis
 
 MAX_POINTS = 6
 
@@ -49,8 +52,39 @@ def test_a_pillar_has_the_inputs_of_the_paper() -> None:
     torch.testing.assert_close(features, rows.relu().amax(0, keepdim=True))
 
 
+@given(heights=st.lists(st.floats(-5, 5), min_size=2, max_size=6, unique_by=lambda height: round(height, 1)))
+def test_the_height_basis_interpolates_linearly_between_its_heights(heights: list[float]) -> None:
+    heights = sorted(heights)
+    values = torch.randn(len(heights), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z = torch.linspace(-6, 6, 200, dtype=torch.float64)
+    points = F.pad(z[:, None], (2, 2))[None]
+    extended = add_height_basis(points, torch.tensor(heights, dtype=torch.float64))
+    assert torch.equal(extended[..., :5], points)
+    np.testing.assert_allclose(extended[0, :, 5:] @ values, np.interp(z, heights, values), atol=1e-6)
+
+
 @both
-@pytest.mark.parametrize("kwargs", [{}, {"WITH_DISTANCE": True}, {"USE_ABSLOTE_XYZ": False}, {"NUM_FILTERS": (16, 8)}])
+def test_a_layer_with_heights_sees_what_is_between_ground_and_crown(name: str) -> None:
+    person, crown = torch.tensor([[0.1, 0.1, z, 5.0, 0.0] for z in (-1.0, 1.9)])
+    pillar = torch.stack((torch.tensor([0.1, 0.1, -2.9, 5.0, 0.0]), crown, crown))[None]
+    inhabited = torch.stack((torch.tensor([0.1, 0.1, -2.9, 5.0, 0.0]), crown, person))[None]
+    data = data_config().model_copy(update={"POINT_CLOUD_RANGE": (-4.0, -2.0, -3.0, 4.0, 2.0, 3.0)})
+
+    def seen(**kwargs: object) -> torch.Tensor:
+        encoder = vfe(name, data, **kwargs).eval()
+        (layer,) = encoder.pfn_layers
+        layer.linear.weight.data[:, 5 + len(encoder.heights) :] = 0  # without the mean, which any point moves
+        return (encoder(inhabited, torch.tensor([3]))[0] - encoder(pillar, torch.tensor([3]))[0]).abs().amax()
+
+    assert seen() < 1e-6
+    assert seen(HEIGHTS=(-2.0, -1.0, 0.0)) > 0.1
+
+
+@both
+@pytest.mark.parametrize(
+    "kwargs",
+    [{}, {"WITH_DISTANCE": True}, {"USE_ABSLOTE_XYZ": False}, {"NUM_FILTERS": (16, 8)}, {"HEIGHTS": (-2.0, 0.0)}],
+)
 def test_every_setting_gives_its_number_of_features(name: str, kwargs: dict[str, object]) -> None:
     encoder = vfe(name, **kwargs)
     features, coords = encoder(*cloud(40))

@@ -20,10 +20,10 @@ Z_RANGE = (-1.0, 3.0)
 LIMITS = [(None, None), (3, 100), (2, 4), (100, 2), (None, 3), (4, None)]
 
 
-def random_clouds(seed: int, batch: int, length: int) -> tuple[Tensor, Tensor]:
+def random_clouds(seed: int, batch: int, length: int, columns: int = 5) -> tuple[Tensor, Tensor]:
     """Clouds that reach out of the range, with padding of NaN; a third of the points lies on edges of cells."""
     generator = torch.Generator().manual_seed(seed)
-    points = torch.rand(batch, length, 5, generator=generator)
+    points = torch.rand(batch, length, columns, generator=generator)
     points[..., :3] = points[..., :3] * torch.tensor([10.0, 5.0, 5.0]) - torch.tensor([5.0, 2.5, 1.5])
     on_edge = torch.rand(batch, length, generator=generator) < 0.3
     points[..., :3] = torch.where(on_edge[..., None], points[..., :3].round(), points[..., :3])
@@ -41,15 +41,16 @@ def random_layer(seed: int, inputs: int, channels: int = 6) -> tuple[Tensor, Ten
     batch=st.integers(1, 3),
     length=st.integers(0, 50),
     seed=st.integers(0, 10_000),
-    inputs=st.sampled_from([11, 12]),
+    columns=st.integers(3, 8),
+    with_distance=st.booleans(),
     limits=st.sampled_from(LIMITS),
 )
 @settings(max_examples=60)
 def test_the_map_is_that_of_a_loop_over_points(
-    batch: int, length: int, seed: int, inputs: int, limits: tuple[int | None, int | None]
+    batch: int, length: int, seed: int, columns: int, with_distance: bool, limits: tuple[int | None, int | None]
 ) -> None:
-    points, num_points = random_clouds(seed, batch, length)
-    weight, bias = random_layer(seed, inputs)
+    points, num_points = random_clouds(seed, batch, length, columns)
+    weight, bias = random_layer(seed, columns + 6 + with_distance)
     bev = encode_pillars(points, num_points, weight, bias, GRID, Z_RANGE, *limits)
     expected = reference.encode_pillars(points, num_points, weight, bias, GRID, Z_RANGE, *limits)
     assert bev.is_contiguous(memory_format=torch.channels_last)

@@ -17,7 +17,8 @@ from tests.ops.test_pillars import GRID, LIMITS, Z_RANGE, random_clouds, random_
 
 assert pillars.runs_triton(torch.zeros(1))
 for seed, limits in enumerate(LIMITS):
-    inputs = *random_clouds(seed, 2, 25 * seed), *random_layer(seed, 11 + seed % 2), GRID, Z_RANGE, *limits
+    layer = random_layer(seed, 11 + seed + seed % 2)
+    inputs = *random_clouds(seed, 2, 25 * seed, 5 + seed), *layer, GRID, Z_RANGE, *limits
     bev = pillars.encode_pillars(*inputs)
     pillars.runs_triton, on = (lambda _: False), pillars.runs_triton
     torch.testing.assert_close(bev, pillars.encode_pillars(*inputs), rtol=1e-5, atol=1e-5)
@@ -77,7 +78,7 @@ def compiles(kernel, constants, **arguments):
 
 numbers, places = "*fp32", "*i64"
 compiles(
-    pillars._encode_pillar, {"WITH_DISTANCE": True, "CHANNELS": 64, "ROWS": 16},
+    pillars._encode_pillar, {"COLUMNS": 13, "WITH_DISTANCE": True, "CHANNELS": 64, "ROWS": 16},
     points=numbers, order=places, start=places, count=places, cell=places, centre=numbers, of_point=numbers,
     of_pillar=numbers, bev=numbers, max_points="i32", channels="i32",
 )

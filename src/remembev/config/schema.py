@@ -8,6 +8,7 @@ torch before a grid is asked for, so that the command line starts fast.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from math import isclose
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -232,8 +233,20 @@ class VFEConfig(Section):
     """Add a point's distance from the sensor to its features."""
     USE_ABSLOTE_XYZ: bool = True
     """Keep x, y, z among a point's features, beside the offsets from its pillar (OpenPCDet's spelling)."""
+    HEIGHTS: tuple[float, ...] = ()
+    """Rising heights in m: features of a point, each 1 at its height and falling linearly to 0 at the next ones.
+
+    One layer and a maximum see only the outermost points of a pillar; these features let it see a person between the
+    ground and the crown of a tree.
+    """
     NUM_FILTERS: tuple[Count, ...] = (64,)
     """Output channels of each layer; the last is the number of pillar features."""
+
+    @model_validator(mode="after")
+    def _check_heights(self) -> VFEConfig:
+        if len(self.HEIGHTS) == 1 or any(low >= high for low, high in pairwise(self.HEIGHTS)):
+            raise ValueError(f"HEIGHTS {list(self.HEIGHTS)}: need two or more heights, rising, or none")
+        return self
 
 
 def _no_backbone_3d(value: object) -> object:

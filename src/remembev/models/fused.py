@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_weights
 
 from remembev.models.temporal import TemporalPointPillar
-from remembev.models.vfe import PFNLayer, PillarEncoder, PillarFeatureNet, PillarVFE
+from remembev.models.vfe import PFNLayer, PillarEncoder, PillarFeatureNet, PillarVFE, add_height_basis
 from remembev.ops import encode_pillars, stage
 
 
@@ -39,8 +39,9 @@ def fuse_for_inference(model: TemporalPointPillar, dtype: torch.dtype = torch.fl
 class FusedPillarVFE(PillarEncoder):
     """Single-layer encoder and scatter in one pass over the points."""
 
-    weight: Tensor  # [C, 11], or 12 with the distance
+    weight: Tensor  # [C, 11 + K], or 12 + K with the distance
     bias: Tensor  # [C]
+    heights: Tensor  # [K] m
 
     def __init__(self, encoder: PillarFeatureNet, dtype: torch.dtype = torch.float32) -> None:
         """Fuse ``encoder``; its map is in ``dtype``."""
@@ -53,6 +54,7 @@ class FusedPillarVFE(PillarEncoder):
             weight = torch.cat((weight.new_zeros(len(weight), 3), weight), dim=1)
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
+        self.register_buffer("heights", encoder.heights)
         self.grid, self.z_range = encoder.grid, encoder.z_range
         self.limits: tuple[int | None, int | None] = (None, None)
         if isinstance(encoder, PillarVFE):
@@ -62,6 +64,7 @@ class FusedPillarVFE(PillarEncoder):
         """Return the BEV map [B, C, H, W] of points [B, N, 5], the first num_points [B] of them real."""
         with stage("pillars"):
             where = self.grid, self.z_range
+            points = add_height_basis(points, self.heights)
             return encode_pillars(points, num_points, self.weight, self.bias, *where, *self.limits, self.dtype)
 
 

@@ -81,6 +81,18 @@ class PFNLayer(nn.Module):
         return (weight @ mean).to(x.dtype), variance.to(x.dtype)
 
 
+def add_height_basis(points: Tensor, heights: Tensor) -> Tensor:
+    """Return points [B, N, 5 + K] with the values of K hat functions at the z of points [B, N, 5].
+
+    Each is 1 at its own of the K rising heights [K] (m) and falls to 0 at the next ones; beyond the first and the last
+    height these stay 1, so that the values of a point add up to 1.
+    """
+    if len(heights) == 0:
+        return points
+    rise = ((points[..., 2:3] - heights[:-1]) / heights.diff()).clamp(0, 1)  # [B, N, K - 1]
+    return torch.cat((points, F.pad(rise, (1, 0), value=1.0) - F.pad(rise, (0, 1))), dim=-1)
+
+
 class PillarEncoder(nn.Module, ABC):
     """Encoder of points to a BEV map."""
 
@@ -92,6 +104,8 @@ class PillarEncoder(nn.Module, ABC):
 class PillarFeatureNet(PillarEncoder):
     """Base of the encoders: inputs of a point, layers, scatter; subclasses group the points."""
 
+    heights: Tensor  # [K] m
+
     def __init__(self, cfg: VFEConfig, data: DataConfig) -> None:
         super().__init__()
         self.cfg = cfg
@@ -99,6 +113,8 @@ class PillarFeatureNet(PillarEncoder):
         self.z_range = (data.POINT_CLOUD_RANGE[2], data.POINT_CLOUD_RANGE[5])
         self.num_features = cfg.NUM_FILTERS[-1]
         point_features = NUM_POINT_FEATURES if cfg.USE_ABSLOTE_XYZ else NUM_POINT_FEATURES - 3
+        self.register_buffer("heights", torch.tensor(cfg.HEIGHTS, dtype=torch.float32), persistent=False)
+        point_features += len(cfg.HEIGHTS)
         in_channels = point_features + 6 + (1 if cfg.WITH_DISTANCE else 0)
         self.pfn_layers = nn.ModuleList()
         for filters in cfg.NUM_FILTERS[:-1]:
@@ -121,7 +137,7 @@ class PillarFeatureNet(PillarEncoder):
             return scatter_pillars(features, coords, batch_size, self.grid)
 
     def _inputs(self, points: Tensor, mean: Tensor, coords: Tensor) -> Tensor:
-        """Return points [..., 5] with their offsets to the pillar's mean [..., 3] and to its cell's centre."""
+        """Return points [..., 5 + K] with their offsets to the pillar's mean [..., 3] and to its cell's centre."""
         xyz = points[..., :3]
         _, row, column = coords.to(points.dtype).unbind(dim=-1)
         x = (column + 0.5) * self.grid.cell_x + self.grid.x_min
@@ -158,7 +174,14 @@ class PillarVFE(PillarFeatureNet):
     def forward(self, points: Tensor, num_points: Tensor) -> tuple[Tensor, Tensor]:
         """Return features [P, C] and (sample, row, column) [P, 3] of the pillars; inputs as in ``to_bev``."""
         with stage("voxelise"):
-            pillars = voxelise(points, num_points, self.grid, self.z_range, self.max_points, self.max_pillars)
+            pillars = voxelise(
+                add_height_basis(points, self.heights),
+                num_points,
+                self.grid,
+                self.z_range,
+                self.max_points,
+                self.max_pillars,
+            )
         with stage("vfe"), torch.autocast(points.device.type, enabled=False):
             count = pillars.num_points[:, None]
             mean = pillars.points[..., :3].sum(dim=1) / count
@@ -175,7 +198,7 @@ class DynPillarVFE(PillarFeatureNet):
     def forward(self, points: Tensor, num_points: Tensor) -> tuple[Tensor, Tensor]:
         """Return features [P, C] and (sample, row, column) [P, 3] of the pillars; inputs as in ``to_bev``."""
         with stage("voxelise"):
-            assigned = assign_pillars(points, num_points, self.grid, self.z_range)
+            assigned = assign_pillars(add_height_basis(points, self.heights), num_points, self.grid, self.z_range)
         pillar, coords = assigned.pillar, assigned.coords
         with stage("vfe"), torch.autocast(points.device.type, enabled=False):
             count = torch.bincount(pillar, minlength=len(coords))[:, None]

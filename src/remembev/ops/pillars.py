@@ -17,9 +17,9 @@ _CHUNK = 2**14
 
 
 def encode_pillars(
-    points: Tensor,  # [B, N, 5] x, y, z, intensity, age, padded
+    points: Tensor,  # [B, N, 3 + F] x, y, z and F features of a point, padded
     num_points: Tensor,  # [B] how many rows are real
-    weight: Tensor,  # [C, 11], or [C, 12] with the distance ‖xyz‖ last
+    weight: Tensor,  # [C, 9 + F], or [C, 10 + F] with the distance ‖xyz‖ last
     bias: Tensor,  # [C]
     grid: BEVGrid,
     z_range: tuple[float, float],
@@ -29,15 +29,15 @@ def encode_pillars(
 ) -> Tensor:
     """Encode pillars with one layer (PointPillars §2.1) in eval mode: ReLU, then maximum over the points.
 
-    With d = xyz − centre the layer is (W_xyz + W_mean + W_centre) d + W_rest (intensity, age) per point, plus
+    With d = xyz − centre the layer is (W_xyz + W_mean + W_centre) d + W_rest (intensity, age, …) per point, plus
     W_xyz centre − W_mean mean(d) + bias per pillar, which commutes with the maximum. Both terms stay small where the
     map is large, so that nothing cancels.
 
     Args:
-        points: Padded points [B, N, 5].
+        points: Padded points [B, N, 3 + F].
         num_points: Real points [B].
-        weight: Linear layer with folded normalisation, on x, y, z, intensity, age, offset to the mean of the pillar's
-            points (3) and to the centre of its cell (3).
+        weight: Linear layer with folded normalisation, on x, y, z, the F features, the offset to the mean of the
+            pillar's points (3) and to the centre of its cell (3).
         bias: Bias [C].
         grid: Grid of pillars.
         z_range: Lowest and highest z in m.
@@ -52,13 +52,15 @@ def encode_pillars(
     Raises:
         ValueError: If a gradient is required, or weight has another shape.
     """
-    if weight.shape[1] not in (11, 12):
-        raise ValueError(f"weight: expected [C, 11] or [C, 12], got {list(weight.shape)}")
+    columns = points.shape[-1]
+    if weight.shape[1] not in (columns + 6, columns + 7):
+        raise ValueError(f"weight: expected [C, {columns + 6}] or [C, {columns + 7}], got {list(weight.shape)}")
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (points, weight, bias)):
         raise ValueError("encode_pillars is for inference: it has no gradient")
     grouped = group_points(points, num_points, grid, z_range, max_points, max_pillars)
-    of_point = torch.cat((weight[:, :3] + weight[:, 5:8] + weight[:, 8:11], weight[:, 3:5], weight[:, 11:]), dim=1)
-    of_pillar = torch.cat((weight[:, :3], weight[:, 5:8], bias[:, None]), dim=1)
+    xyz, features, mean, centre, distance = weight.split((3, columns - 3, 3, 3, weight.shape[1] - columns - 6), dim=1)
+    of_point = torch.cat((xyz + mean + centre, features, distance), dim=1)
+    of_pillar = torch.cat((xyz, mean, bias[:, None]), dim=1)
     cells, encode = len(points) * grid.height * grid.width, _encode_grouped
     if runs_triton(points):
         from remembev.ops.triton.pillars import encode_grouped_triton as encode
@@ -71,19 +73,19 @@ def encode_pillars(
 
 def _encode_grouped(
     bev: Tensor,  # [B·H·W + 1, C] zeros, the last row for ignored pillars
-    points: Tensor,  # [B·N, 5]
+    points: Tensor,  # [B·N, 3 + F]
     grouped: GroupedPoints,
     centre: Tensor,  # [S + 1, 3]
-    of_point: Tensor,  # [C, 5 or 6]
+    of_point: Tensor,  # [C, 3 + F or 4 + F]
     of_pillar: Tensor,  # [C, 7]
     max_points: int | None,
 ) -> Tensor:
-    """Fill the map: weights of d, intensity, age and ‖xyz‖ per point, of centre, −mean(d) and 1 per pillar."""
+    """Fill the map: weights of d, features and ‖xyz‖ per point, of centre, −mean(d) and 1 per pillar."""
     slot, count = grouped.slot, grouped.count[:, None]
     rows = points.index_select(0, grouped.order)
     offset = rows[:, :3] - centre.index_select(0, slot)
     inputs = [offset, rows[:, 3:]]
-    if of_point.shape[1] == 6:
+    if of_point.shape[1] > points.shape[1]:
         inputs.append(rows[:, :3].norm(dim=1, keepdim=True))
     features = _largest(torch.cat(inputs, dim=1), of_point, grouped)
 

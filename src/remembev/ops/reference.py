@@ -55,16 +55,16 @@ def scatter_pillars(
 
 
 def encode_pillars(
-    points: Tensor,  # [B, N, 5]
+    points: Tensor,  # [B, N, 3 + F]
     num_points: Tensor,  # [B]
-    weight: Tensor,  # [C, 11 or 12]
+    weight: Tensor,  # [C, 9 + F or 10 + F]
     bias: Tensor,  # [C]
     grid: BEVGrid,
     z_range: tuple[float, float],
     max_points: int | None,
     max_pillars: int | None,
 ) -> Tensor:
-    """Encode pillar by pillar in float64: ReLU([x, y, z, intensity, age, xyz − mean, xyz − centre, ‖xyz‖] W + b)."""
+    """Encode pillar by pillar in float64: ReLU([x, y, z, features, xyz − mean, xyz − centre, ‖xyz‖] W + b)."""
     bev = torch.zeros(len(points), len(bias), grid.height, grid.width, dtype=torch.float64)
     for sample in range(len(points)):
         pillars = _points_by_cell(points[sample, : num_points[sample]].double(), grid, z_range)
@@ -75,7 +75,7 @@ def encode_pillars(
             centre = torch.tensor([x, y, sum(z_range) / 2], dtype=torch.float64)
             inputs = torch.cat((rows, xyz - xyz.mean(dim=0), xyz - centre, xyz.norm(dim=1, keepdim=True)), dim=1)
             if max_points is not None and len(rows) < max_points:
-                inputs = torch.cat((inputs, torch.zeros(1, 12)))
+                inputs = torch.cat((inputs, torch.zeros(1, inputs.shape[1])))
             outputs = inputs[:, : weight.shape[1]] @ weight.double().T + bias
             bev[sample, :, row, column] = outputs.relu().amax(dim=0)
     return bev
