@@ -21,7 +21,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 from remembev.cli import app
-from remembev.config import schema, sizes
+from remembev.config import classes, schema, sizes
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -192,7 +192,7 @@ _WORDS = {"int": "integer", "float": "number", "str": "text", "bool": "`true`, `
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "length ≥", "max_length": "length ≤"}
 _ALIASES = {
     node.targets[0].id: node.value
-    for module in (sizes, schema)
+    for module in (sizes, classes, schema)
     for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body
     if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
 }

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tests.conftest import REPOSITORY
 
+from remembev.config.classes import DETECTION_NAMES
 from remembev.data.cloud_stats import STATISTICS, AnnotatedCloud, annotated_clouds, cloud_stats
-from remembev.data.tables import DETECTION_NAMES
 from remembev.errors import DataError
 from remembev.simulate import SimulationSettings, simulate_dataset
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from remembev.config.classes import DETECTION_NAMES
 from remembev.data import NuScenesIndex, tracks
-from remembev.data.tables import DETECTION_NAMES
 from remembev.data.tracks import TrackDatabase, object_points
 from remembev.errors import DataError
 from remembev.geometry import points_in_boxes

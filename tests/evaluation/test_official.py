@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from remembev.config.classes import DETECTION_NAMES
 from remembev.data import NuScenesIndex
-from remembev.data.tables import DETECTION_NAMES
 from remembev.errors import DataError
 from remembev.evaluation import DetectionScore, score_submission, write_submission
 from remembev.evaluation.accumulation import match_class

@@ -12,9 +12,9 @@ import pytest
 import torch
 from tests.conftest import REPOSITORY
 
+from remembev.config.classes import DETECTION_NAMES
 from remembev.data import Frame
 from remembev.data.keyframe import read_keyframe
-from remembev.data.tables import DETECTION_NAMES
 from remembev.errors import DataError
 from remembev.streaming.sources.recordings import (
     Recording,

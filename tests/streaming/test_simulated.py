@@ -6,8 +6,8 @@ import pytest
 import torch
 from nuscenes.eval.detection.utils import category_to_detection_name
 
+from remembev.config.classes import DETECTION_NAMES
 from remembev.data import Frame, NuScenesIndex
-from remembev.data.tables import DETECTION_NAMES
 from remembev.simulate import SimulationSettings, simulate_dataset
 from remembev.simulate.objects import KINDS
 from remembev.simulate.scene import SceneSimulation

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from remembev.config.classes import ClassName
 from remembev.config.sizes import (
     CountOrMetres,
     CountOrSeconds,
@@ -68,9 +69,9 @@ class SplitConfig(Section):
 class GTSamplingConfig(Section):
     """Ground-truth sampling (SECOND §3.4) of whole tracks: paste objects of the training split into a clip."""
 
-    SAMPLE_GROUPS: dict[str, Count]
+    SAMPLE_GROUPS: dict[ClassName, Count]
     """Objects to paste per class, such as ``{car: 2, bus: 4}``; fewer if there is no room."""
-    MIN_POINTS: dict[str, Count] = {}
+    MIN_POINTS: dict[ClassName, Count] = {}
     """Points, sweeps included, that an object needs in some frame to be pasted, per class; 1 for classes left out
     (OpenPCDet's ``filter_by_min_points``)."""
     LIMIT_WHOLE_SCENE: bool = True
@@ -439,7 +440,7 @@ class ObjectsConfig(CoastingConfig):
     """Distance of centres within which a remembered object is still there, for the loss."""
     MOTION: MotionConfig = MotionConfig()
     """Motion of the classes that ``CLASS_MOTION`` leaves out."""
-    CLASS_MOTION: dict[str, MotionConfig] = {
+    CLASS_MOTION: dict[ClassName, MotionConfig] = {
         "pedestrian": MotionConfig(SPEED=MetresPerSecond(1), ACCELERATION=0.3),
         "traffic_cone": MotionConfig(STILL=True),
         "barrier": MotionConfig(STILL=True),
@@ -565,7 +566,7 @@ class MemoryConfig(Section):
 class AnchorConfig(Section):
     """Anchors of one class, one per cell and combination of size, rotation and height."""
 
-    class_name: str
+    class_name: ClassName
     """Class of CLASS_NAMES."""
     anchor_sizes: tuple[tuple[Positive, Positive, Positive], ...]
     """Sizes (l, w, h) in metres."""
@@ -584,7 +585,7 @@ class AnchorConfig(Section):
 class HeadConfig(Section):
     """One head of ``AnchorHeadMulti``."""
 
-    HEAD_CLS_NAME: Annotated[tuple[str, ...], Field(min_length=1)]
+    HEAD_CLS_NAME: Annotated[tuple[ClassName, ...], Field(min_length=1)]
     """Classes that share the head."""
 
 
@@ -810,7 +811,7 @@ class TrackingConfig(CoastingConfig):
     """Score from which on a detection joins a track or starts one."""
     MOTION: TrackMotionConfig = TrackMotionConfig()
     """Motion of the classes that ``CLASS_MOTION`` leaves out."""
-    CLASS_MOTION: dict[str, TrackMotionConfig] = {
+    CLASS_MOTION: dict[ClassName, TrackMotionConfig] = {
         "pedestrian": TrackMotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
         "traffic_cone": TrackMotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
         "barrier": TrackMotionConfig(MAX_DISTANCE=Metres(1), STILL=True),
@@ -828,7 +829,7 @@ class TrackingConfig(CoastingConfig):
 class Config(Section):
     """A configuration."""
 
-    CLASS_NAMES: Annotated[tuple[str, ...], Field(min_length=1)]
+    CLASS_NAMES: Annotated[tuple[ClassName, ...], Field(min_length=1)]
     """Classes to detect, among nuScenes' ten; labels number them in this order."""
     DATA_CONFIG: DataConfig
     MODEL: ModelConfig

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import Progress, track
 from torch import Tensor
 
-from remembev.data.tables import DETECTION_NAMES, IndexTables, encode_strings
+from remembev.config.classes import DETECTION_NAMES
+from remembev.data.tables import IndexTables, encode_strings
 from remembev.errors import DataError
 from remembev.geometry import invert_pose, make_pose
 

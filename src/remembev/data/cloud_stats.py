@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from remembev.config.classes import DETECTION_NAMES
 from remembev.data.index import open_without_writing
 from remembev.data.keyframe import POINTS_FILE, is_keyframe, read_keyframe
 from remembev.data.points import read_points
-from remembev.data.tables import DETECTION_NAMES
 from remembev.errors import DataError
 from remembev.geometry import points_in_boxes
 

@@ -17,10 +17,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from remembev.config.classes import DETECTION_NAMES
 from remembev.data.build import SPLITS_FILE, TABLE_NAMES, build_tables, check_tables
 from remembev.data.frame import Frame, Sweep, centred_within
 from remembev.data.points import move_cloud, read_points
-from remembev.data.tables import DETECTION_NAMES, IndexTables, load_tables, save_tables
+from remembev.data.tables import IndexTables, load_tables, save_tables
 from remembev.errors import DataError
 from remembev.files import atomic_write
 

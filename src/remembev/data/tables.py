@@ -23,12 +23,6 @@ from remembev.errors import DataError
 FORMAT = "1"
 """Version of the columns; an index of another format is rebuilt."""
 
-DETECTION_NAMES = (
-    "car", "truck", "construction_vehicle", "bus", "trailer", "barrier", "motorcycle", "bicycle", "pedestrian",
-    "traffic_cone",
-)  # fmt: skip
-"""Classes of the nuScenes detection task, in the order of ``box_class``."""
-
 Strings = NDArray[np.bytes_]
 
 

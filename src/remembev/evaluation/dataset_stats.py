@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from remembev.config.classes import DETECTION_NAMES
 from remembev.data import NuScenesIndex
-from remembev.data.tables import DETECTION_NAMES
 from remembev.evaluation.observability import FrameObservability, Observability, track_observability, within
 from remembev.evaluation.permanence import WINDOWS_S
 

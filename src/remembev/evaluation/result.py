@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from remembev.config import Config
+from remembev.config.classes import DETECTION_NAMES
 from remembev.data import Frame
-from remembev.data.tables import DETECTION_NAMES
 from remembev.evaluation.breakdowns import (
     AgeScore,
     LastSeenScore,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from remembev.data.tables import DETECTION_NAMES
+from remembev.config.classes import DETECTION_NAMES
 from remembev.evaluation.detecting import Records
 from remembev.evaluation.official_tracking import TRACKING_NAMES
 from remembev.files import atomic_write
