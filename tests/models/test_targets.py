@@ -29,10 +29,16 @@ def scene(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return boxes, labels
 
 
-def assign_one_by_one(anchors: AnchorGrid, boxes: torch.Tensor, labels: torch.Tensor) -> list[tuple[int, int | None]]:
+def assign_one_by_one(
+    anchors: AnchorGrid, boxes: torch.Tensor, labels: torch.Tensor, min_size: float
+) -> list[tuple[int, int | None]]:
     """(label, row of the ground truth or None) of every anchor, as OpenPCDet's rules say, a number at a time."""
     result: list[tuple[int, int | None]] = []
-    of_all_classes = nearest_aligned_bev(anchors.boxes(torch.arange(len(anchors)))).split(len(anchors) // 2)
+    boxes, every_anchor = (
+        torch.cat((rows[:, :3], rows[:, 3:5].maximum(torch.tensor(min_size)), rows[:, 5:]), dim=1)
+        for rows in (boxes, anchors.boxes(torch.arange(len(anchors))))
+    )
+    of_all_classes = nearest_aligned_bev(every_anchor).split(len(anchors) // 2)
     for class_index, (cfg, of_class) in enumerate(zip(CONFIGS, of_all_classes, strict=True)):
         rows = [row for row in range(len(labels)) if labels[row] == class_index]
         overlap = iou_aligned(of_class, nearest_aligned_bev(boxes[rows])).tolist()
@@ -51,15 +57,15 @@ def assign_one_by_one(anchors: AnchorGrid, boxes: torch.Tensor, labels: torch.Te
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 40])
-@pytest.mark.parametrize("seed", range(3))
-def test_matching_equals_a_loop_over_the_rules(count: int, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "min_size"), [(0, 0.0), (1, 0.0), (2, 1.0), (3, 2.5)])
+def test_matching_equals_a_loop_over_the_rules(count: int, seed: int, min_size: float) -> None:
     anchors = AnchorGrid(CONFIGS, GRID)
     samples = [scene(seed, count), scene(seed + 100, count)]
     boxes, labels = (torch.stack(parts) for parts in zip(*samples, strict=True))
-    targets = AxisAlignedTargetAssigner(anchors, CONFIGS).assign(boxes, labels)
+    targets = AxisAlignedTargetAssigner(anchors, CONFIGS, min_size).assign(boxes, labels)
     positives = iter(range(len(targets.sample)))
     for sample in range(2):
-        for anchor, (label, row) in enumerate(assign_one_by_one(anchors, boxes[sample], labels[sample])):
+        for anchor, (label, row) in enumerate(assign_one_by_one(anchors, boxes[sample], labels[sample], min_size)):
             assert targets.labels[sample, anchor] == label
             if row is not None:
                 positive = next(positives)
@@ -91,3 +97,19 @@ def test_a_box_takes_anchors_of_its_own_class_only() -> None:
     targets = AxisAlignedTargetAssigner(anchors, CONFIGS).assign(boxes, torch.tensor([[0]]))
     assert (targets.anchor < len(anchors) // 2).all()
     assert (targets.labels[0, len(anchors) // 2 :] == BACKGROUND).all()
+
+
+def test_an_object_smaller_than_a_cell_has_both_anchors_of_its_cell_wherever_it_stands() -> None:
+    (cone,) = (CONFIGS[1].model_copy(update={"anchor_sizes": ((0.4, 0.4, 1.0),)}),)
+    anchors = AnchorGrid([cone], GRID)
+    where = torch.rand(50, 1, 9, generator=torch.Generator().manual_seed(0)) * 16 - 8
+    where[..., 3:] = torch.tensor([0.4, 0.4, 1.0, 0.3, 0.0, 0.0])
+    labels = torch.zeros(50, 1, dtype=torch.long)
+    plain = AxisAlignedTargetAssigner(anchors, [cone]).assign(where, labels)
+    widened = AxisAlignedTargetAssigner(anchors, [cone], 2.0).assign(where, labels)
+    counts = torch.bincount(widened.sample, minlength=50)
+    assert (torch.bincount(plain.sample, minlength=50) == 0).any()
+    assert (counts >= 2).all()
+    assert (counts % 2 == 0).all()  # each place has two: one along x and one along y
+    places = anchors.boxes(widened.anchor)[:, :2]
+    assert (places - widened.boxes[:, :2]).abs().max() < 1.1

@@ -605,6 +605,12 @@ class TargetAssignerConfig(Section):
 
     NAME: Literal["AxisAlignedTargetAssigner"] = "AxisAlignedTargetAssigner"
     """Assigner class."""
+    MIN_CELLS: NonNegative = 0.0
+    """Cells of the feature map that boxes and anchors count as, at least, in length and width where they are matched.
+
+    Anchors a cell apart miss objects that are smaller than a cell: with 0, as in OpenPCDet, such an object has one
+    anchor or none, and the one turned by 90 degrees in the same place is taught that nothing is there.
+    """
     MIN_POINTS_IN_GT: Annotated[int, Field(ge=0)] = 1
     """LiDAR points that a box needs to be a target."""
     SEEN_WITHIN: Seconds | None = None

@@ -64,8 +64,10 @@ class AnchorGrid(nn.Module):
         y = self.y[template, index // width % height]
         return torch.cat((x[..., None], y[..., None], self.templates[template]), dim=-1)
 
-    def touching(self, class_index: int, boxes: Tensor) -> Tensor:
+    def touching(self, class_index: int, boxes: Tensor, min_size: float = 0.0) -> Tensor:
         """Return the numbers [Q], ascending, of a class's anchors that touch any of boxes [M, ≥7].
+
+        Anchors count as at least ``min_size`` metres long and wide.
 
         All are turned to the nearest axis. Such rectangles touch if their extents along x and along y do, so no anchor
         is compared with a box by itself.
@@ -73,12 +75,17 @@ class AnchorGrid(nn.Module):
         of_class = self.class_templates[class_index]
         _, height, width = self.shape
         x1, y1, x2, y2 = nearest_aligned_bev(boxes).unbind(dim=-1)
-        at_origin = F.pad(self.templates[of_class], (2, 0))
+        at_origin = widen(F.pad(self.templates[of_class], (2, 0)), min_size)
         _, _, half_x, half_y = nearest_aligned_bev(at_origin)[:, None].unbind(dim=-1)
         along_x = _touches(self.x[of_class], half_x, x1, x2)
         along_y = _touches(self.y[of_class], half_y, y1, y2)
         touching = torch.einsum("thm,twm->thw", along_y.float(), along_x.float()) > 0
         return touching.flatten().nonzero()[:, 0] + of_class.start * height * width
+
+
+def widen(boxes: Tensor, min_size: float) -> Tensor:
+    """Return boxes [..., ≥7] that are at least ``min_size`` metres long and wide."""
+    return torch.cat((boxes[..., :3], boxes[..., 3:5].clamp(min=min_size), boxes[..., 5:]), dim=-1)
 
 
 def _positions(low: float, high: float, count: int, align_center: bool) -> Tensor:

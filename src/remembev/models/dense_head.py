@@ -65,7 +65,8 @@ class SingleHead(nn.Module):
         super().__init__()
         self.loss_weights = cfg.LOSS_CONFIG.LOSS_WEIGHTS
         self.anchors = AnchorGrid(anchor_cfgs, feature_grid)
-        self.assigner = AxisAlignedTargetAssigner(self.anchors, anchor_cfgs)
+        min_size = cfg.TARGET_ASSIGNER_CONFIG.MIN_CELLS * max(feature_grid.cell_x, feature_grid.cell_y)
+        self.assigner = AxisAlignedTargetAssigner(self.anchors, anchor_cfgs, min_size)
         self.box_coder = BoxCoder(cfg.HEADING_CODE)
         self.register_buffer("class_ids", torch.tensor(class_ids), persistent=False)
         self.register_buffer("code_weights", torch.tensor(self.loss_weights.code_weights), persistent=False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from remembev.config.schema import AnchorConfig
 from remembev.geometry import iou_aligned, nearest_aligned_bev
-from remembev.models.anchors import AnchorGrid
+from remembev.models.anchors import AnchorGrid, widen
 
 BACKGROUND = -1
 IGNORED = -2
@@ -30,8 +30,9 @@ class HeadTargets:
 class AxisAlignedTargetAssigner:
     """Matches ground truth to anchors class by class, by BEV overlap, both turned to the nearest axis."""
 
-    def __init__(self, anchors: AnchorGrid, cfgs: Sequence[AnchorConfig]) -> None:
-        self.anchors = anchors
+    def __init__(self, anchors: AnchorGrid, cfgs: Sequence[AnchorConfig], min_size: float = 0.0) -> None:
+        """Match boxes and anchors as if they were at least ``min_size`` metres long and wide."""
+        self.anchors, self.min_size = anchors, min_size
         self.thresholds = [(cfg.matched_threshold, cfg.unmatched_threshold) for cfg in cfgs]
 
     def assign(self, gt_boxes: Tensor, labels: Tensor) -> HeadTargets:
@@ -48,10 +49,10 @@ class AxisAlignedTargetAssigner:
         matches = labels.new_full((len(self.anchors),), BACKGROUND)
         for class_index, (matched, unmatched) in enumerate(self.thresholds):
             rows = (labels == class_index).nonzero()[:, 0]
-            boxes = gt_boxes[rows].float()
-            near = self.anchors.touching(class_index, boxes)
+            boxes = widen(gt_boxes[rows].float(), self.min_size)
+            near = self.anchors.touching(class_index, boxes, self.min_size)
             if len(near):
-                anchors = nearest_aligned_bev(self.anchors.boxes(near))
+                anchors = nearest_aligned_bev(widen(self.anchors.boxes(near), self.min_size))
                 match = match_anchors(iou_aligned(anchors, nearest_aligned_bev(boxes)), matched, unmatched)
                 matches[near] = torch.where(match >= 0, rows[match.clamp(min=0)], match)
         return matches
