@@ -80,6 +80,17 @@ def test_a_box_replaces_the_object_that_it_overlaps_and_keeps_the_best_score() -
     assert objects.best[objects.valid].tolist() == [pytest.approx(0.9)]
 
 
+def test_a_box_of_a_low_score_does_not_show_an_object_that_has_a_better_one() -> None:
+    hidden = remember(box(5), score=0.6)
+    merged, after = merge_found(hidden, found(box(5.3), score=0.15), GRID, CFG, MOTION)
+    assert merged.scores[merged.labels != NO_OBJECT].tolist() == [pytest.approx(0.6), pytest.approx(0.15)]
+    assert real(after)[:, 0].tolist() == [pytest.approx(5.0)]
+    faded = replace(hidden, presence=torch.full((1, CFG.MAX_OBJECTS), -3.0))
+    merged, after = merge_found(faded, found(box(5.3), score=0.15), GRID, CFG, MOTION)
+    assert merged.scores[merged.labels != NO_OBJECT].tolist() == [pytest.approx(0.15)]
+    assert len(real(after)) == 0  # nor is such a box remembered
+
+
 def test_a_box_gets_the_velocity_of_the_object_that_it_shows() -> None:
     objects = remember(box(0))
     for number in range(1, 5):
@@ -162,23 +173,27 @@ def test_what_a_frame_shows_agrees_with_its_plain_twin(seed: int) -> None:
     boxes = torch.rand(2, 10, 9, generator=generator) * spread + 1
     labels = torch.randint(0, 2, (2, 10), generator=generator)
     objects = replace(ObjectMemory.empty(1, 10, torch.device("cpu")), boxes=boxes[0, None], labels=labels[0, None])
-    shown = FoundObjects(boxes[1, None], torch.rand(1, 10, generator=generator), labels[1, None])
+    objects = replace(objects, presence=torch.randn(1, 10, generator=generator))
+    shown = FoundObjects(boxes[1, None], 0.4 * torch.rand(1, 10, generator=generator), labels[1, None])
     same = are_same(objects, shown, CFG)[0]
-    assert torch.equal(same, plain_same(boxes[0], labels[0], boxes[1], labels[1]))
+    assert torch.equal(same, plain_same(objects, shown))
     merged, _ = merge_found(objects, shown, GRID, CFG, MOTION)
     assert (merged.labels != NO_OBJECT).sum() == 10 + int((~same.any(dim=0)).sum())
 
 
-def plain_same(objects: Tensor, objects_labels: Tensor, found: Tensor, found_labels: Tensor) -> Tensor:
+def plain_same(memory: ObjectMemory, shown: FoundObjects) -> Tensor:
     """``are_same`` of one scene, pair by pair."""
-    overlap = pairwise_iou_bev(found, objects) > CFG.SAME_ABOVE
-    same = overlap & (found_labels[:, None] == objects_labels)
+    (objects,), (found,) = memory.boxes, shown.boxes
+    may_show = (shown.labels[0, :, None] == memory.labels) & (
+        (shown.scores[0, :, None] >= CFG.MIN_SCORE) | (shown.scores[0, :, None] >= memory.scores)
+    )
+    same = (pairwise_iou_bev(found, objects) > CFG.SAME_ABOVE) & may_show
     free_found, free_objects = ~same.any(dim=1), ~same.any(dim=0)
     candidates = {}
     for f in range(len(found)):
         for o in range(len(objects)):
             distance = float((found[f, :2] - objects[o, :2]).norm())
-            is_free = free_found[f] and free_objects[o] and found_labels[f] == objects_labels[o]
+            is_free = free_found[f] and free_objects[o] and may_show[f, o]
             if is_free and distance <= min(float(objects[o, 3]), 2 * CFG.SAME_WITHIN):
                 candidates[f, o] = distance
     for (f, o), distance in candidates.items():

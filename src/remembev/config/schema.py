@@ -428,8 +428,8 @@ class ObjectsConfig(CoastingConfig):
 
     MAX_OBJECTS: Count = 128
     """Objects that are remembered; those of the lowest score go first."""
-    MIN_SCORE: Share = 0.1
-    """Score of a box from which it is remembered."""
+    MIN_SCORE: Share = 0.18
+    """Score of a box from which it is remembered, or shows an object that has a better score where it was expected."""
     FORGET_AFTER: Seconds = Seconds(4.0)
     """Time after which an object that no frame shows is forgotten."""
     SAME_ABOVE: Share = 0.1

@@ -172,9 +172,13 @@ def are_same(objects: ObjectMemory, found: FoundObjects, cfg: ObjectsConfig) -> 
     A box shows the objects of its class that it overlaps. A box and an object that overlap none are the same if each is
     the nearest to the other, and less than the object's length and ``SAME_WITHIN`` twice away: objects don't always
     move as they were expected to.
+
+    A box of less than ``MIN_SCORE`` that is worse than an object doesn't show it: most such boxes are chance, and with
+    them the object would be lost.
     """
     labels = found.labels[..., None]
     is_class = (labels == objects.labels[:, None]) & (labels != NO_OBJECT)
+    is_class &= found.scores[..., None] >= objects.scores[:, None].clamp(max=cfg.MIN_SCORE)
     shown, remembered = (_widen(boxes, cfg.MIN_SIDE) for boxes in (found.boxes, objects.boxes))
     overlap = overlap_more(rectangles(shown)[..., None], rectangles(remembered)[:, :, None], cfg.SAME_ABOVE) & is_class
     free = is_class & ~overlap.any(dim=2, keepdim=True) & ~overlap.any(dim=1, keepdim=True)
