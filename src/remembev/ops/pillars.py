@@ -58,7 +58,7 @@ def encode_pillars(
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (points, weight, bias)):
         raise ValueError("encode_pillars is for inference: it has no gradient")
     grouped = group_points(points, num_points, grid, z_range, max_points, max_pillars)
-    xyz, features, mean, centre, distance = weight.split((3, columns - 3, 3, 3, weight.shape[1] - columns - 6), dim=1)
+    xyz, features, mean, centre, distance = weight.tensor_split((3, columns, columns + 3, columns + 6), dim=1)
     of_point = torch.cat((xyz + mean + centre, features, distance), dim=1)
     of_pillar = torch.cat((xyz, mean, bias[:, None]), dim=1)
     cells, encode = len(points) * grid.height * grid.width, _encode_grouped
