@@ -15,7 +15,6 @@ from remembev.config.schema import GTSamplingConfig
 from remembev.data import Clip, Frame, NuScenesIndex, NuScenesSeqDataset
 from remembev.data.pasting import TrackPaster, overlapping
 from remembev.data.tracks import TrackDatabase, in_box_frame
-from remembev.errors import DataError
 from remembev.geometry import (
     pairwise_iou_bev,
     points_in_boxes,
@@ -234,11 +233,6 @@ def test_only_pasted_boxes_are_cleared_with_a_margin(index: NuScenesIndex, datab
     assert len(added) > 0
     wider = added + torch.tensor([0, 0, 0, 0.4, 0.2, 0.6, 0, 0, 0])
     assert torch.equal(paster.clearance(frame), wider)
-
-
-def test_an_unknown_class_is_named(index: NuScenesIndex, database: TrackDatabase) -> None:
-    with pytest.raises(DataError, match="'lorry' is not a nuScenes detection class"):
-        TrackPaster(database, index, GTSamplingConfig(SAMPLE_GROUPS={"lorry": 1}), NAMES, 3, 1, NEAR)
 
 
 @given(seeds, st.integers(0, 12), st.integers(0, 12))
