@@ -47,4 +47,4 @@ def test_the_reports_command_lines_can_be_typed(line: str) -> None:
     command, (_, *arguments) = get_command(app), shlex.split(line)
     while hasattr(command, "commands"):
         command = command.commands[arguments.pop(0)]
-    command.make_context(None, arguments)
+    assert command.make_context(None, arguments).params

@@ -13,6 +13,7 @@ from remembev.geometry.boxes import (
     nearest_aligned_bev,
     points_in_boxes,
     transform_boxes,
+    widen_boxes,
     wrap_angle,
 )
 from remembev.geometry.grid import BEVGrid, rasterise_boxes
@@ -35,6 +36,7 @@ __all__ = [
     "transform_boxes",
     "transform_points",
     "turn_vectors",
+    "widen_boxes",
     "wrap_angle",
 ]
 

@@ -56,6 +56,11 @@ def nearest_aligned_bev(boxes: Tensor) -> Tensor:
     return torch.stack((x - half_x, y - half_y, x + half_x, y + half_y), dim=-1)
 
 
+def widen_boxes(boxes: Tensor, min_size: float) -> Tensor:
+    """Return boxes [..., ≥5] that are at least ``min_size`` metres long and wide."""
+    return torch.cat((boxes[..., :3], boxes[..., 3:5].clamp(min=min_size), boxes[..., 5:]), dim=-1)
+
+
 def transform_boxes(transform: Tensor, boxes: Tensor) -> Tensor:
     """Move boxes [..., M, 9] by similarities [..., 4, 4]: rigid motions, uniform scaling, mirroring, or a mix.
 

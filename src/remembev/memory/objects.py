@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from remembev.config.schema import ObjectsConfig
-from remembev.geometry import BEVGrid, invert_pose, transform_boxes
+from remembev.geometry import BEVGrid, invert_pose, transform_boxes, widen_boxes
 from remembev.geometry.overlap import overlap_more, rectangles
 from remembev.memory.motion import MotionModel
 from remembev.ops import VISIBILITY_CHANNELS
@@ -179,7 +179,7 @@ def are_same(objects: ObjectMemory, found: FoundObjects, cfg: ObjectsConfig) -> 
     labels = found.labels[..., None]
     is_class = (labels == objects.labels[:, None]) & (labels != NO_OBJECT)
     is_class &= found.scores[..., None] >= objects.scores[:, None].clamp(max=cfg.MIN_SCORE)
-    shown, remembered = (_widen(boxes, cfg.MIN_SIDE) for boxes in (found.boxes, objects.boxes))
+    shown, remembered = (widen_boxes(boxes.float(), cfg.MIN_SIDE) for boxes in (found.boxes, objects.boxes))
     overlap = overlap_more(rectangles(shown)[..., None], rectangles(remembered)[:, :, None], cfg.SAME_ABOVE) & is_class
     free = is_class & ~overlap.any(dim=2, keepdim=True) & ~overlap.any(dim=1, keepdim=True)
     distance = (shown[:, :, None, :2] - remembered[:, None, :, :2]).norm(dim=-1)
@@ -192,11 +192,6 @@ def are_same(objects: ObjectMemory, found: FoundObjects, cfg: ObjectsConfig) -> 
 def _least(distance: Tensor, dim: int) -> Tensor:
     """Return the least of distances along a dimension, which is kept and may be empty; infinity of none."""
     return F.pad(distance, (0, 1) if dim == 2 else (0, 0, 0, 1), value=torch.inf).amin(dim=dim, keepdim=True)
-
-
-def _widen(boxes: Tensor, side: float) -> Tensor:
-    """Make boxes [..., 9] at least so many metres long and wide: small ones are compared by their centres."""
-    return torch.cat((boxes[..., :3], boxes[..., 3:5].clamp(min=side), boxes[..., 5:]), dim=-1).float()
 
 
 def gather_rows(table: Tensor, index: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from remembev.config.schema import AnchorConfig
-from remembev.geometry import BEVGrid, nearest_aligned_bev
+from remembev.geometry import BEVGrid, nearest_aligned_bev, widen_boxes
 
 
 class AnchorGrid(nn.Module):
@@ -75,17 +75,12 @@ class AnchorGrid(nn.Module):
         of_class = self.class_templates[class_index]
         _, height, width = self.shape
         x1, y1, x2, y2 = nearest_aligned_bev(boxes).unbind(dim=-1)
-        at_origin = widen(F.pad(self.templates[of_class], (2, 0)), min_size)
+        at_origin = widen_boxes(F.pad(self.templates[of_class], (2, 0)), min_size)
         _, _, half_x, half_y = nearest_aligned_bev(at_origin)[:, None].unbind(dim=-1)
         along_x = _touches(self.x[of_class], half_x, x1, x2)
         along_y = _touches(self.y[of_class], half_y, y1, y2)
         touching = torch.einsum("thm,twm->thw", along_y.float(), along_x.float()) > 0
         return touching.flatten().nonzero()[:, 0] + of_class.start * height * width
-
-
-def widen(boxes: Tensor, min_size: float) -> Tensor:
-    """Return boxes [..., ≥7] that are at least ``min_size`` metres long and wide."""
-    return torch.cat((boxes[..., :3], boxes[..., 3:5].clamp(min=min_size), boxes[..., 5:]), dim=-1)
 
 
 def _positions(low: float, high: float, count: int, align_center: bool) -> Tensor:

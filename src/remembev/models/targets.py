@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from remembev.config.schema import AnchorConfig
-from remembev.geometry import iou_aligned, nearest_aligned_bev
-from remembev.models.anchors import AnchorGrid, widen
+from remembev.geometry import iou_aligned, nearest_aligned_bev, widen_boxes
+from remembev.models.anchors import AnchorGrid
 
 BACKGROUND = -1
 IGNORED = -2
@@ -49,10 +49,10 @@ class AxisAlignedTargetAssigner:
         matches = labels.new_full((len(self.anchors),), BACKGROUND)
         for class_index, (matched, unmatched) in enumerate(self.thresholds):
             rows = (labels == class_index).nonzero()[:, 0]
-            boxes = widen(gt_boxes[rows].float(), self.min_size)
+            boxes = widen_boxes(gt_boxes[rows].float(), self.min_size)
             near = self.anchors.touching(class_index, boxes, self.min_size)
             if len(near):
-                anchors = nearest_aligned_bev(widen(self.anchors.boxes(near), self.min_size))
+                anchors = nearest_aligned_bev(widen_boxes(self.anchors.boxes(near), self.min_size))
                 match = match_anchors(iou_aligned(anchors, nearest_aligned_bev(boxes)), matched, unmatched)
                 matches[near] = torch.where(match >= 0, rows[match.clamp(min=0)], match)
         return matches

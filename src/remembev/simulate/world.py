@@ -132,7 +132,7 @@ def _covering_discs(places: Array, at: Array, yaw: float) -> Array:
 
 
 class Obstacle(NamedTuple):
-    """What objects may not touch: discs (x, y, radius) under it, discs under what hangs over, and how high it hangs."""
+    """Scenery that no object may touch: discs (x, y, radius) below it and below its overhang, and the latter's height."""
 
     ground: Array
     above: Array
