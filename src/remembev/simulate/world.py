@@ -132,7 +132,7 @@ def _covering_discs(places: Array, at: Array, yaw: float) -> Array:
 
 
 class Obstacle(NamedTuple):
-    """Scenery that no object may touch: discs (x, y, radius) below it and below its overhang, and the latter's height."""
+    """Scenery that no object may touch: discs (x, y, radius) under it and under its overhang, and its headroom in m."""
 
     ground: Array
     above: Array
