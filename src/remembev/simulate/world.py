@@ -23,7 +23,7 @@ MAX_DISTANCE = 90.0  # objects that never come nearer to the ego car are left ou
 TOUCH_STEPS = 3  # steps of a mover's poses between two looks at what it touches
 REACH = 2.1  # metres above the ground within which scenery is in a pedestrian's way
 OVER_BOXES = 0.1  # metres that scenery stays above the boxes under it
-HEADROOM = 4.2  # metres above the ground within which it is in a vehicle's
+VEHICLE_REACH = 4.2  # metres above the ground within which it is in a vehicle's
 EGO_SIZE: Vec3 = (4.08, 1.73, 1.56)
 
 
@@ -203,9 +203,9 @@ class WorldBuilder:
         discs = _ground_discs(mesh, np.array([x, y]), heading + turn)
         if not self._occupy(discs):
             return False
-        overhang = mesh.vertices[(mesh.vertices[:, 2] >= REACH) & (mesh.vertices[:, 2] < HEADROOM)]
+        overhang = mesh.vertices[(mesh.vertices[:, 2] >= REACH) & (mesh.vertices[:, 2] < VEHICLE_REACH)]
         above = _covering_discs(overhang[:, :2], np.array([x, y]), heading + turn) if len(overhang) else discs[:0]
-        self.obstacles[len(self.scenery)] = Obstacle(discs, above, overhang[:, 2].min(initial=HEADROOM))
+        self.obstacles[len(self.scenery)] = Obstacle(discs, above, overhang[:, 2].min(initial=VEHICLE_REACH))
         self.add_scenery(mesh, street, station, offset, turn)
         return True
 

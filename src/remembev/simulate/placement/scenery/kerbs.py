@@ -16,7 +16,7 @@ from remembev.simulate.streets import Street, overlaps
 from remembev.simulate.world import WorldBuilder
 
 FURNITURE_OFFSET = 0.55  # metres from the kerb to trees, lamps and screens
-TREES = (0.25, 0.5, 0.9)  # shares of trees among what stands at a kerb; the last is an avenue
+TREE_SHARES = (0.25, 0.5, 0.9)  # shares of trees among what stands at a kerb; the last is an avenue
 HEADROOM = 4.8  # metres between the road and what spans it
 
 
@@ -36,7 +36,7 @@ def _furniture_stations(
 def add_furniture(builder: WorldBuilder, street: Street, side: int, taken: list[Interval]) -> None:
     """Add trees, lamps, screens, hedges and parked bicycles between kerb and pedestrians."""
     rng, offset = builder.rng, side * (street.half_width + FURNITURE_OFFSET)
-    trees = float(rng.choice(TREES))
+    trees = float(rng.choice(TREE_SHARES))
     for station in _furniture_stations(builder, street, taken, (4.5, 10.0)):
         if rng.random() < 0.83:
             builder.add_obstacle(_draw_kerbside(rng, trees), street, station, offset, facing_road(side))
@@ -49,7 +49,7 @@ def add_furniture(builder: WorldBuilder, street: Street, side: int, taken: list[
 def add_furniture_obstacles(builder: WorldBuilder, street: Street, side: int, taken: list[Interval]) -> None:
     """Add trees, lamps and other furniture near the kerb, less of it where many people are to find room."""
     rng, offset = builder.rng, side * (street.half_width + FURNITURE_OFFSET)
-    trees = float(rng.choice(TREES))
+    trees = float(rng.choice(TREE_SHARES))
     for station in _furniture_stations(builder, street, taken, (5.5, 12.0)):
         builder.add_obstacle(_draw_kerbside(rng, trees), street, station, offset, facing_road(side))
 

@@ -18,7 +18,7 @@ def broadleaf(rng: np.random.Generator, lowest: Interval = (2.2, 4.5), over_road
     Args:
         rng: Source of its shape.
         lowest: Bounds of the height in metres down to which the crown hangs.
-        over_road: The same for what hangs over low y, where the road is.
+        over_road: Height in metres below which nothing hangs over low y, where the road is; 0: as everywhere.
     """
     low, radius = rng.uniform(*lowest), rng.uniform(0.1, 0.3)
     spread, tall = rng.uniform(1.8, 4.0), rng.uniform(1.4, 2.8)
