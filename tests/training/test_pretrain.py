@@ -126,6 +126,13 @@ def test_norm_eval_freezes_the_pretrained_statistics(sim_root: Path, tmp_path: P
     assert not any(map(torch.equal, pretrained, statistics(updated.weights)))
 
 
+def test_pretraining_freezes_its_statistics_in_its_last_steps(sim_root: Path, tmp_path: Path) -> None:
+    pretrain = "OPTIMIZATION.PRETRAIN={EPOCHS: 2, BATCHES_PER_EPOCH: 4, LR: 0.002, NORM_EVAL: 0.25}"
+    run = train(load_config("tiny", [*QUICK, pretrain]), sim_root, tmp_path, workers=0)
+    weights = load_checkpoint(run.pretrain.weights).state_dict()
+    assert {int(value) for name, value in weights.items() if name.endswith("num_batches_tracked")} == {6}
+
+
 def test_norm_eval_is_refused_with_fresh_weights(sim_root: Path, tmp_path: Path) -> None:
     cfg = load_config("tiny", [*QUICK, "OPTIMIZATION.PRETRAIN=null", "OPTIMIZATION.NORM_EVAL=true"])
     with pytest.raises(UserError, match="NORM_EVAL"):

@@ -737,6 +737,9 @@ class PretrainConfig(Section):
     """Batches per epoch; ``null``: as in training."""
     GT_SAMPLING: GTSamplingConfig | None = None
     """Objects to paste into the frames of pretraining alone; ``null``: as in training."""
+    NORM_EVAL: Share = 0.25
+    """Share of the steps, the last ones, with frozen statistics, as in training. Frames normalised by their own
+    statistics alone leave running ones that nothing was trained with."""
 
 
 class OptimizationConfig(Section):
@@ -744,9 +747,10 @@ class OptimizationConfig(Section):
 
     PRETRAIN: PretrainConfig | None = None
     """Pretraining that comes first, unless weights are given (``--init``); ``null``: none."""
-    NORM_EVAL: bool = False
-    """Freeze the running statistics of batch normalisation at those of the initial weights. The frames of a clip are
-    alike, so that their own statistics vary more than those of unrelated frames."""
+    NORM_EVAL: Share = 0.0
+    """Share of the steps, the last ones, in which the running statistics of batch normalisation are frozen and used, as
+    in inference; ``true``: all, so that they are those of the initial weights. The frames of a clip are alike, so that
+    their own statistics vary more than those of unrelated frames."""
     BATCH_SIZE_PER_GPU: Count = 1
     """Clips per step and GPU."""
     NUM_EPOCHS: Count = 20

@@ -35,7 +35,7 @@ from remembev.simulate.writer import (
     write_tables,
 )
 
-SIMULATOR = 4  # version; incremented whenever equal settings give another data set
+SIMULATOR = 5  # version; incremented whenever equal settings give another data set
 SETTINGS_FILE = "simulation.json"
 FINISHED = ".scenes"
 MAX_SCENES = 10_000  # of the splits train and val; the numbers from there on are those of test scenes

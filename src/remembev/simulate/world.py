@@ -116,6 +116,13 @@ def _ground_discs(mesh: Mesh, at: Array, yaw: float) -> Array:
     return _covering_discs(mesh.vertices[mesh.vertices[:, 2] < REACH, :2], at, yaw)
 
 
+def _overhang(mesh: Mesh) -> Array:
+    """Return the vertices [V, 3] above a pedestrian's reach of the triangles that come down into a vehicle's."""
+    corners = mesh.vertices[mesh.faces]
+    places: Array = corners[corners[..., 2].min(1) < VEHICLE_REACH].reshape(-1, 3)
+    return places[places[:, 2] >= REACH]
+
+
 def _covering_discs(places: Array, at: Array, yaw: float) -> Array:
     """Return discs (x, y, radius) [D, 3] over the rectangle about places [V, 2] of a mesh that is then placed."""
     low, high = places.min(0), places.max(0)
@@ -203,7 +210,7 @@ class WorldBuilder:
         discs = _ground_discs(mesh, np.array([x, y]), heading + turn)
         if not self._occupy(discs):
             return False
-        overhang = mesh.vertices[(mesh.vertices[:, 2] >= REACH) & (mesh.vertices[:, 2] < VEHICLE_REACH)]
+        overhang = _overhang(mesh)
         above = _covering_discs(overhang[:, :2], np.array([x, y]), heading + turn) if len(overhang) else discs[:0]
         self.obstacles[len(self.scenery)] = Obstacle(discs, above, overhang[:, 2].min(initial=VEHICLE_REACH))
         self.add_scenery(mesh, street, station, offset, turn)
@@ -290,7 +297,7 @@ class WorldBuilder:
             delta, c, s = discs[rows, None, :2] - poses[:, :2], np.cos(poses[:, 3]), np.sin(poses[:, 3])
             local = np.stack([c * delta[..., 0] + s * delta[..., 1], c * delta[..., 1] - s * delta[..., 0]], axis=-1)
             gaps = np.linalg.norm(np.maximum(np.abs(local) - half, 0.0), axis=-1).min(1)
-            touched[rows] |= gaps < 0.8 * discs[rows, 2]
+            touched[rows] |= gaps < discs[rows, 2]
         left_out = set(owners[touched].tolist())
         return [mesh for index, mesh in enumerate(self.scenery) if index not in left_out]
 

@@ -32,9 +32,9 @@ class ClipModule(L.LightningModule):
         self.cfg = cfg
         self.model = build_model(cfg)
 
-    def on_train_start(self) -> None:
-        """Freeze the running statistics of batch normalisation (``NORM_EVAL``)."""
-        if self.cfg.OPTIMIZATION.NORM_EVAL:
+    def on_train_batch_start(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Freeze the running statistics of batch normalisation in the last steps (``NORM_EVAL``)."""
+        if self.progress >= 1 - self.cfg.OPTIMIZATION.NORM_EVAL:
             for norm in self.modules():
                 if isinstance(norm, _BatchNorm):
                     norm.eval()

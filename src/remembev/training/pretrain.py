@@ -31,7 +31,7 @@ def pretrain_config(cfg: Config) -> Config | None:
             "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": None,
             "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT": 1,
             "OPTIMIZATION.PRETRAIN": None,
-            "OPTIMIZATION.NORM_EVAL": False,
+            "OPTIMIZATION.NORM_EVAL": plan.PRETRAIN.NORM_EVAL,
             "OPTIMIZATION.BATCH_SIZE_PER_GPU": size,
             "OPTIMIZATION.BATCHES_PER_EPOCH": batches,
             "OPTIMIZATION.NUM_EPOCHS": plan.PRETRAIN.EPOCHS,

@@ -147,7 +147,7 @@ def train(
         init = train(
             pretrain, data, run.pretrain.out, resume=resume, seed=seed, devices=devices, workers=workers
         ).weights
-    if init is None and resumed is None and cfg.OPTIMIZATION.NORM_EVAL:
+    if init is None and resumed is None and cfg.OPTIMIZATION.NORM_EVAL == 1:
         raise UserError(
             "OPTIMIZATION.NORM_EVAL freezes normalisation statistics, which fresh weights lack: "
             "pass --init or set OPTIMIZATION.PRETRAIN"

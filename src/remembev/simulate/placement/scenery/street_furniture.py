@@ -43,8 +43,9 @@ def _plate(rng: np.random.Generator, y: float, low: float) -> Mesh:
 
 
 def sign(rng: np.random.Generator) -> Mesh:
-    """Build one or two retroreflective signs on a pole."""
-    low = rng.uniform(2.05, 2.4)
+    """Build one or two retroreflective signs on a pole: above people's heads, at their height, or low on an island."""
+    lowest, highest = ((2.05, 2.4), (1.0, 2.05), (0.25, 1.0))[int(rng.choice(3, p=(0.5, 0.4, 0.1)))]
+    low = rng.uniform(lowest, highest)
     parts = [rod((0.04, 0, 0), (0.04, 0, low + 0.6), 0.03, Material.STEEL, sides=5), _plate(rng, -0.05, low)]
     if rng.random() < 0.3:
         parts.append(_plate(rng, -0.05, low + 0.95))
@@ -129,6 +130,42 @@ def parking_meter(rng: np.random.Generator) -> Mesh:
         return block((-0.17, 0.17), (-0.15, 0.15), (0.0, rng.uniform(1.4, 1.8)), Material.SHEET_METAL)
     head = block((-0.1, 0.1), (-0.08, 0.08), (1.05, 1.4), Material.SHEET_METAL, tuck=0.03)
     return merge([rod((0, 0, 0), (0, 0, 1.1), 0.035, Material.STEEL, sides=5), head])
+
+
+def post(rng: np.random.Generator) -> Mesh:
+    """Build a post, a stele or a standpipe as high as a child or an adult."""
+    height, radius, material = rng.uniform(0.7, 1.8), rng.uniform(0.05, 0.22), rng.choice([0, 1, 2])
+    kind = (Material.WOOD, Material.CONCRETE, Material.SHEET_METAL)[int(material)]
+    if rng.random() < 0.4:
+        return block((-radius, radius), (-0.7 * radius, 0.7 * radius), (0.0, height), kind, tuck=0.2 * radius)
+    return rod((0, 0, 0), (0, 0, height), radius, kind, end_radius=rng.uniform(0.6, 1.0) * radius, sides=7)
+
+
+def hydrant(rng: np.random.Generator) -> Mesh:
+    """Build a hydrant: a barrel with a bonnet and outlets to both sides."""
+    height, radius = rng.uniform(0.5, 0.85), rng.uniform(0.09, 0.14)
+    low = 0.65 * height
+    return merge(
+        [
+            rod((0, 0, 0), (0, 0, height), radius, Material.SHEET_METAL, sides=8),
+            ellipsoid((0, 0, height), (1.2 * radius, 1.2 * radius, 0.08), Material.SHEET_METAL),
+            rod((0, -2 * radius, low), (0, 2 * radius, low), 0.6 * radius, Material.SHEET_METAL, sides=6),
+        ]
+    )
+
+
+def litter_bin(rng: np.random.Generator) -> Mesh:
+    """Build a litter bin: one that stands, perhaps under a lid on legs, or one that hangs from a post."""
+    material = Material.SHEET_METAL if rng.random() < 0.5 else Material.PLASTIC
+    radius, height = rng.uniform(0.17, 0.33), rng.uniform(0.75, 1.15)
+    if rng.random() < 0.3:
+        basket = rod((0, -0.2, 0.5), (0, -0.2, 1.0), 0.17, material, end_radius=0.2)
+        return merge([rod((0, 0, 0), (0, 0, rng.uniform(1.1, 2.6)), 0.04, Material.STEEL, sides=5), basket])
+    parts = [rod((0, 0, 0), (0, 0, height), 0.9 * radius, material, end_radius=radius)]
+    if rng.random() < 0.4:
+        parts.append(ellipsoid((0, 0, height + 0.25), (1.1 * radius, 1.1 * radius, 0.12), material))
+        parts += [rod((x, 0, height), (x, 0, height + 0.25), 0.02, Material.STEEL, sides=4) for x in (-radius, radius)]
+    return merge(parts)
 
 
 def bicycle_stands(rng: np.random.Generator) -> Mesh:
@@ -251,12 +288,14 @@ def rock(rng: np.random.Generator) -> Mesh:
 
 # what stands at a kerb is shallow: people walk from 1.1 m behind the kerb on
 KERBSIDE: dict[Shape, float] = {
-    lamp: 0.2, sign: 0.15, pole: 0.09, traffic_light: 0.04, electricity_box: 0.09, post_box: 0.05, wheelie_bins: 0.09,
-    bench: 0.06, bollards: 0.09, parking_meter: 0.05, bicycle_stands: 0.04, flower_tub: 0.05,
+    lamp: 0.18, sign: 0.2, pole: 0.08, traffic_light: 0.04, electricity_box: 0.08, post_box: 0.05, wheelie_bins: 0.08,
+    bench: 0.05, bollards: 0.08, parking_meter: 0.05, bicycle_stands: 0.04, flower_tub: 0.04, post: 0.07, hydrant: 0.05,
+    litter_bin: 0.07,
 }  # fmt: skip
 OFF_STREET: dict[Shape, float] = {
-    kiosk: 0.08, shed: 0.16, skip: 0.14, bus_shelter: 0.08, advertising_pillar: 0.08, board: 0.1, rock: 0.06,
-    bench: 0.06, wheelie_bins: 0.08, electricity_box: 0.06, flower_tub: 0.05, pole: 0.05, parasol: 0.12,
+    kiosk: 0.08, shed: 0.15, skip: 0.13, bus_shelter: 0.07, advertising_pillar: 0.07, board: 0.1, rock: 0.06,
+    bench: 0.06, wheelie_bins: 0.07, electricity_box: 0.06, flower_tub: 0.05, pole: 0.05, parasol: 0.12, post: 0.06,
+    litter_bin: 0.05, sign: 0.04,
 }  # fmt: skip
 
 
