@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from remembev.config.schema import PostProcessingConfig
-from remembev.models import Detections, HeadOutput, TemporalPointPillar
-from remembev.models.dense_head import SingleHead
+from remembev.models import Detections, TemporalPointPillar
+from remembev.models.dense_head import HeadPredictions, SingleHead
 from remembev.models.direction import face_motion
 from remembev.models.temporal import FrameOutput
 from remembev.models.vfe import PillarEncoder, PillarFeatureNet
@@ -66,7 +66,7 @@ class _PlainVFE(PillarEncoder):
             return torch.stack(maps)
 
 
-def _detect(head: SingleHead, output: HeadOutput, sample: int, post: PostProcessingConfig) -> Detections:
+def _detect(head: SingleHead, output: HeadPredictions, sample: int, post: PostProcessingConfig) -> Detections:
     """Return the boxes of one head."""
     scores = output.cls_preds[sample].sigmoid()
     anchors = torch.arange(len(head.anchors), device=scores.device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +30,29 @@ _PRIOR = 0.01  # score of every anchor before training
 _SAME_TIME = 0.02  # seconds by which frames of a data set may be off their period
 
 
-@dataclass(frozen=True)
-class HeadOutput:
+class HeadPredictions(Protocol):
     """Predictions of one head for its N anchors and K classes."""
 
-    cls_preds: Tensor  # [B, N, K] logits
-    box_preds: Tensor  # [B, N, C] box codes
-    dir_preds: Tensor | None  # [B, N, bins] logits, with a direction classifier
+    @property
+    def cls_preds(self) -> Tensor:
+        """[B, N, K] logits."""
+
+    @property
+    def box_preds(self) -> Tensor:
+        """[B, N, C] box codes."""
+
+    @property
+    def dir_preds(self) -> Tensor | None:
+        """[B, N, bins] logits, with a direction classifier."""
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """The predictions of a ``SingleHead``."""
+
+    cls_preds: Tensor  # [B, N, K]
+    box_preds: Tensor  # [B, N, C]
+    dir_preds: Tensor | None  # [B, N, bins]
 
 
 class EncodedBoxes(NamedTuple):
@@ -96,12 +112,20 @@ class SingleHead(nn.Module):
 
     def forward(self, features: Tensor) -> HeadOutput:
         """Predict T · H · W anchors from features [B, C, H, W]."""
+        return HeadOutput(self.scores(features), self.box_codes(features), self.directions(features))
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the classes' logits [B, N, K]."""
+        return self._by_anchor(self.conv_cls(features))
+
+    def box_codes(self, features: Tensor) -> Tensor:
+        """Return the box codes [B, N, C]."""
         boxes = torch.cat([branch(features) for branch in self.conv_box.values()], dim=1)
-        return HeadOutput(
-            self._by_anchor(self.conv_cls(features)),
-            self._by_anchor(boxes.index_select(1, self.box_channels)),
-            None if self.conv_dir_cls is None else self._by_anchor(self.conv_dir_cls(features)),
-        )
+        return self._by_anchor(boxes.index_select(1, self.box_channels))
+
+    def directions(self, features: Tensor) -> Tensor | None:
+        """Return the sectors' logits [B, N, bins], None without a direction classifier."""
+        return None if self.conv_dir_cls is None else self._by_anchor(self.conv_dir_cls(features))
 
     def _by_anchor(self, channels: Tensor) -> Tensor:
         """[B, T * C, H, W] to [B, T * H * W, C]."""
@@ -115,7 +139,7 @@ class SingleHead(nn.Module):
         return self.assigner.assign(gt_boxes, torch.where(is_class.any(-1), is_class.int().argmax(-1), BACKGROUND))
 
     def loss(
-        self, output: HeadOutput, targets: HeadTargets, sample_weight: Tensor, gt_weight: Tensor
+        self, output: HeadPredictions, targets: HeadTargets, sample_weight: Tensor, gt_weight: Tensor
     ) -> dict[str, Tensor]:
         """Return weighted losses, summed over anchors.
 
@@ -147,7 +171,7 @@ class SingleHead(nn.Module):
             losses["dir_loss"] = weights.dir_weight * (entropy * positive_weight).sum()
         return losses
 
-    def encoded_boxes(self, output: HeadOutput, sample: Tensor | int, anchor: Tensor) -> EncodedBoxes:
+    def encoded_boxes(self, output: HeadPredictions, sample: Tensor | int, anchor: Tensor) -> EncodedBoxes:
         """Return the predicted codes at anchors [...] of samples [...]."""
         sector = None if output.dir_preds is None else output.dir_preds[sample, anchor].argmax(dim=-1)
         return EncodedBoxes(output.box_preds[sample, anchor].float(), self.anchors.boxes(anchor), sector)
@@ -180,14 +204,14 @@ class AnchorHeadMulti(nn.Module):
         """Heads in the order of their outputs."""
         return cast("list[SingleHead]", list(self.rpn_heads))
 
-    def forward(self, spatial_features_2d: Tensor) -> tuple[HeadOutput, ...]:
+    def forward(self, spatial_features_2d: Tensor) -> tuple[HeadPredictions, ...]:
         """Return each head's predictions from spatial_features_2d [B, C_bev, H, W]."""
         shared = self.shared_conv(spatial_features_2d)
         return tuple(head(shared) for head in self.rpn_heads)
 
     def loss(
         self,
-        outputs: Sequence[HeadOutput],
+        outputs: Sequence[HeadPredictions],
         gt_boxes: Tensor,  # [B, M, 9]
         gt_labels: Tensor,  # [B, M] into CLASS_NAMES, -1 pads
         gt_num_points: Tensor,  # [B, M]
@@ -210,14 +234,16 @@ class AnchorHeadMulti(nn.Module):
                 losses[name] = losses[name] + value if name in losses else value
         return losses
 
-    def predict(self, outputs: Sequence[HeadOutput], post: PostProcessingConfig) -> list[Detections]:
+    def predict(self, outputs: Sequence[HeadPredictions], post: PostProcessingConfig) -> list[Detections]:
         """Return the detections of each sample."""
         if outputs[0].cls_preds.is_cuda:
             padded = self.predict_padded(outputs, post)
             return [padded.item(sample) for sample in range(len(padded.num_boxes))]
         return [self._predict_sample(outputs, sample, post) for sample in range(len(outputs[0].cls_preds))]
 
-    def _predict_sample(self, outputs: Sequence[HeadOutput], sample: int, post: PostProcessingConfig) -> Detections:
+    def _predict_sample(
+        self, outputs: Sequence[HeadPredictions], sample: int, post: PostProcessingConfig
+    ) -> Detections:
         encoded, scores, labels = [], [], []
         for head, output in zip(self.heads, outputs, strict=True):
             anchor, class_index, score = select_candidates(output.cls_preds[sample], post)
@@ -226,7 +252,7 @@ class AnchorHeadMulti(nn.Module):
             labels.append(head.class_ids[class_index])
         return suppress(Detections(self._decode(encoded, post, dim=0), torch.cat(scores), torch.cat(labels)), post)
 
-    def predict_padded(self, outputs: Sequence[HeadOutput], post: PostProcessingConfig) -> PaddedDetections:
+    def predict_padded(self, outputs: Sequence[HeadPredictions], post: PostProcessingConfig) -> PaddedDetections:
         """Return the detections in fixed shapes, NMS_POST_MAXSIZE a class, for exports and CUDA graphs."""
         encoded, scores = [], []
         for head, output in zip(self.heads, outputs, strict=True):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_weights
 
+from remembev.models.sparse_head import SparseHead
 from remembev.models.temporal import TemporalPointPillar
 from remembev.models.vfe import PFNLayer, PillarEncoder, PillarFeatureNet, PillarVFE, add_height_basis
 from remembev.ops import encode_pillars, stage
@@ -33,6 +34,7 @@ def fuse_for_inference(model: TemporalPointPillar, dtype: torch.dtype = torch.fl
         for layer in part.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 layer.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fused.dense_head.rpn_heads = nn.ModuleList(SparseHead(head) for head in fused.dense_head.heads)
     return fused
 
 

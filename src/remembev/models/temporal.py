@@ -19,7 +19,7 @@ from remembev.memory.base import FrameNumber
 from remembev.memory.objects import NO_OBJECT, FoundObjects, ObjectMemory
 from remembev.models.activation_checkpointing import checkpoint_step
 from remembev.models.backbone import BaseBEVBackbone
-from remembev.models.dense_head import AnchorHeadMulti, HeadOutput
+from remembev.models.dense_head import AnchorHeadMulti, HeadPredictions
 from remembev.models.detections import Detections
 from remembev.models.direction import face_motion
 from remembev.models.losses import presence_loss
@@ -34,7 +34,7 @@ class FrameOutput(FrameBatch):
 
     spatial_features_2d: Tensor  # [B, C_bev, H, W], changed by the memory
     occ_logits: Tensor | None  # [B, 1, H_m, W_m], the gate's occupancy; None, but a key, without an XMem memory
-    predictions: Sequence[HeadOutput]  # one for each head
+    predictions: Sequence[HeadPredictions]  # one for each head
     detections: list[Detections] | None = None  # [B], only if what is found goes into the memory
     objects: ObjectMemory | None = None  # remembered from before the frame, in its coordinates
     found: FoundObjects | None = None  # what the head found
