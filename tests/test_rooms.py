@@ -42,6 +42,7 @@ FOUNDATIONS = {
     "files": {"errors"},
     "distributed": {"errors"},
     "precision": set(),
+    "progress": set(),
 }
 """Top-level modules that every room may import, and what they may import themselves."""
 FOR_CLI_ALONE = {"cli", "experiments", "demo"}

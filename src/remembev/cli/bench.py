@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
 from remembev.cli.app import DataRoot, Device, Overrides, app, console
 from remembev.config import Config, load_config
 from remembev.errors import UserError
+from remembev.progress import with_progress
 
 if TYPE_CHECKING:
     from remembev.data import NuScenesIndex
@@ -81,7 +80,7 @@ def stream(
     detector = StreamingDetector(_open_model(model, overrides), device)
     index, scene = _first_test_scene(detector.cfg, data, version)
     steps = measure_stream(detector, index, scene, frames)
-    curve = StreamCurve.collect(_tracked(steps, "Streaming", frames, as_json=as_json), frames)
+    curve = StreamCurve.collect(with_progress(steps, "Streaming frames", frames, disable=as_json), frames)
     curve.write_csv(out / "stream.csv")
     write_plot(out / "stream.png", draw_stream(curve, f"{model} on {device}: {frames:,} frames"))
     if as_json:
@@ -114,7 +113,7 @@ def train(
     cfg, clip_lengths = _with_version(_open_model(model, overrides).cfg, version), _whole_numbers(lengths)
     measured = bench_training(cfg, data, clip_lengths, tbptt_frames=tbptt_frames, device=device)
     total = len(clip_lengths) * len(training_ways(tbptt_frames))
-    costs = list(_tracked(measured, "Training", total, as_json=as_json))
+    costs = list(with_progress(measured, "Training", total, disable=as_json))
     record = {"model": model, "device": device, "costs": [asdict(cost) for cost in costs]}
     title = f"{model} on {device}: a training step"
     if out is not None:
@@ -138,7 +137,7 @@ def loader(
     from remembev.bench import WORKERS, bench_loader, loader_table
 
     cfg = _with_version(_open_model(model, overrides).cfg, version)
-    speeds = list(_tracked(bench_loader(cfg, data), "Loading", len(WORKERS), as_json=as_json))
+    speeds = list(with_progress(bench_loader(cfg, data), "Loading", len(WORKERS), disable=as_json))
     if as_json:
         _print_json([asdict(speed) for speed in speeds])
     else:
@@ -190,12 +189,6 @@ def _programs(model: TemporalPointPillar, files: list[Path], *, graph: bool) -> 
     if graph:
         programs["CUDA graph"] = capture_step(model)
     return programs
-
-
-def _tracked(results: Any, what: str, total: int, *, as_json: bool) -> Any:
-    """Show a progress bar on stderr while results come in."""
-    bar = Console(stderr=True)
-    return track(results, what, total, console=bar, transient=True, refresh_per_second=1, disable=as_json)
 
 
 def _print_json(value: object) -> None:

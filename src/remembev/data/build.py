@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress, track
+from rich.progress import Progress
 from torch import Tensor
 
 from remembev.config.classes import DETECTION_NAMES
 from remembev.data.tables import IndexTables, encode_strings
 from remembev.errors import DataError
 from remembev.geometry import invert_pose, make_pose
+from remembev.progress import with_progress
 
 TABLE_NAMES = (
     "attribute", "calibrated_sensor", "category", "ego_pose", "instance", "log", "map", "sample", "sample_annotation",
@@ -56,9 +57,8 @@ def build_tables(root: Path, version: str) -> IndexTables:
         DataError: Naming the broken table, token or file.
     """
     folder = root / version
-    console = Console(stderr=True)
     with _errors_named(folder):
-        with Progress(console=console, transient=True) as progress:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
             progress.add_task("Reading the nuScenes tables", total=None)
             nusc = _read_with_devkit(root, version)
         frames = _ordered_by_scene(nusc, nusc.sample)
@@ -66,7 +66,7 @@ def build_tables(root: Path, version: str) -> IndexTables:
         columns = {**_scene_columns(nusc, frames), **_split_columns(nusc, folder)}
         columns |= {**_cloud_columns(nusc, clouds), **_frame_columns(nusc, frames, clouds)}
         global_from_lidar = columns["global_from_cloud"][columns["frame_cloud"]]
-        annotated = track(frames, "Indexing key frames", console=console, transient=True)
+        annotated = with_progress(frames, "Indexing key frames", len(frames))
         return IndexTables(**columns, **_box_columns(nusc, annotated, global_from_lidar))
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,6 +23,7 @@ from remembev.data.points import near_rectangles, outlines
 from remembev.data.tables import FORMAT as INDEX_FORMAT
 from remembev.errors import DataError
 from remembev.files import atomic_write, read_tensors
+from remembev.progress import with_progress
 
 FORMAT = "1"
 """Version of the columns; a database of another format is rebuilt."""
@@ -201,7 +200,7 @@ def _build(index: NuScenesIndex, split: str, num_sweeps: int, file: Path, finger
         num_workers=min(len(scenes) // _SCENES_PER_WORKER, os.cpu_count() or 1),
         generator=torch.Generator(),  # leave the default generator's state alone
     )
-    bar = track(loader, f"Cropping the objects of {split}", console=Console(stderr=True), transient=True)
+    bar = with_progress(loader, f"Cropping the objects of {split}, scenes", len(scenes))
     with atomic_write(file) as temporary:
         _write(temporary, bar, fingerprint)
 

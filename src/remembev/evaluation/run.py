@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
 from remembev.config import Config
 from remembev.data import NuScenesIndex
@@ -43,6 +41,7 @@ from remembev.evaluation.submission import as_submission, as_tracking_submission
 from remembev.export import open_detector
 from remembev.files import atomic_write
 from remembev.models import Detections
+from remembev.progress import with_progress
 from remembev.streaming import Detector
 
 SUBMISSION_FILE = "submission.json"
@@ -252,12 +251,7 @@ def _detect(
     else:
         detect = make(devices[0])
         done = ((scene, detect(scene)) for scene in num_frames)
-    results = {}
-    with Progress(
-        *Progress.get_default_columns(), console=Console(stderr=True), transient=True, disable=not progress
-    ) as bar:
-        task = bar.add_task("Detecting", total=sum(num_frames.values()))
-        for scene, detections in done:
-            results[scene] = detections
-            bar.advance(task, num_frames[scene])
-    return results
+    total = sum(num_frames.values())
+    return dict(
+        with_progress(done, "Detecting, frames", total, size=lambda found: num_frames[found[0]], disable=not progress)
+    )

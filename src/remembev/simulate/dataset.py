@@ -16,10 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
 from remembev.errors import ConfigError, DataError
 from remembev.files import atomic_write
+from remembev.progress import with_progress
 from remembev.simulate.scene import SceneSimulation
 from remembev.simulate.sensors import ORDINARY_SENSOR, SENSORS
 from remembev.simulate.sets import ORDINARY, SETS
@@ -160,7 +159,7 @@ def simulate_dataset(out: Path, settings: SimulationSettings, *, workers: int | 
         folder.mkdir(parents=True, exist_ok=True)
     missing = [i for i in range(settings.all_scenes) if not _scene_file(out, i).is_file()]
     steps = _simulate_scenes(out, settings, missing, workers or os.cpu_count() or 1)
-    for _ in track(steps, total=len(missing), description="Simulating scenes", disable=not missing):
+    for _ in with_progress(steps, "Simulating scenes", len(missing)):
         pass
     write_mask(out / MASK_FILE)
     scenes = [json.loads(_scene_file(out, i).read_text()) for i in range(settings.all_scenes)]

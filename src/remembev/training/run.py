@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
 from torch.utils.data import DataLoader, Subset
 
 from remembev.config import Config, config_from_yaml, config_to_yaml
@@ -24,6 +25,7 @@ from remembev.precision import resolve_precision, warn_of_slow_bf16
 from remembev.training.averaging import AveragedWeights
 from remembev.training.module import ClipModule
 from remembev.training.pretrain import pretrain_config
+from remembev.training.progress import TrainingLines
 from remembev.training.resuming import AtomicCheckpoints, Progress, SaveProgress, SeedSteps, restore_curves
 
 logger = logging.getLogger(__name__)
@@ -230,6 +232,7 @@ def build_trainer(
         callbacks=[
             *([] if average is None else [average]),
             WriteWeights(run, average),
+            *([] if Console(stderr=True).is_terminal else [TrainingLines(_describe_steps(cfg))]),
             SeedSteps(seed),
             SaveProgress(run.resume_from, run.curves, seed=seed, every=plan.SAVE_EVERY, log_every=log_every),
         ],
@@ -238,6 +241,11 @@ def build_trainer(
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+
+
+def _describe_steps(cfg: Config) -> str:
+    frames = cfg.DATA_CONFIG.SEQ_LEN
+    return f"Training on clips of {frames} frames, step" if frames > 1 else "Training on single frames, step"
 
 
 def _has_lone_frames(cfg: Config) -> bool:

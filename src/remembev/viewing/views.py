@@ -12,8 +12,6 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from remembev.data import Frame, NuScenesIndex
@@ -21,6 +19,7 @@ from remembev.data.keyframe import read_keyframe
 from remembev.geometry import BEVGrid, transform_points
 from remembev.memory import TracedRead, trace_reads
 from remembev.models import Detections
+from remembev.progress import with_progress
 from remembev.streaming import StreamDetections, StreamingDetector, stream_scene
 from remembev.tracking import UNTRACKED
 
@@ -168,7 +167,7 @@ def view_scene(
     builder = ViewBuilder(detector, index.scene_name(scene), min_score=min_score)
     total = min(frames or sys.maxsize, len(index.scene_frames(scene)))
     steps = islice(stream_scene(detector, index, scene), total)
-    bar = track(range(total), "Streaming", console=Console(stderr=True), transient=True, disable=not progress)
+    bar = with_progress(range(total), "Streaming frames", total, disable=not progress)
     views: list[FrameView] = []
     for _ in bar:
         with trace_reads() as reads:
