@@ -37,8 +37,8 @@ NEUTRAL = Sensor(
 )  # fmt: skip
 SAME: dict[str, object] = {
     "PROBABILITY": 1, "INTENSITY_SCALE": [1, 1], "INTENSITY_GAMMA": [1, 1], "CONSTANT_INTENSITY": 0, "BEAMS": [1],
-    "AZIMUTHS": [1], "FALLOFF": [0, 0], "SELF_RETURNS": [0, 0], "STRAY": [0, 0], "HEIGHT": [0, 0], "TILT": [0, 0],
-    "TRANSLATION": [0, 0], "CORRUPTION": "null",
+    "AZIMUTHS": [1], "FALLOFF": [0, 0], "SELF_RETURNS": [0, 0], "HEIGHT": [0, 0], "TILT": [0, 0], "TRANSLATION": [0, 0],
+    "CORRUPTION": "null",
 }  # fmt: skip
 """Settings of which every sensor is like the recording one."""
 EVERYTHING = (
@@ -155,21 +155,6 @@ def test_self_returns_are_a_share_of_the_rows_beside_the_sensor(turn: Tensor) ->
     assert ((added[:, 3] >= 0) & (added[:, 3] <= 10)).all()
 
 
-def test_stray_echoes_are_a_few_points_near_each_other_where_nothing_is(turn: Tensor) -> None:
-    torch.manual_seed(0)
-    seen = replace(NEUTRAL, stray=40).scan(turn)
-    torch.testing.assert_close(seen[: len(turn)], turn)
-    added = seen[len(turn) :]
-    assert 40 <= len(added) <= 160
-    assert 80 < len(added) < 120  # two and a half each
-    distance = added[:, :2].norm(dim=1)
-    assert distance.min() > 6
-    assert distance.max() < 52
-    assert ((added[:, 3] >= 0) & (added[:, 3] <= 255) & (added[:, 3] % 1 == 0)).all()
-    near = torch.cdist(added[:, :3], added[:, :3]) < 2
-    assert near.sum() > 2.2 * len(added)
-
-
 def test_a_blocked_sector_has_no_points_and_the_rest_all(turn: Tensor) -> None:
     seen = replace(NEUTRAL, blocked=(2.0, 0.8)).scan(turn)
 
@@ -201,9 +186,7 @@ def test_range_noise_is_in_metres_along_the_ray(turn: Tensor) -> None:
 def test_every_sensor_scans_an_empty_turn(seed: int) -> None:
     torch.manual_seed(seed)
     sensor = draw_corruption(draw_sensor(SHIPPED), SHIPPED, CorruptionConfig())
-    assert (
-        replace(sensor, stray=0).scan(torch.zeros(0, 5)).shape == sensor.scan_objects(torch.zeros(0, 5)).shape == (0, 5)
-    )
+    assert sensor.scan(torch.zeros(0, 5)).shape == sensor.scan_objects(torch.zeros(0, 5)).shape == (0, 5)
 
 
 # --------------------------------------------------------------------------------------------------------------- draws
@@ -215,7 +198,7 @@ def test_a_drawn_sensor_is_within_its_ranges(seed: int) -> None:
     sensor = draw_sensor(SHIPPED)
     ranges = {
         "scale": SHIPPED.INTENSITY_SCALE, "gamma": SHIPPED.INTENSITY_GAMMA, "falloff": SHIPPED.FALLOFF,
-        "self_returns": SHIPPED.SELF_RETURNS, "stray": SHIPPED.STRAY, "beam_offset": (0, sensor.beam_step - 1),
+        "self_returns": SHIPPED.SELF_RETURNS, "beam_offset": (0, sensor.beam_step - 1),
     }  # fmt: skip
     for name, (low, high) in ranges.items():
         assert low - 1e-9 <= getattr(sensor, name) <= high + 1e-9

@@ -121,9 +121,6 @@ class SensorAugmentationConfig(Section):
     """Range of k in 1/m: a point at a distance of d metres is kept with probability exp(−k · max(d − 10, 0))."""
     SELF_RETURNS: Annotated[tuple[Share, Share], _IN_ORDER] = (0.0, 0.3)
     """Range of the share of rows to add within a metre of the sensor, as nuScenes has for pulses without an echo."""
-    STRAY: Annotated[tuple[NonNegative, NonNegative], _IN_ORDER] = (0.0, 60.0)
-    """Range of the number of stray echoes in a turn: one to four points near each other where nothing is. Two frames of
-    Argoverse 2 have ten of them at 20 to 42 m, simulated turns of its LiDARs one or two."""
     HEIGHT: Annotated[Interval, _IN_ORDER] = (-0.4, 0.4)
     """Range of the shift along z in metres."""
     TILT: Annotated[Interval, _IN_ORDER] = (-0.02, 0.02)

@@ -25,9 +25,6 @@ _COLUMN = math.radians(1 / 3)  # firing interval of nuScenes' LiDAR
 _BEAM = math.radians(4 / 3)  # spacing of its beams
 _NUM_BEAMS = 32
 _SELF_RETURN = (0.6, 0.6, 0.3, 10.0)  # greatest |x|, |y|, |z| in metres, and intensity
-_STRAY_FROM, _STRAY_SIZE = (8.0, 0.0, -1.6), (42.0, 2 * math.pi, 2.2)  # distance in m, azimuth, z in m
-_STRAY_SPREAD = (0.15, 0.15, 0.25)  # standard deviations in metres
-_STRAY_INTENSITY = 10.0  # mean
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,6 @@ class Sensor:
     azimuth_offset: float  # radians
     falloff: float  # 1/m, rate at which points are lost beyond FALLOFF_FROM
     self_returns: float  # rows at the sensor to add, as a share of the others
-    stray: int = 0  # echoes of nothing that is there to add to a turn
     blocked: tuple[float, float] | None = None  # direction and half width in radians of a sector without points
     clutter: float = 0.0  # share of the points that something in front of their surface returns
     range_noise: float = 0.0  # standard deviation in metres
@@ -51,7 +47,7 @@ class Sensor:
     def scan(self, points: Tensor) -> Tensor:
         """Return a turn [n, 5] as this sensor sees it, given [N, 5] (x, y, z, intensity, ring) in its own frame."""
         seen = self._see(points, points[:, 4])
-        return torch.cat((seen, _draw_self_returns(round(self.self_returns * len(seen))), _draw_stray(self.stray)))
+        return torch.cat((seen, _draw_self_returns(round(self.self_returns * len(seen)))))
 
     def scan_objects(self, points: Tensor) -> Tensor:
         """Return pasted points [n, 5] as this sensor sees them, given [N, 5] (x, y, z, intensity, age).
@@ -145,7 +141,6 @@ def draw_sensor(cfg: SensorAugmentationConfig) -> Sensor:
         azimuth_offset=uniform(0.0, azimuth_step * _COLUMN),
         falloff=uniform(*cfg.FALLOFF),
         self_returns=uniform(*cfg.SELF_RETURNS),
-        stray=round(uniform(*cfg.STRAY)),
     )
 
 
@@ -216,16 +211,6 @@ def _draw_self_returns(count: int) -> Tensor:
     rows[:, :4] *= rows.new_tensor(_SELF_RETURN)
     rows[:, 4] = (_NUM_BEAMS * rows[:, 4]).floor()
     return rows
-
-
-def _draw_stray(count: int) -> Tensor:
-    """Draw the rows [n, 5] of ``count`` echoes of one to four points each, as mirrors, wires and twigs give them."""
-    places = torch.rand(count, 3) * torch.tensor(_STRAY_SIZE) + torch.tensor(_STRAY_FROM)  # distance, azimuth, z
-    distance, azimuth, z = places.repeat_interleave(torch.randint(1, 5, (count,)), dim=0).unbind(dim=1)
-    centre = torch.stack((distance * azimuth.cos(), distance * azimuth.sin(), z), dim=1)
-    points = centre + torch.randn(len(centre), 3) * torch.tensor(_STRAY_SPREAD)
-    intensity = -_STRAY_INTENSITY * torch.rand(len(points)).clamp(min=1e-6).log()
-    return torch.cat((points, intensity.round().clamp(max=255)[:, None], torch.zeros(len(points), 1)), dim=1)
 
 
 def _draw_index(count: int) -> int:
