@@ -134,11 +134,11 @@ def parking_meter(rng: np.random.Generator) -> Mesh:
 
 def post(rng: np.random.Generator) -> Mesh:
     """Build a post, a stele or a standpipe as high as a child or an adult."""
-    height, radius, material = rng.uniform(0.7, 1.8), rng.uniform(0.05, 0.22), rng.choice([0, 1, 2])
-    kind = (Material.WOOD, Material.CONCRETE, Material.SHEET_METAL)[int(material)]
+    height, radius = rng.uniform(0.7, 1.8), rng.uniform(0.05, 0.22)
+    material = (Material.WOOD, Material.CONCRETE, Material.SHEET_METAL)[int(rng.integers(3))]
     if rng.random() < 0.4:
-        return block((-radius, radius), (-0.7 * radius, 0.7 * radius), (0.0, height), kind, tuck=0.2 * radius)
-    return rod((0, 0, 0), (0, 0, height), radius, kind, end_radius=rng.uniform(0.6, 1.0) * radius, sides=7)
+        return block((-radius, radius), (-0.7 * radius, 0.7 * radius), (0.0, height), material, tuck=0.2 * radius)
+    return rod((0, 0, 0), (0, 0, height), radius, material, end_radius=rng.uniform(0.6, 1.0) * radius, sides=7)
 
 
 def hydrant(rng: np.random.Generator) -> Mesh:
