@@ -15,7 +15,9 @@ from remembev.errors import ConfigError
 from remembev.models import build_model
 
 MEMORY, TARGETS = "MODEL.MEMORY", "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG"
+NO_OBJECTS = {f"{MEMORY}.OBJECTS": None, f"{TARGETS}.SEEN_WITHIN": "4 s", f"{TARGETS}.UNSEEN_WEIGHT": 2}
 GATE = {
+    **NO_OBJECTS,
     f"{MEMORY}.FUSION": "gate",
     f"{MEMORY}.OCC_LOSS.WEIGHT": 0.1,
     f"{MEMORY}.OCC_LOSS.POSITIVE_WEIGHT": 10,
@@ -29,6 +31,7 @@ def expected(base: str) -> dict[str, dict[str, object]]:
     """What every variant changes, written out."""
     features, hidden = SIZES[base]
     conv_gru = {
+        **NO_OBJECTS,
         f"{MEMORY}.NAME": "ConvGRUBEVModule",
         f"{MEMORY}.FEATURE_DIM": features,
         f"{MEMORY}.HIDDEN_DIM": hidden,
@@ -97,7 +100,8 @@ OPTIONS_OF_TINY: Mapping[str, dict[str, object]] = {
     "ages": {"READ.AGE": "5 s"},
     "foreground": {"FOREGROUND.TOKENS": 256},
     "findings": {"WRITE": "findings", "READ.NOTHING": True},
-    "objects": {"MODEL.MEMORY.OBJECTS": {}, "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": None},
+    "objects": {"OBJECTS": {}, "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": None},
+    "no_objects": NO_OBJECTS,
 }
 
 
@@ -105,10 +109,19 @@ OPTIONS_OF_TINY: Mapping[str, dict[str, object]] = {
 @pytest.mark.parametrize("memory", ["gate", "read"])
 def test_an_option_changes_the_memory_that_it_is_joined_to(option: str, memory: str) -> None:
     cfg = apply_variant(load_config("tiny"), memory)
-    changes = {
-        key if key.startswith("MODEL.") else f"{MEMORY}.{key}": value for key, value in OPTIONS_OF_TINY[option].items()
-    }
-    assert apply_variant(load_config("tiny"), f"{memory}+{option}") == cfg.with_changes(changes) != cfg
+    has_it = (memory, option) in (("gate", "no_objects"), ("read", "objects"))
+    changes = {} if has_it else OPTIONS_OF_TINY[option]
+    changes = {key if key.startswith("MODEL.") else f"{MEMORY}.{key}": value for key, value in changes.items()}
+    changed = apply_variant(load_config("tiny"), f"{memory}+{option}")
+    assert changed == cfg.with_changes(changes)
+    assert (changed == cfg) is has_it
+
+
+def test_a_variant_keeps_what_the_configuration_says_of_remembered_objects_and_hidden_targets() -> None:
+    mine = load_config("tiny", [f"{MEMORY}.OBJECTS.MAX_OBJECTS=7"])
+    assert apply_variant(mine, "read").MODEL.MEMORY.OBJECTS == mine.MODEL.MEMORY.OBJECTS
+    mine = load_config("tiny", [f"{MEMORY}.OBJECTS=null", f"{TARGETS}.SEEN_WITHIN=1 s"])
+    assert apply_variant(mine, "conv_gru").MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN == 1
 
 
 @pytest.mark.parametrize("base", ["tiny", "nuscenes"])

@@ -467,7 +467,7 @@ def test_the_memory_learns_from_there(files: tuple[Path, Path]) -> None:
         losses.append(total.item())
         optimizer.step()
     assert {"add_read.project.weight", "xmem.decode.occupancy.weight"} <= moved[0]
-    parts = {name.split(".")[1] for name, _ in memory.named_parameters()}
+    parts = {name.split(".")[1] for name, _ in memory.named_parameters()} - {"presence"}  # no box was found to judge
     assert {name.split(".")[1] for name in moved[2]} == parts
     assert losses[-1] < 0.9 * losses[0]
 

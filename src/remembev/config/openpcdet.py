@@ -398,10 +398,7 @@ def _translate(file: _File) -> dict[str, Any]:
     tree = shipped.model_dump(mode="json")
     tree["CLASS_NAMES"] = list(file.CLASS_NAMES)
     tree["DATA_CONFIG"].update(_data(file))
-    targets = tree["MODEL"]["DENSE_HEAD"]["TARGET_ASSIGNER_CONFIG"]
-    unseen = {key: targets[key] for key in ("SEEN_WITHIN", "UNSEEN_WEIGHT")}
     tree["MODEL"].update(_model(file))
-    tree["MODEL"]["DENSE_HEAD"]["TARGET_ASSIGNER_CONFIG"].update(unseen)
     schedule = file.OPTIMIZATION.model_dump(mode="json", include=set(tree["OPTIMIZATION"]))
     pretrain = {"EPOCHS": file.OPTIMIZATION.NUM_EPOCHS, "LR": file.OPTIMIZATION.LR}
     clips = max(1, round(file.OPTIMIZATION.BATCH_SIZE_PER_GPU / shipped.DATA_CONFIG.SEQ_LEN))

@@ -490,7 +490,8 @@ class MemoryConfig(Section):
     """Content of the values that are written, beside a frame's features. ``occupancy``: XMem's masks. ``findings``:
     also class scores and box parameters of what the head found; tokens move by its velocities."""
     OBJECTS: ObjectsConfig | None = None
-    """Remembered objects, with ``ALIGNMENT: implicit``; ``null``: none."""
+    """Remembered objects; ``null``: none. With ``ALIGNMENT: explicit`` without what rays pass through, since a clip
+    doesn't tell then where the sensor was."""
     FORGET_BEYOND: Metres | None = None
     """Distance from the sensor beyond which tokens are forgotten; ``null``: never."""
     FORGET_AFTER: Seconds | None = None
@@ -873,14 +874,6 @@ class Config(Section):
             _ = self.memory_grid
         except ValueError as error:
             raise ValueError(f"LAYER_STRIDES or MEMORY.STRIDE do not fit the pillars: {error}") from error
-        return self
-
-    @model_validator(mode="after")
-    def _rays_start_at_the_sensor(self) -> Config:
-        if self.MODEL.MEMORY.OBJECTS is not None and self.DATA_CONFIG.ALIGNMENT == "explicit":
-            raise ValueError(
-                "MEMORY.OBJECTS needs ALIGNMENT: implicit: what rays pass through is seen from where the sensor is"
-            )
         return self
 
     def with_changes(self, changes: Mapping[str, object]) -> Config:

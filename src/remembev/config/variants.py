@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import ceil
 
-from remembev.config.schema import Config, MemoryConfig
+from remembev.config.schema import Config, MemoryConfig, ObjectsConfig
 from remembev.errors import ConfigError
 
 Changes = Mapping[str, object]
@@ -101,12 +101,13 @@ def _no_memory(cfg: Config) -> Changes:
     return {"MODEL.MEMORY.FUSION": "none", **targets}
 
 
-def _gate(fusion: str) -> Changes:
+def _gate(cfg: Config, fusion: str) -> Changes:
     """The head sees only the gate, so the occupancy loss gets a larger weight and a smaller positive weight.
 
     A gate can't tell the head which objects are hidden or how they move, so these weigh no more than others.
     """
     return {
+        **_no_objects(cfg),
         "MODEL.MEMORY.NAME": "XMemBEVModule",
         "MODEL.MEMORY.FUSION": fusion,
         "MODEL.MEMORY.OCC_LOSS.WEIGHT": 0.1,
@@ -116,7 +117,7 @@ def _gate(fusion: str) -> Changes:
 
 
 def _read(cfg: Config) -> Changes:
-    return {"MODEL.MEMORY.NAME": "XMemBEVModule", "MODEL.MEMORY.FUSION": "gate_and_read"}
+    return {**_objects(cfg), "MODEL.MEMORY.NAME": "XMemBEVModule", "MODEL.MEMORY.FUSION": "gate_and_read"}
 
 
 def _conv_gru(cfg: Config) -> Changes:
@@ -131,6 +132,7 @@ def _conv_gru(cfg: Config) -> Changes:
     wanted = _memory_weights(cfg)
     hidden = min(range(4, 4096, 4), key=lambda hidden: abs(weights(hidden) - wanted))
     return {
+        **_no_objects(cfg),
         "MODEL.MEMORY.NAME": "ConvGRUBEVModule",
         "MODEL.MEMORY.FUSION": "gate_and_read",
         "MODEL.MEMORY.FEATURE_DIM": features,
@@ -175,7 +177,20 @@ def _foreground(cfg: Config) -> Changes:
 
 
 def _objects(cfg: Config) -> Changes:
-    return {"MODEL.MEMORY.OBJECTS": {}, f"{_TARGETS}.SEEN_WITHIN": None}
+    """The presence of an object is taught by what is out of sight, the head by what is in sight alone."""
+    objects = cfg.MODEL.MEMORY.OBJECTS or ObjectsConfig()
+    return {"MODEL.MEMORY.OBJECTS": objects.model_dump(mode="json"), f"{_TARGETS}.SEEN_WITHIN": None}
+
+
+def _no_objects(cfg: Config) -> Changes:
+    """Only the head can find what is out of sight, so it is taught that too."""
+    if cfg.MODEL.MEMORY.OBJECTS is None:
+        return {}
+    return {
+        "MODEL.MEMORY.OBJECTS": None,
+        f"{_TARGETS}.SEEN_WITHIN": "4 s",
+        f"{_TARGETS}.UNSEEN_WEIGHT": 2,
+    }
 
 
 def _findings(cfg: Config) -> Changes:
@@ -190,9 +205,14 @@ INPUTS = {
 }
 _NO_MEMORY = Part("no memory", _no_memory)
 MEMORIES = {
-    "gate": Part("the memory gates the features", lambda _: _gate("gate")),
-    "gate_residual": Part("a projection of the gated features is added to them", lambda _: _gate("gate_residual")),
-    "read": Part("the memory gates the features, and what it reads is added to them", _read),
+    "gate": Part("the memory gates the features", lambda cfg: _gate(cfg, "gate")),
+    "gate_residual": Part(
+        "a projection of the gated features is added to them", lambda cfg: _gate(cfg, "gate_residual")
+    ),
+    "read": Part(
+        "the memory gates the features, what it reads is added to them, and what was found is remembered as objects",
+        _read,
+    ),
     "conv_gru": Part("a ConvGRU of about as many parameters instead of the memory", _conv_gru),
 }
 OPTIONS = {
@@ -204,6 +224,7 @@ OPTIONS = {
     "foreground": Part("only the best quarter of the cells is written", _foreground),
     "findings": Part("what was found is written, and a query may read nothing", _findings),
     "objects": Part("what was found is remembered as objects, and the head learns only what is in sight", _objects),
+    "no_objects": Part("no remembered objects, and the head learns what is out of sight too", _no_objects),
 }
 """Options of the memories but ``conv_gru``."""
 TRAINING = {

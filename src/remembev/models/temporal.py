@@ -75,6 +75,8 @@ class TemporalPointPillar(nn.Module):
         self.memory: BEVMemory[Any] = build_memory(
             cfg.MODEL.MEMORY, backbone.num_bev_features, cfg.feature_grid, self.agents, cfg.CLASS_NAMES
         )
+        if cfg.DATA_CONFIG.ALIGNMENT == "explicit":
+            self.memory.visibility_grid = None  # rays start at a sensor whose place such a clip doesn't tell
         self.dense_head = AnchorHeadMulti(
             cfg.MODEL.DENSE_HEAD,
             class_names=cfg.CLASS_NAMES,
