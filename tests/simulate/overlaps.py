@@ -20,20 +20,24 @@ def triangles_touch_box(triangles: Array, half: Array) -> np.ndarray:
     return ((along.min(2) <= reach) & (along.max(2) >= -reach)).all(1)
 
 
-def scenery_in_box(scenery: Mesh, actor: Actor, time: float, slack: float) -> Array:
-    """Return the triangles [N, 3, 3] of the scenery, in the box's frame, inside an actor's box less `slack` metres.
+class Obstacles:
+    """The triangles of a scenery that no actor may touch: all but heaps of earth, where cones and workers stand."""
 
-    The ground and what lies on it, up to 0.35 m above the box's base, and heaps of earth, where cones and workers
-    stand, don't count.
-    """
-    x, y, z, yaw = poses_at(actor.poses, time)
-    half = np.array(actor.size) / 2
-    corners = scenery.vertices[scenery.faces[scenery.materials != Material.SOIL]]
-    reach = np.hypot(*half[:2])
-    low, high = corners.min(1), corners.max(1)
-    near = (low[:, :2] < (x + reach, y + reach)).all(1) & (high[:, :2] > (x - reach, y - reach)).all(1)
-    near &= (low[:, 2] < z + 2 * half[2]) & (high[:, 2] > z)
-    c, s = np.cos(yaw), np.sin(yaw)
-    local = (corners[near] - (x, y, z + half[2])) @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    inside = local[triangles_touch_box(local, half - slack)]
-    return inside[inside[..., 2].max(1) > 0.35 - half[2]]
+    def __init__(self, scenery: Mesh) -> None:
+        self.triangles = scenery.vertices[scenery.faces[scenery.materials != Material.SOIL]]
+        self.low, self.high = self.triangles.min(1), self.triangles.max(1)
+
+    def in_box(self, actor: Actor, time: float, slack: float) -> Array:
+        """Return the triangles [N, 3, 3], in the box's frame, inside an actor's box less `slack` metres.
+
+        The ground and what lies on it, up to 0.35 m above the box's base, don't count.
+        """
+        x, y, z, yaw = poses_at(actor.poses, time)
+        half = np.array(actor.size) / 2
+        reach = np.hypot(*half[:2])
+        near = (self.low < (x + reach, y + reach, z + 2 * half[2])).all(1)
+        near &= (self.high > (x - reach, y - reach, z)).all(1)
+        c, s = np.cos(yaw), np.sin(yaw)
+        local = (self.triangles[near] - (x, y, z + half[2])) @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        inside = local[triangles_touch_box(local, half - slack)]
+        return inside[inside[..., 2].max(1) > 0.35 - half[2]]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from tests.simulate.overlaps import scenery_in_box, triangles_touch_box
+from tests.simulate.overlaps import Obstacles, triangles_touch_box
 
 from remembev.simulate import streets
 from remembev.simulate.lidar import Geometry
@@ -37,11 +37,12 @@ def test_a_triangle_touches_a_box_that_it_cuts_and_not_one_that_it_only_surround
 @pytest.mark.parametrize("name", SETS)
 def test_scenery_never_overlaps_an_annotated_box(worlds: dict[str, World], name: str) -> None:
     world = worlds[name]
+    obstacles = Obstacles(world.scenery)
     for actor in world.actors:
         if name == "doors" and actor.kind in ("car", "van"):  # their open doors are scenery
             continue
         for time in np.arange(0.0, 6.1, 1.0) if actor.moves else (0.0,):
-            assert len(scenery_in_box(world.scenery, actor, time, slack=0.05)) == 0, (actor.kind, time)
+            assert len(obstacles.in_box(actor, time, slack=0.05)) == 0, (actor.kind, time)
 
 
 @pytest.mark.parametrize("name", SETS)

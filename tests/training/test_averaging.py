@@ -88,7 +88,7 @@ def test_the_average_of_constant_buffers_is_exact(decay: float) -> None:
     module = ClipModule(cfg)
     average.setup(trainer, module, "fit")
     constants = {name: value.clone() for name, value in module.model.named_buffers()}
-    assert {value.dtype for value in constants.values()} == {torch.float32, torch.int64}
+    assert {value.dtype for value in constants.values()} == {torch.float32, torch.float64, torch.int64, torch.bool}
     for step in range(1, 30):
         trainer.global_step = step
         average.on_train_batch_end(trainer, module, None, None, step)
