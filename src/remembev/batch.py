@@ -30,7 +30,7 @@ class Batch(TensorStruct, Mapping[str, Any]):
     gt_track_ids: Tensor | None = None  # [B, T, M] int64, the same object in every frame; -1 pads
     gt_num_points: Tensor | None = None  # [B, T, M] int64, LiDAR points inside
     gt_visibility: Tensor | None = None  # [B, T, M] int64, nuScenes level 1..4
-    gt_seconds_unseen: Tensor | None = None  # [B, T, M], seconds since the object last had a point in the clip
+    gt_seconds_unseen: Tensor | None = None  # [B, T, M], seconds since the object was last seen in the clip
     timestamp: Tensor | None = None  # [B, T] float64, seconds
     last_from_frame: Tensor | None = None  # [B, T, 4, 4], takes coordinates of frame t to the clip's last frame
     prev_from_frame: Tensor | None = None  # [B, T, 4, 4], takes coordinates of frame t to frame t - 1

@@ -23,6 +23,7 @@ from remembev.bench import ReadSize, bench_loader, bench_memory_read, bench_trai
 from remembev.config import load_config, shipped_configs
 from remembev.config.variants import apply_variant
 from remembev.data import NuScenesIndex
+from remembev.geometry import BEVGrid
 from remembev.models import build_model, save_checkpoint
 from remembev.simulate import SETS, SimulationSettings, simulate_dataset
 
@@ -86,7 +87,7 @@ def shrink_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: dict[str, object] = {"_MATRIX": 64, "_MAP": (8, 8, 8), "_COPIED": 2**16}
     for name, size in sizes.items():
         monkeypatch.setattr(f"remembev.bench.machine.{name}", size)
-    size = ReadSize(tokens=100, queries=64)
+    size = ReadSize(tokens=100, grid=BEVGrid(-8.0, -8.0, 8.0, 8.0, height=8, width=8))
     monkeypatch.setattr("remembev.bench.bench_loader", partial(bench_loader, workers=(0,), clips=1))
     monkeypatch.setattr("remembev.bench.bench_memory_read", lambda _: bench_memory_read(size, repeats=1))
     monkeypatch.setattr("remembev.bench.bench_training", partial(bench_training, steps=2))

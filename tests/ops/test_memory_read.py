@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from remembev.ops import memory_read as kernel
-from remembev.ops import read_memory, reference, similarity
+from remembev.ops import memory_read, memory_search, read_memory, reference, similarity
 from remembev.ops.memory_read import Positions
 
 
@@ -222,19 +221,6 @@ def test_of_equally_similar_tokens_the_first_in_the_store_are_read(tokens: int) 
     torch.testing.assert_close(read.usage[:, first].sum(dim=1), torch.full((2,), 5.0))
 
 
-@given(tokens=st.integers(1, 3000), top_k=st.integers(1, 40), levels=st.integers(1, 200), seed=st.integers(0, 1000))
-@settings(max_examples=40)
-def test_the_nearest_tokens_are_those_that_a_stable_sort_puts_first(
-    tokens: int, top_k: int, levels: int, seed: int
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    padded = -(-tokens // 32) * 32
-    scores = -torch.rand(1, 3, padded, generator=generator).mul(levels).floor()
-    count = min(top_k, tokens)
-    expected = scores.sort(dim=2, descending=True, stable=True).indices[..., :count]
-    assert torch.equal(kernel._nearest_of(scores, count), expected)
-
-
 class Read(torch.nn.Module):
     def forward(self, inputs: dict[str, Tensor], positions: tuple[Tensor, Tensor], age: Tensor) -> tuple[Tensor, ...]:
         read = read_memory(**inputs, top_k=6, positions=Positions(*positions), age=age)
@@ -274,7 +260,9 @@ def test_the_read_is_the_same_whatever_the_chunk_of_queries(monkeypatch: pytest.
     inputs = random_read(2, 1, 4, 3, 9, 7)
     positions, age = random_places(inputs)
     whole = read_memory(**inputs, top_k=4, positions=positions, age=age)
-    monkeypatch.setattr(kernel, "_CHUNK", 1)
+    monkeypatch.setattr(memory_read, "_CHUNK", 1)
+    monkeypatch.setattr(memory_search, "_CHUNK", 1)
+    monkeypatch.setattr(memory_search, "_LEAST_QUERIES", 1)
     assert torch.equal(read_memory(**inputs, top_k=4, positions=positions, age=age).value, whole.value)
 
 

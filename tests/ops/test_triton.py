@@ -27,7 +27,7 @@ for seed, limits in enumerate(LIMITS):
 
 MEMORY_READ = """
 import torch
-from remembev.ops import memory_read
+from remembev.ops import memory_read, memory_search
 from tests.ops.test_memory_read import random_places, random_read, single
 
 inputs = single(random_read(2, 2, 8, 4, 131, 70))
@@ -35,16 +35,16 @@ positions, age = random_places(inputs)
 positions = memory_read.Positions(positions.query.float(), positions.token.float())
 for further in ({"top_k": 1}, {"top_k": 3, "positions": positions, "age": age.float()}):
     read = memory_read.read_memory(**inputs, **further)
-    memory_read.runs_triton, on = (lambda _: False), memory_read.runs_triton
+    memory_search.runs_triton, on = (lambda _: False), memory_search.runs_triton
     expected = memory_read.read_memory(**inputs, **further)
-    memory_read.runs_triton = on
+    memory_search.runs_triton = on
     torch.testing.assert_close(read.value, expected.value)
     torch.testing.assert_close(read.usage, expected.usage)
     assert torch.equal(read.nothing, expected.nothing)
 
 scores = -torch.rand(1, 9, 640).mul(40).floor()
 sorted_stably = scores.sort(dim=2, descending=True, stable=True).indices
-assert torch.equal(memory_read._search_by_triton(torch.eye(9)[None], scores, 7), sorted_stably[..., :7])
+assert torch.equal(memory_search._search_by_triton(torch.eye(9)[None], scores, 7), sorted_stably[..., :7])
 """
 
 NMS = """

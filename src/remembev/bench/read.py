@@ -5,29 +5,52 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from statistics import median
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import Self
 
 from remembev.bench.peak_memory import peak, reset_peak
-from remembev.ops.memory_read import read_memory
+from remembev.config import Config
+from remembev.geometry import BEVGrid
+from remembev.ops.memory_read import Positions, read_memory
 from remembev.ops.reference import read_memory_dense
-
-_Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class ReadSize:
-    """Size of a read of one agent: tokens, queries, channels of keys and values, tokens per query."""
+    """Size of a read of one agent: tokens, the grid of the queries, channels of keys and values, tokens per query."""
 
-    tokens: int = 10_000
-    queries: int = 4096
+    tokens: int
+    grid: BEVGrid
     key_dim: int = 64
     value_dim: int = 128
     top_k: int = 30
+    distance: float = 2.0
+    """Metres at which similarity has fallen by ½."""
+
+    @classmethod
+    def of(cls, cfg: Config, *, tokens: int | None = None, distance: float | None = None) -> Self:
+        """Return the size of a configuration's read of a full memory, of other tokens or distance where given."""
+        memory = cfg.MODEL.MEMORY
+        capacity = memory.LONG_TERM.MAX_TOKENS + (memory.max_frames - 1) * memory.tokens_per_frame(cfg.memory_grid)
+        return cls(
+            tokens=tokens or capacity,
+            grid=cfg.memory_grid,
+            key_dim=memory.KEY_DIM,
+            value_dim=memory.VALUE_DIM,
+            top_k=memory.TOP_K,
+            distance=distance or memory.READ.DISTANCE or cls.distance,
+        )
+
+    @property
+    def queries(self) -> int:
+        """Queries: the cells of the grid."""
+        return self.grid.height * self.grid.width
 
 
 @dataclass(frozen=True)
@@ -40,69 +63,97 @@ class ReadCost:
 
 @dataclass(frozen=True)
 class ReadBench:
-    """Both ways to read, timed in turn in one process."""
+    """Three ways to read, timed in turn in one process: dense, and by the kernel without and with a distance term."""
 
     size: ReadSize
     dense: ReadCost
     kernel: ReadCost
+    nearby: ReadCost
 
 
-def bench_memory_read(size: ReadSize | None = None, *, repeats: int = 7) -> ReadBench:
-    """Measure both ways to read on the CPU, with PyTorch's number of threads.
+def bench_memory_read(size: ReadSize, *, repeats: int = 7) -> ReadBench:
+    """Measure the ways to read on the CPU, with PyTorch's number of threads.
 
     Peak memory is the rise of resident memory in a fresh process.
 
     Raises:
         UserError: If peak memory can't be measured.
     """
-    size = size or ReadSize()
     inputs = _draw(size)
-    seconds: dict[Callable[..., Tensor], list[float]] = {_dense: [], _kernel: []}
+    seconds: dict[Callable[[_Inputs], Tensor], list[float]] = {_dense: [], _kernel: [], _nearby: []}
     with torch.inference_mode():
         for way in [*seconds] * (repeats + 1):
             start = time.perf_counter()
-            way(inputs, size.top_k)
+            way(inputs)
             seconds[way].append(time.perf_counter() - start)
     costs = [ReadCost(median(times[1:]), _peak_of_fresh_process(way, size)) for way, times in seconds.items()]
     return ReadBench(size, *costs)
 
 
-def _dense(inputs: _Inputs, top_k: int) -> Tensor:
-    query_key, selection, key, shrinkage, value, valid = inputs
-    return read_memory_dense(query_key, selection, key, shrinkage, value[:, 0], valid, top_k=top_k)
-
-
-def _kernel(inputs: _Inputs, top_k: int) -> Tensor:
-    *tensors, value, valid = inputs
-    has_value = torch.ones_like(value[:, :, 0], dtype=torch.bool)
-    query_key, selection, key, shrinkage = tensors
-    return read_memory(query_key, selection, key, shrinkage, value, has_value, valid, top_k=top_k).value[:, 0]
+@dataclass(frozen=True)
+class _Inputs:
+    query_key: Tensor  # [1, C_k, Q]
+    selection: Tensor  # [1, C_k, Q]
+    key: Tensor  # [1, C_k, N]
+    shrinkage: Tensor  # [1, 1, N]
+    value: Tensor  # [1, 1, C_v, N]
+    valid: Tensor  # [1, N]
+    positions: Positions
+    top_k: int
 
 
 def _draw(size: ReadSize) -> _Inputs:
-    """Draw random inputs; one token in twenty is not valid."""
+    """Draw random inputs; the tokens are of cells of the grid, one in twenty is not valid."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(1, *shape, generator=generator)
 
-    query_key, selection = normal(size.key_dim, size.queries), normal(size.key_dim, size.queries).sigmoid()
-    key, shrinkage = normal(size.key_dim, size.tokens), normal(1, size.tokens).square() + 1
-    valid = torch.rand(1, size.tokens, generator=generator) < 0.95
-    return query_key, selection, key, shrinkage, normal(1, size.value_dim, size.tokens), valid
+    centres = F.pad(size.grid.centres().flatten(0, 1), (0, 1)).T / size.distance
+    cells = torch.randint(size.queries, (size.tokens,), generator=generator)
+    return _Inputs(
+        query_key=normal(size.key_dim, size.queries),
+        selection=normal(size.key_dim, size.queries).sigmoid(),
+        key=normal(size.key_dim, size.tokens),
+        shrinkage=normal(1, size.tokens).square() + 1,
+        value=normal(1, size.value_dim, size.tokens),
+        valid=torch.rand(1, size.tokens, generator=generator) < 0.95,
+        positions=Positions(centres[None], centres[None, :, cells]),
+        top_k=size.top_k,
+    )
 
 
-def _peak_of_fresh_process(way: Callable[..., Tensor], size: ReadSize) -> int:
+def _dense(inputs: _Inputs) -> Tensor:
+    keys = (inputs.query_key, inputs.selection, inputs.key, inputs.shrinkage)
+    return read_memory_dense(*keys, inputs.value[:, 0], inputs.valid, top_k=inputs.top_k)
+
+
+def _kernel(inputs: _Inputs) -> Tensor:
+    return _read(inputs, None)
+
+
+def _nearby(inputs: _Inputs) -> Tensor:
+    return _read(inputs, inputs.positions)
+
+
+def _read(inputs: _Inputs, positions: Positions | None) -> Tensor:
+    keys = (inputs.query_key, inputs.selection, inputs.key, inputs.shrinkage)
+    has_value = torch.ones_like(inputs.value[:, :, 0], dtype=torch.bool)
+    read = read_memory(*keys, inputs.value, has_value, inputs.valid, top_k=inputs.top_k, positions=positions)
+    return read.value[:, 0]
+
+
+def _peak_of_fresh_process(way: Callable[[_Inputs], Tensor], size: ReadSize) -> int:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         return fresh.submit(_peak, way, size, torch.get_num_threads()).result()
 
 
-def _peak(way: Callable[..., Tensor], size: ReadSize, threads: int) -> int:
+def _peak(way: Callable[[_Inputs], Tensor], size: ReadSize, threads: int) -> int:
     """Return the bytes by which a read raises the memory of this process, after a small one to warm libraries up."""
     torch.set_num_threads(threads)
     inputs = _draw(size)
     with torch.inference_mode():
-        way(_draw(ReadSize(tokens=64, queries=8)), 30)
+        way(_draw(replace(size, tokens=64)))
         before = reset_peak()
-        way(inputs, size.top_k)
+        way(inputs)
     return peak() - before

@@ -119,14 +119,13 @@ def loader_table(speeds: Sequence[LoaderSpeed], title: str) -> Table:
 
 
 def read_table(result: ReadBench) -> Table:
-    """Return time and peak memory of a memory read, dense and by the kernel."""
-    size, dense, kernel = result.size, result.dense, result.kernel
+    """Return time and peak memory of a memory read: dense, of all tokens, and of those nearby first."""
+    size, ways = result.size, (result.dense, result.kernel, result.nearby)
     title = f"a read of {size.tokens:,} tokens by {size.queries:,} queries, top {size.top_k}, on the CPU"
-    table = _table(title, "", "dense", "read_memory", "ratio")
-    faster, memory = dense.seconds / kernel.seconds, kernel.peak_bytes / dense.peak_bytes
-    table.add_row("ms", f"{1e3 * dense.seconds:.0f}", f"{1e3 * kernel.seconds:.0f}", f"{faster:.1f} times as fast")
-    peaks = (f"{cost.peak_bytes / 2**20:.0f}" for cost in (dense, kernel))
-    table.add_row("peak MiB", *peaks, f"{memory:.0%} of the memory")
+    table = _table(title, "", "dense", "all tokens", f"nearby first, σ = {size.distance:g} m")
+    table.add_row("ms", *(f"{1e3 * way.seconds:.0f}" for way in ways))
+    table.add_row("times as fast as dense", *(f"{result.dense.seconds / way.seconds:.1f}" for way in ways))
+    table.add_row("peak MiB", *(f"{way.peak_bytes / 2**20:.0f}" for way in ways))
     return table
 
 

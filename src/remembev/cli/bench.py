@@ -145,13 +145,18 @@ def loader(
 
 
 @bench_app.command()
-def read(model: Model, as_json: AsJson = False, overrides: Overrides = None) -> None:
-    """Measure a memory read of 10,000 tokens by 4,096 queries on the CPU, against the dense formulation."""
+def read(
+    model: Model,
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens; default: those of a full memory.", min=1, show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    overrides: Overrides = None,
+) -> None:
+    """Measure a memory read on the CPU against the dense formulation: of all tokens, and of those nearby first."""
     from remembev.bench import ReadSize, bench_memory_read, read_table
 
-    memory = _open_model(model, overrides).cfg.MODEL.MEMORY
-    size = ReadSize(key_dim=memory.KEY_DIM, value_dim=memory.VALUE_DIM, top_k=memory.TOP_K)
-    result = bench_memory_read(size)
+    result = bench_memory_read(ReadSize.of(_open_model(model, overrides).cfg, tokens=tokens))
     if as_json:
         _print_json(asdict(result))
     else:

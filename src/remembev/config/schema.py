@@ -615,8 +615,10 @@ class TargetAssignerConfig(Section):
     MIN_POINTS_IN_GT: Annotated[int, Field(ge=0)] = 1
     """LiDAR points that a box needs to be a target."""
     SEEN_WITHIN: Seconds | None = None
-    """Boxes without those points are targets too if they had a point this recently, in an earlier frame of the clip or
+    """Boxes without those points are targets too if they had them this recently, in an earlier frame of the clip or
     within the sweeps of its first; ``null``: never."""
+    MIN_POINTS_SEEN: Annotated[int, Field(ge=0)] = 0
+    """LiDAR points that such a box needs now: 0 teaches what is hidden too, 1 only what is in sight."""
     UNSEEN_WEIGHT: Positive = 1.0
     """Loss weight of the boxes that are targets because of SEEN_WITHIN."""
 

@@ -9,16 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from remembev.ops.dispatch import runs_triton
+from remembev.ops.memory_search import NEVER, for_agents, nearest_tokens
 
-_CHUNK = 2**21
-"""Similarities that are computed at a time in the search, to fit a cache."""
-_BLOCKS = (32, 4)
-"""Block sizes of the search: it compares maxima of blocks first, then the tokens of the best blocks."""
-_LEAST_QUERIES = 192
-"""Minimum queries of a chunk: PyTorch runs convolutions of fewer than about 20,000 numbers with slower code."""
-_NEVER = -1e30
-"""Similarity of a missing token: finite, since 0 · ∞ is NaN."""
+_CHUNK = 2**19
+"""Numbers of keys that are compared at a time, to fit a cache."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ def _factors(
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last dimension under a mask; zeros where the mask is empty."""
-    return scores.masked_fill(~mask, _NEVER).softmax(dim=-1) * mask
+    return scores.masked_fill(~mask, NEVER).softmax(dim=-1) * mask
 
 
 def _affinities(scores: Tensor, is_read: Tensor, nothing: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -94,97 +88,6 @@ def _affinities(scores: Tensor, is_read: Tensor, nothing: Tensor | None) -> tupl
     return affinity[..., :-1], affinity[..., -1]
 
 
-def _first_largest(scores: Tensor, count: int) -> Tensor:
-    """Return indices [..., K] of the ``count`` largest of scores [..., N] ≤ 0; of equal ones the first.
-
-    Float64 encodes the index in digits below float32's precision, for indices up to 2¹⁹.
-    """
-    index = torch.arange(scores.shape[-1], dtype=torch.float64, device=scores.device)
-    return (scores.clamp(max=-1e-30).double() * (1 + index * 2.0**-44)).topk(count, dim=-1).indices
-
-
-def _nearest_of(scores: Tensor, count: int, blocks: tuple[int, ...] = _BLOCKS) -> Tensor:
-    """Return the tokens [B, Q, K] of the ``count`` largest similarities [B, Q, N]; of equal ones the first.
-
-    They are in the K blocks of the largest maxima.
-    """
-    if not blocks:
-        return _first_largest(scores, count)
-    size, further = blocks[0], blocks[1:]
-    if scores.shape[2] <= count * size:
-        return _nearest_of(scores, count, further)
-    blocked = scores.view(*scores.shape[:2], -1, size)
-    best = _first_largest(blocked.amax(dim=3), count).sort(dim=2).values
-    candidates = blocked.gather(2, best[..., None].expand(-1, -1, -1, size)).flatten(2)
-    return _in_blocks(_nearest_of(candidates, count, further), best, size)
-
-
-def _in_blocks(index: Tensor, block: Tensor, size: int) -> Tensor:
-    """Return tokens [B, Q, K] from indices [B, Q, K] into concatenated blocks [B, Q, ·] of ``size`` tokens."""
-    return block.gather(2, index // size) * size + index % size
-
-
-@torch.no_grad()
-def _nearest_tokens(
-    query_key: Tensor,
-    selection: Tensor,
-    key: Tensor,
-    shrinkage: Tensor,
-    bias: Tensor,
-    positions: Positions | None,
-    count: int,
-) -> Tensor:
-    """Return the ``count`` tokens [B, A·Q, K] most similar to each query of each agent, given a bias [B, A, N].
-
-    The queries of an agent are queries of their own, with a channel that chooses the agent's bias.
-    """
-    query, token = _factors(query_key, selection, key, shrinkage, positions)
-    batch, agents = bias.shape[:2]
-    agent = torch.eye(agents, device=query.device, dtype=query.dtype).repeat_interleave(query.shape[2], dim=1)
-    query = torch.cat((_for_agents(query, agents), agent.expand(batch, -1, -1)), dim=1)
-    missing = -token.shape[2] % _BLOCKS[0]
-    token = torch.cat((F.pad(token, (0, missing)), F.pad(bias, (0, missing), value=2 * _NEVER)), dim=1)
-    if token.dtype == torch.float32 and token.shape[2] > count * _BLOCKS[0] and runs_triton(token):
-        return _search_by_triton(query, token, count)
-    return _search(query, token, count)
-
-
-def _for_agents(per_query: Tensor, agents: int) -> Tensor:
-    """Repeat [B, C, Q] for A agents: [B, C, A·Q]."""
-    return per_query[:, :, None].expand(-1, -1, agents, -1).flatten(2)
-
-
-def _search(query: Tensor, token: Tensor, count: int) -> Tensor:
-    """Return tokens [B, Q, K] of the largest products of [B, F, Q] and [B, F, N], chunk by chunk of queries."""
-    step = max(_LEAST_QUERIES, _CHUNK // (token.shape[0] * token.shape[2]))
-    chunks = torch.split(query.transpose(1, 2), step, dim=1)
-    rows = token.transpose(1, 2).contiguous()
-    return torch.cat([_nearest_of(_products(chunk.contiguous(), rows), count) for chunk in chunks], dim=1)
-
-
-def _products(query: Tensor, token: Tensor) -> Tensor:
-    """Return products [B, Q, N] of all rows of [B, Q, F] and [B, N, F].
-
-    On a CPU by a grouped convolution: oneDNN's convolutions are up to twice as fast as the matrix library.
-    """
-    if query.device.type != "cpu" or torch.compiler.is_compiling():
-        return query @ token.transpose(1, 2)
-    batch, queries, features = query.shape
-    pixels = query.transpose(0, 1).reshape(1, 1, queries, batch * features).permute(0, 3, 1, 2)
-    products = F.conv2d(pixels, token.view(-1, features, 1, 1), groups=batch)
-    return products.permute(0, 2, 3, 1).reshape(queries, batch, -1).transpose(0, 1)
-
-
-def _search_by_triton(query: Tensor, token: Tensor, count: int) -> Tensor:
-    """Search with Triton kernels: maxima of blocks first, then the products in the best blocks."""
-    from remembev.ops.triton.memory_read import block_maxima, block_scores
-
-    size, *further = _BLOCKS
-    best = _first_largest(block_maxima(query, token, size), count).sort(dim=2).values
-    index = _nearest_of(block_scores(query, token, best, size), count, tuple(further))
-    return _in_blocks(index, best, size)
-
-
 def _distances(query_key: Tensor, selection: Tensor, key: Tensor, row: Tensor) -> Tensor:
     """Return Σ_c e_cj (k_ci − q_cj)² [B, Q, K] for rows [B, Q, K] of all keys, chunk by chunk of queries.
 
@@ -192,7 +95,7 @@ def _distances(query_key: Tensor, selection: Tensor, key: Tensor, row: Tensor) -
     made contiguous, since a gather of strided ones takes eight times as long.
     """
     keys = key.transpose(1, 2).contiguous().flatten(0, 1)
-    step = max(1, _CHUNK // (4 * row[:, 0].numel() * key.shape[1]))
+    step = max(1, _CHUNK // (row[:, 0].numel() * key.shape[1]))
     per_query = (row, *(tensor.transpose(1, 2).contiguous()[:, :, None] for tensor in (query_key, selection)))
     chunks = zip(*(torch.split(tensor, step, dim=1) for tensor in per_query), strict=True)
     distances = [(weight * (F.embedding(near, keys) - query).square()).sum(dim=3) for near, query, weight in chunks]
@@ -226,18 +129,20 @@ def read_memory(
     queries = query_key.shape[2]
     count = min(top_k, tokens)
     readable = has_value & valid[:, None]
-    bias = torch.where(readable, torch.zeros_like(shrinkage) if age is None else -age[:, None], _NEVER)
-    nearest = _nearest_tokens(query_key, selection, key, shrinkage, bias, positions, count)
+    bias = torch.where(readable, torch.zeros_like(shrinkage) if age is None else -age[:, None], NEVER)
+    factors = _factors(query_key, selection, key, shrinkage, positions)
+    places = None if positions is None else (positions.query, positions.token)
+    nearest = nearest_tokens(*factors, bias, count, places)
     row = nearest + tokens * torch.arange(batch, device=key.device)[:, None, None]
 
     def near(per_token: Tensor) -> Tensor:
         """Gather [B, C, N] at the tokens read: [B, A·Q, K, C]."""
         return F.embedding(row, per_token.transpose(1, 2).flatten(0, 1))
 
-    distance = _distances(_for_agents(query_key, agents), _for_agents(selection, agents), key, row)
+    distance = _distances(for_agents(query_key, agents), for_agents(selection, agents), key, row)
     scores = -near(shrinkage)[..., 0] * distance / math.sqrt(key.shape[1])
     if positions is not None:
-        query_position = _for_agents(positions.query, agents).transpose(1, 2)[:, :, None]
+        query_position = for_agents(positions.query, agents).transpose(1, 2)[:, :, None]
         scores = scores - (near(positions.token) - query_position).square().sum(dim=-1) / 2
     if age is not None:
         scores = scores - near(age[:, None])[..., 0]

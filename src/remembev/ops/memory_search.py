@@ -1,0 +1,178 @@
+"""The search of the memory read: the tokens that are most similar to each query."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from remembev.ops.dispatch import runs_triton
+
+NEVER = -1e30
+"""Similarity of a missing token: finite, since 0 · ∞ is NaN."""
+
+_CHUNK = 2**21
+"""Similarities that are computed at a time, to fit a cache."""
+_BLOCKS = (32, 4)
+"""Block sizes of the search: it compares maxima of blocks first, then the tokens of the best blocks."""
+_LEAST_QUERIES = 192
+"""Minimum queries of a chunk: PyTorch runs convolutions of fewer than about 20,000 numbers with slower code."""
+_NEAR = 4.0
+"""Least distance, in units of positions, within which all tokens are near: further ones have a similarity below −8."""
+_MOST_TILES = 8
+"""Tiles along an axis, of which queries look at theirs and its neighbours first."""
+_MANY_TOKENS = 2048
+"""Tokens from which on those nearby are searched first."""
+_ROUNDING = 0.01
+"""More than the error of a similarity in float32."""
+
+
+@torch.no_grad()
+def nearest_tokens(
+    query: Tensor,  # [B, F, Q]
+    token: Tensor,  # [B, F, N]
+    bias: Tensor,  # [B, A, N]
+    count: int,
+    positions: tuple[Tensor, Tensor] | None = None,  # [B, 3, Q] and [B, 3, N]
+) -> Tensor:
+    """Return the ``count`` tokens [B, A·Q, K] most similar to each query of each agent; of equal ones the first.
+
+    Similarities are the products of the factors of queries and tokens, plus a bias of ≤ 0 for each agent, ``NEVER`` for
+    tokens that it can't read. The queries of an agent are queries of their own, with a channel that chooses the agent's
+    bias. ``positions`` are given if similarities are at most −½ of the squared distance.
+    """
+    batch, agents, tokens = bias.shape
+    agent = torch.eye(agents, device=query.device, dtype=query.dtype).repeat_interleave(query.shape[2], dim=1)
+    query = torch.cat((for_agents(query, agents), agent.expand(batch, -1, -1)), dim=1)
+    missing = _BLOCKS[0] - tokens % _BLOCKS[0]
+    token = torch.cat((F.pad(token, (0, missing)), F.pad(bias, (0, missing), value=2 * NEVER)), dim=1)
+    if token.dtype == torch.float32 and token.shape[2] > count * _BLOCKS[0] and runs_triton(token):
+        return _search_by_triton(query, token, count)
+    query, token = query.transpose(1, 2).contiguous(), token.transpose(1, 2).contiguous()
+    if positions is None or tokens < _MANY_TOKENS or not query.is_cpu or torch.compiler.is_compiling():
+        return _search(query, token, count)[0]
+    query_at, token_at = for_agents(positions[0], agents).transpose(1, 2), positions[1].transpose(1, 2)
+    items = zip(query, token, query_at[..., :2], token_at[..., :2], (bias > NEVER).any(dim=1), strict=True)
+    return torch.stack([_search_nearby_first(*item, count) for item in items])
+
+
+def for_agents(per_query: Tensor, agents: int) -> Tensor:
+    """Repeat [B, C, Q] for A agents: [B, C, A·Q]."""
+    return per_query[:, :, None].expand(-1, -1, agents, -1).flatten(2)
+
+
+def _search_nearby_first(
+    query: Tensor,  # [Q, F]
+    token: Tensor,  # [N', F], the last one missing
+    query_at: Tensor,  # [Q, 2]
+    token_at: Tensor,  # [N, 2]
+    readable: Tensor,  # [N] bool
+    count: int,
+) -> Tensor:
+    """Return the tokens [Q, K] of the largest products, looking further than the tiles around a query only if need be.
+
+    The K best of the tokens in these tiles are the best of all if the worst of them is better than −½ d², where d is
+    the distance of the nearest tile beyond.
+    """
+    tile, token_tile, beyond = _tiles(query_at, token_at)
+    nearest = torch.empty(len(query), count, dtype=torch.int64)
+    is_certain = torch.zeros(len(query), dtype=torch.bool)
+    columns, rows = ((at - torch.arange(_MOST_TILES)[:, None]).abs() <= 1 for at in token_tile.unbind(dim=1))
+    number = tile[:, 0] + _MOST_TILES * tile[:, 1]
+    for centre in torch.unique(number).tolist():
+        own = (number == centre).nonzero()[:, 0]
+        near = (columns[centre % _MOST_TILES] & rows[centre // _MOST_TILES] & readable).nonzero()[:, 0]
+        if len(near) >= count:
+            near = F.pad(near, (0, -len(near) % _BLOCKS[0]), value=len(token) - 1)
+            best, least = _search(query[None, own], token[None, near], count)
+            nearest[own] = near[best[0]]
+            is_certain[own] = least[0] - _ROUNDING > -beyond[own].square() / 2
+    rest = (~is_certain).nonzero()[:, 0]
+    if len(rest):
+        nearest[rest] = _search(query[None, rest], token[None], count)[0][0]
+    return nearest
+
+
+def _tiles(query_at: Tensor, token_at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the tiles of queries [Q, 2] and tokens [N, 2], and how far each query is from the second next tile [Q].
+
+    The outermost tiles reach to infinity.
+    """
+    low, high = query_at.amin(dim=0), query_at.amax(dim=0)
+    tiles = ((high - low) / _NEAR).floor().clamp(1, _MOST_TILES)
+    side = ((high - low) / tiles).clamp(min=1e-6)
+    last = (tiles - 1).long()
+    tile, token_tile = (
+        torch.minimum(((at - low) / side).floor().clamp(min=0).long(), last) for at in (query_at, token_at)
+    )
+    below = torch.where(tile > 1, query_at - low - (tile - 1) * side, torch.inf)
+    above = torch.where(tile < last - 1, low + (tile + 2) * side - query_at, torch.inf)
+    return tile, token_tile, torch.minimum(below, above).amin(dim=1)
+
+
+def _search(query: Tensor, token: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the tokens [B, Q, K] of the largest products of [B, Q, F] and [B, N, F], and the least of these [B, Q].
+
+    N is a multiple of ``_BLOCKS[0]``. The products are computed chunk by chunk of queries.
+    """
+    step = max(_LEAST_QUERIES, _CHUNK // (token.shape[0] * token.shape[1]))
+    nearest, least = [], []
+    for chunk in torch.split(query, step, dim=1):
+        products = _products(chunk, token)
+        best = _nearest_of(products, count)
+        nearest.append(best)
+        least.append(products.gather(2, best).amin(dim=2))
+    return torch.cat(nearest, dim=1), torch.cat(least, dim=1)
+
+
+def _products(query: Tensor, token: Tensor) -> Tensor:
+    """Return products [B, Q, N] of all rows of [B, Q, F] and [B, N, F].
+
+    On a CPU by a grouped convolution: oneDNN's convolutions are up to twice as fast as the matrix library.
+    """
+    if query.device.type != "cpu" or torch.compiler.is_compiling():
+        return query @ token.transpose(1, 2)
+    batch, queries, features = query.shape
+    pixels = query.transpose(0, 1).reshape(1, 1, queries, batch * features).permute(0, 3, 1, 2)
+    products = F.conv2d(pixels, token.view(-1, features, 1, 1), groups=batch)
+    return products.permute(0, 2, 3, 1).reshape(queries, batch, -1).transpose(0, 1)
+
+
+def _search_by_triton(query: Tensor, token: Tensor, count: int) -> Tensor:
+    """Search with Triton kernels: maxima of blocks first, then the products in the best blocks."""
+    from remembev.ops.triton.memory_read import block_maxima, block_scores
+
+    size, *further = _BLOCKS
+    best = _first_largest(block_maxima(query, token, size), count).sort(dim=2).values
+    index = _nearest_of(block_scores(query, token, best, size), count, tuple(further))
+    return _in_blocks(index, best, size)
+
+
+def _first_largest(scores: Tensor, count: int) -> Tensor:
+    """Return indices [..., K] of the ``count`` largest of scores [..., N] ≤ 0; of equal ones the first.
+
+    Float64 encodes the index in digits below float32's precision, for indices up to 2¹⁹.
+    """
+    index = torch.arange(scores.shape[-1], dtype=torch.float64, device=scores.device)
+    return (scores.clamp(max=-1e-30).double() * (1 + index * 2.0**-44)).topk(count, dim=-1).indices
+
+
+def _nearest_of(scores: Tensor, count: int, blocks: tuple[int, ...] = _BLOCKS) -> Tensor:
+    """Return the tokens [B, Q, K] of the ``count`` largest similarities [B, Q, N]; of equal ones the first.
+
+    They are in the K blocks of the largest maxima.
+    """
+    if not blocks:
+        return _first_largest(scores, count)
+    size, further = blocks[0], blocks[1:]
+    if scores.shape[2] <= count * size:
+        return _nearest_of(scores, count, further)
+    blocked = scores.view(*scores.shape[:2], -1, size)
+    best = _first_largest(blocked.amax(dim=3), count).sort(dim=2).values
+    candidates = blocked.gather(2, best[..., None].expand(-1, -1, -1, size)).flatten(2)
+    return _in_blocks(_nearest_of(candidates, count, further), best, size)
+
+
+def _in_blocks(index: Tensor, block: Tensor, size: int) -> Tensor:
+    """Return tokens [B, Q, K] from indices [B, Q, K] into concatenated blocks [B, Q, ·] of ``size`` tokens."""
+    return block.gather(2, index // size) * size + index % size
