@@ -40,7 +40,8 @@ def test_gate_and_read_is_the_product_with_the_gate_plus_the_readout() -> None:
     memory = small_module(FUSION="gate_and_read")
     bev, changed, step = stepped(memory)
     assert memory.add_read is not None
-    assert torch.equal(changed, bev * gate(step.occ_logits, bev) + memory.add_read(step.readout))
+    expected = bev * gate(step.occ_logits, bev) + memory.add_read(step.readout)
+    torch.testing.assert_close(changed, expected)
 
 
 def test_gate_residual_adds_the_projected_product_and_its_gate() -> None:

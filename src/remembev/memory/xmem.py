@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from remembev.config.schema import MemoryConfig
@@ -65,10 +66,10 @@ class XMemBEVModule(BEVMemory[MemoryState]):
     def _fuse(self, features: Tensor, step: MemoryStep, strength: float) -> Tensor:
         """Return the features [B, C_bev, H, W] changed by the gate, applied with ``strength``, and by the readout."""
         opened = gate(step.occ_logits, features)
-        read = None if self.add_read is None else self.add_read(step.readout)
+        read = None if self.add_read is None else self.add_read(_laid_out_as(features, step.readout))
         if self.add_gated is None:
-            gated = features * partly_open(opened, strength)
-            return gated if read is None else gated + read.to(gated.dtype)
+            opened = partly_open(opened, strength)
+            return features * opened if read is None else torch.addcmul(read.to(features.dtype), features, opened)
         change = self.add_gated(features.float(), opened.float())
         change = change if read is None else change + read
         return features + change.to(features.dtype)
@@ -93,3 +94,9 @@ class XMemBEVModule(BEVMemory[MemoryState]):
     def objects(self, state: MemoryState) -> ObjectMemory | None:
         """Return the remembered objects of a state, if there are any."""
         return state.objects
+
+
+def _laid_out_as(example: Tensor, maps: Tensor) -> Tensor:
+    """Return maps [B, C', H', W'] with channels last in memory if those of the example are: mixed passes are slow."""
+    is_last = example.is_contiguous(memory_format=torch.channels_last)
+    return maps.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)

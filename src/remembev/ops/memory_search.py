@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from remembev.ops.dispatch import runs_triton
 
@@ -17,10 +20,12 @@ _BLOCKS = (32, 4)
 """Block sizes of the search: it compares maxima of blocks first, then the tokens of the best blocks."""
 _LEAST_QUERIES = 192
 """Minimum queries of a chunk: PyTorch runs convolutions of fewer than about 20,000 numbers with slower code."""
-_NEAR = 4.0
-"""Least distance, in units of positions, within which all tokens are near: further ones have a similarity below −8."""
-_MOST_TILES = 8
-"""Tiles along an axis, of which queries look at theirs and its neighbours first."""
+_NEAR_BLOCK = 8
+"""Block size of the search nearby, about √(N / K)."""
+_TILES = 8
+"""Tiles along an axis, whose queries are searched for together."""
+_MARGIN = 4.0
+"""Distance around a tile, in units of positions, within which tokens are nearby: others have a similarity below −8."""
 _MANY_TOKENS = 2048
 """Tokens from which on those nearby are searched first."""
 _ROUNDING = 0.01
@@ -50,7 +55,7 @@ def nearest_tokens(
         return _search_by_triton(query, token, count)
     query, token = query.transpose(1, 2).contiguous(), token.transpose(1, 2).contiguous()
     if positions is None or tokens < _MANY_TOKENS or not query.is_cpu or torch.compiler.is_compiling():
-        return _search(query, token, count)[0]
+        return _search(query, token, count)
     query_at, token_at = for_agents(positions[0], agents).transpose(1, 2), positions[1].transpose(1, 2)
     items = zip(query, token, query_at[..., :2], token_at[..., :2], (bias > NEVER).any(dim=1), strict=True)
     return torch.stack([_search_nearby_first(*item, count) for item in items])
@@ -69,60 +74,72 @@ def _search_nearby_first(
     readable: Tensor,  # [N] bool
     count: int,
 ) -> Tensor:
-    """Return the tokens [Q, K] of the largest products, looking further than the tiles around a query only if need be.
+    """Return the tokens [Q, K] of the largest products, looking further than around a query's tile only if need be.
 
-    The K best of the tokens in these tiles are the best of all if the worst of them is better than −½ d², where d is
-    the distance of the nearest tile beyond.
+    The K best of the tokens nearby are the best of all if the worst of them is better than −½ d², where d is the
+    distance from which on tokens aren't nearby.
     """
-    tile, token_tile, beyond = _tiles(query_at, token_at)
+    tile, near, beyond = _tiles(query_at, token_at)
+    near &= readable
     nearest = torch.empty(len(query), count, dtype=torch.int64)
     is_certain = torch.zeros(len(query), dtype=torch.bool)
-    columns, rows = ((at - torch.arange(_MOST_TILES)[:, None]).abs() <= 1 for at in token_tile.unbind(dim=1))
-    number = tile[:, 0] + _MOST_TILES * tile[:, 1]
-    for centre in torch.unique(number).tolist():
-        own = (number == centre).nonzero()[:, 0]
-        near = (columns[centre % _MOST_TILES] & rows[centre // _MOST_TILES] & readable).nonzero()[:, 0]
-        if len(near) >= count:
-            near = F.pad(near, (0, -len(near) % _BLOCKS[0]), value=len(token) - 1)
-            best, least = _search(query[None, own], token[None, near], count)
-            nearest[own] = near[best[0]]
-            is_certain[own] = least[0] - _ROUNDING > -beyond[own].square() / 2
+    for row in range(_TILES):
+        owns = [(tile == row * _TILES + column).nonzero()[:, 0] for column in range(_TILES)]
+        nears = [(near[0, column] & near[1, row]).nonzero()[:, 0] for column in range(_TILES)]
+        tiles = [(own, at) for own, at in zip(owns, nears, strict=True) if len(own) and len(at) >= count]
+        if tiles:
+            own, found, least = _search_tiles(query, token, tiles, count)
+            nearest[own] = found
+            is_certain[own] = least - _ROUNDING > -beyond[own].square() / 2
     rest = (~is_certain).nonzero()[:, 0]
     if len(rest):
-        nearest[rest] = _search(query[None, rest], token[None], count)[0][0]
+        nearest[rest] = _search(query[None, rest], token[None], count)[0]
     return nearest
 
 
 def _tiles(query_at: Tensor, token_at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the tiles of queries [Q, 2] and tokens [N, 2], and how far each query is from the second next tile [Q].
+    """Divide the area of queries at [Q, 2] into tiles.
 
-    The outermost tiles reach to infinity.
+    Returns:
+        The queries' tiles [Q], row by row; whether the tokens at [N, 2] are nearby in x of each column and in y of each
+        row of tiles [2, T, N]; and the distances [Q] from which on tokens aren't nearby.
     """
     low, high = query_at.amin(dim=0), query_at.amax(dim=0)
-    tiles = ((high - low) / _NEAR).floor().clamp(1, _MOST_TILES)
-    side = ((high - low) / tiles).clamp(min=1e-6)
-    last = (tiles - 1).long()
-    tile, token_tile = (
-        torch.minimum(((at - low) / side).floor().clamp(min=0).long(), last) for at in (query_at, token_at)
-    )
-    below = torch.where(tile > 1, query_at - low - (tile - 1) * side, torch.inf)
-    above = torch.where(tile < last - 1, low + (tile + 2) * side - query_at, torch.inf)
-    return tile, token_tile, torch.minimum(below, above).amin(dim=1)
+    side = ((high - low) / _TILES).clamp(min=1e-6)
+    place = ((query_at - low) / side).long().clamp(max=_TILES - 1)
+    edges = low + side * torch.arange(_TILES + 1, device=low.device)[:, None]
+    first, last = edges[:-1] - _MARGIN, edges[1:] + _MARGIN
+    first[0], last[-1] = -torch.inf, torch.inf
+    near = (token_at >= first[:, None]) & (token_at <= last[:, None])
+    beyond = torch.minimum(query_at - first.gather(0, place), last.gather(0, place) - query_at).amin(dim=1)
+    return place[:, 1] * _TILES + place[:, 0], near.permute(2, 0, 1).contiguous(), beyond
 
 
-def _search(query: Tensor, token: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the tokens [B, Q, K] of the largest products of [B, Q, F] and [B, N, F], and the least of these [B, Q].
+def _search_tiles(
+    query: Tensor, token: Tensor, tiles: Sequence[tuple[Tensor, Tensor]], count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the queries of all tiles [Q'], the nearest [Q', K] of their tiles' tokens, and the least similarity [Q'].
 
-    N is a multiple of ``_BLOCKS[0]``. The products are computed chunk by chunk of queries.
+    ``tiles`` have rows of queries and of tokens. They are ranked together: each is too small to be worth the calls.
+    """
+    owns, nears = [own for own, _ in tiles], [near for _, near in tiles]
+    near = pad_sequence(nears, batch_first=True, padding_value=len(token) - 1)
+    near = F.pad(near, (0, -near.shape[1] % _NEAR_BLOCK), value=len(token) - 1)
+    scores = torch.cat([_products(query[None, own], token[None, at])[0] for own, at in zip(owns, near, strict=True)])
+    best = _nearest_of(scores[None], count, (_NEAR_BLOCK,))[0]
+    of_tiles = torch.split(best, [len(own) for own in owns])
+    nearest = torch.cat([at[places] for at, places in zip(near, of_tiles, strict=True)])
+    return torch.cat(owns), nearest, scores.gather(1, best).amin(dim=1)
+
+
+def _search(query: Tensor, token: Tensor, count: int) -> Tensor:
+    """Return the tokens [B, Q, K] of the largest products of [B, Q, F] and [B, N, F], chunk by chunk of queries.
+
+    N is a multiple of ``_BLOCKS[0]``.
     """
     step = max(_LEAST_QUERIES, _CHUNK // (token.shape[0] * token.shape[1]))
-    nearest, least = [], []
-    for chunk in torch.split(query, step, dim=1):
-        products = _products(chunk, token)
-        best = _nearest_of(products, count)
-        nearest.append(best)
-        least.append(products.gather(2, best).amin(dim=2))
-    return torch.cat(nearest, dim=1), torch.cat(least, dim=1)
+    chunks = torch.split(query, step, dim=1)
+    return torch.cat([_nearest_of(_products(chunk.contiguous(), token), count) for chunk in chunks], dim=1)
 
 
 def _products(query: Tensor, token: Tensor) -> Tensor:
