@@ -37,7 +37,7 @@ _CANDIDATES = 300
 class StepTimes:
     """Median seconds over ``frames`` steps, of each stage in order and of the whole step.
 
-    A step that runs as one program has no stages.
+    In a step that runs as one program only what comes before and after it has a name.
     """
 
     stages: dict[str, float]
@@ -62,7 +62,7 @@ class StepReport:
 
     def dense_share(self, way: str) -> float | None:
         """Return the rate of the dense part, from points to the head's outputs, over that of a convolution."""
-        if not self.times[way].stages:
+        if way not in self.work:
             return None
         stages = [name for name in self.times[way].stages if name in DENSE]
         operations = sum(self.work[way][name].operations for name in stages)
@@ -89,6 +89,7 @@ class StepReport:
                 "bytes": self.work[way][name].nbytes,
             }
             for name, seconds in times.stages.items()
+            if way in self.work
         }
         return {
             "frames": times.frames,

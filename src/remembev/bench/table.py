@@ -22,8 +22,8 @@ def step_table(report: StepReport, title: str) -> Table:
     """Return the milliseconds of each stage by implementation, with its floor and the ratio of the two."""
     table = Table(title=title, caption=_machine(report), caption_justify="left")
     table.add_column("ms", no_wrap=True)
-    ways = [way for way, times in report.times.items() if way != PLAIN and times.stages]
-    programs = [way for way, times in report.times.items() if not times.stages]
+    ways = [way for way in report.work if way != PLAIN]
+    programs = [way for way in report.times if way not in report.work]
     table.add_column(PLAIN, justify="right")
     for way in ways:
         for heading in (way, "floor", "×"):

@@ -211,8 +211,8 @@ class TemporalPointPillar(nn.Module):
             found = _pad(self.detect(output))
         with stage("memory"):
             state = self.memory.write(read, found, progress=progress)
-        with torch.no_grad():
-            merged, state = self.remember(state, found)
+            with torch.no_grad():
+                merged, state = self.remember(state, found)
         objects = self.memory.objects(read.state)
         return replace(output, detections=self._unpad(merged), objects=objects, found=found), state
 

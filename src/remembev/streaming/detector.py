@@ -20,6 +20,7 @@ from remembev.geometry import relative_pose, transform_boxes
 from remembev.memory.scenes import SceneStates
 from remembev.models import Detections, TemporalPointPillar
 from remembev.models.checkpoint import load_checkpoint
+from remembev.ops import stage
 from remembev.streaming.engine import Engine, ModelEngine, StepOutput
 from remembev.streaming.observed import boxes_with_points
 from remembev.streaming.policy import find_break, refuse_late
@@ -151,17 +152,19 @@ class StreamingDetector:
             StreamError: If the frame can't be used.
         """
         # Validate.
-        cloud, now = _cloud(points), _moment(pose, timestamp)
+        with stage("check"):
+            cloud, now = _cloud(points), _moment(pose, timestamp)
+            in_range = self._crop(cloud)
         previous = self._scenes.get(scene_token)
         break_reason = None if previous is None else self._break_reason(scene_token, previous, now)
         if previous is None or break_reason is not None:
             previous = self._start(now)
 
         # Compute; nothing is changed.
-        in_range = self._crop(cloud)
         state, output = self._detect(in_range, now, previous)
-        detections = _empty() if output is None else _with_observed(output, in_range)
-        detections, state = self._track(detections, cloud.cpu(), state)
+        with stage("observe"):
+            detections = _empty() if output is None else _with_observed(output, in_range)
+            detections, state = self._track(detections, cloud.cpu(), state)
         if frame == "global":
             detections = _to_global(detections, now.pose[0])
 
