@@ -61,10 +61,9 @@ def test_every_stage_of_every_way_has_a_time_and_a_floor(sim_root: Path) -> None
             *("check", "pillars", "backbone", "memory", "head", "nms", "observe")
         ]
         assert told["ways"][way]["dense_share_of_convolution"] > 0
-        for stage in told["ways"][way]["stages"].values():
+        for name, stage in told["ways"][way]["stages"].items():
             assert stage["median_ms"] > 0
-            assert stage["floor_ms"] > 0
-            assert stage["bytes"] > 0
+            assert name == "observe" or min(stage["floor_ms"], stage["bytes"]) > 0  # there may be no box
     operations = [told["ways"][way]["stages"]["backbone"]["operations"] for way in told["ways"]]
     assert operations[0] > 0
     assert len(set(operations)) == 1
