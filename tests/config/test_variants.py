@@ -15,7 +15,12 @@ from remembev.errors import ConfigError
 from remembev.models import build_model
 
 MEMORY, TARGETS = "MODEL.MEMORY", "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG"
-NO_OBJECTS = {f"{MEMORY}.OBJECTS": None, f"{TARGETS}.SEEN_WITHIN": "4 s", f"{TARGETS}.UNSEEN_WEIGHT": 2}
+NO_OBJECTS = {
+    f"{MEMORY}.OBJECTS": None,
+    f"{TARGETS}.SEEN_WITHIN": "4 s",
+    f"{TARGETS}.MIN_POINTS_KNOWN": 0,
+    f"{TARGETS}.UNSEEN_WEIGHT": 2,
+}
 GATE = {
     **NO_OBJECTS,
     f"{MEMORY}.FUSION": "gate",
@@ -38,12 +43,17 @@ def expected(base: str) -> dict[str, dict[str, object]]:
     }
     one, ten = {"DATA_CONFIG.NUM_SWEEPS": 0}, {"DATA_CONFIG.NUM_SWEEPS": 9}
     untracked = {
-        "single": {**one, f"{MEMORY}.FUSION": "none", f"{TARGETS}.SEEN_WITHIN": None},
+        "single": {
+            **one,
+            f"{MEMORY}.FUSION": "none",
+            f"{TARGETS}.SEEN_WITHIN": None,
+            f"{TARGETS}.MIN_POINTS_KNOWN": 0,
+        },
         "sweeps": {
             **ten,
             f"{MEMORY}.FUSION": "none",
             f"{TARGETS}.SEEN_WITHIN": "0.5 s",
-            f"{TARGETS}.UNSEEN_WEIGHT": 1,
+            f"{TARGETS}.MIN_POINTS_KNOWN": 0,
         },
         "gate": {**one, **GATE},
         "gate_residual": {**one, **GATE, f"{MEMORY}.FUSION": "gate_residual"},
@@ -100,7 +110,12 @@ OPTIONS_OF_TINY: Mapping[str, dict[str, object]] = {
     "ages": {"READ.AGE": "5 s"},
     "foreground": {"FOREGROUND.TOKENS": 256},
     "findings": {"WRITE": "findings", "READ.NOTHING": True},
-    "objects": {"OBJECTS": {}, "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN": None},
+    "objects": {
+        "OBJECTS": {},
+        f"{TARGETS}.SEEN_WITHIN": "4 s",
+        f"{TARGETS}.MIN_POINTS_KNOWN": 1,
+        f"{TARGETS}.UNSEEN_WEIGHT": 1,
+    },
     "no_objects": NO_OBJECTS,
 }
 

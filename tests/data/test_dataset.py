@@ -356,6 +356,19 @@ def test_seconds_unseen_count_from_the_last_point(hand_root: Path) -> None:
         assert known.any()
         assert seconds[known].tolist() == pytest.approx([frame.timestamp - first.timestamp] * int(known.sum()))
         assert seconds[~known].isinf().all()
+    assert not any(
+        seconds.isfinite().any() for seconds in seconds_unseen(gone, points=1 + int(gone[0].num_points.max()))
+    )
+
+
+def test_an_object_is_seen_in_a_frame_that_has_enough_of_its_points(hand_root: Path) -> None:
+    everything, most = (
+        dataset_of(hand_config(hand_root, f"DATA_CONFIG.MIN_POINTS_SEEN={points}", *NO_AUGMENTATION))[0]
+        for points in (1, 10_000)
+    )
+    real = everything["gt_labels"] >= 0
+    assert everything["gt_seconds_unseen"][real].isfinite().any()
+    assert most["gt_seconds_unseen"][real].isinf().all()
 
 
 @pytest.mark.parametrize("objects", ["all", "seen"])

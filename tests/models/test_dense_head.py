@@ -210,6 +210,23 @@ def test_boxes_that_had_a_point_a_short_time_ago_are_targets_of_a_detector_with_
     assert remembered == same.loss(outputs, boxes, labels, num_points, unseen)
 
 
+def test_fewer_points_do_for_a_box_that_was_seen_with_enough_before_but_some_may_be_needed() -> None:
+    several = "MIN_POINTS_IN_GT: 4, SEEN_WITHIN: 1 s, MIN_POINTS_KNOWN"
+    heads = [anchor_head(f"TARGET_ASSIGNER_CONFIG={{{several}: {least}}}") for least in (0, 1)]
+    boxes, labels, num_points = ground_truth(heads[0])
+    num_points += 4
+    outputs, unseen = heads[0](features()), torch.zeros(num_points.shape)
+    num_points[:, :6], unseen[:, :2], unseen[:, 2:6] = 3, torch.inf, 0.5
+    num_points[:, 4:6] = 0
+    with_hidden, in_sight = (head.loss(outputs, boxes, labels, num_points, unseen) for head in heads)
+    enough = torch.full_like(num_points, 4)
+    for losses, hidden in ((with_hidden, 2), (in_sight, 0)):
+        known = labels.clone()
+        known[:, :2] = -1
+        known[:, 4 + hidden : 6] = -1
+        assert losses == heads[0].loss(outputs, boxes, known, enough, unseen * 0)
+
+
 def test_boxes_without_points_are_weighted() -> None:
     change = "TARGET_ASSIGNER_CONFIG.SEEN_WITHIN=1 s"
     heads = [anchor_head(change, f"TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT={weight}") for weight in (1, 2, 5)]

@@ -191,8 +191,10 @@ class DataConfig(Section):
     AGENT_SLOTS: Count = 1
     """Object slots of the memory. The first holds the scene, each other one a single object; 1: no agent masks."""
     MASK_OBJECTS: Literal["all", "seen"] = "all"
-    """Objects in the masks. ``all``: scene_masks is the union of the boxes. ``seen``: only of those that have or had a
-    LiDAR point in the clip so far, since a memory can't know of others; the shipped configurations use it."""
+    """Objects in the masks. ``all``: scene_masks is the union of the boxes. ``seen``: only of those that the clip has
+    shown so far, since a memory can't know of others; the shipped configurations use it."""
+    MIN_POINTS_SEEN: Count = 1
+    """LiDAR points with which a frame shows an object, for MASK_OBJECTS and SEEN_WITHIN."""
     BALANCED_RESAMPLING: bool = False
     """Resample clips every epoch so that each class gets the same share (CBGS: Zhu et al., 2019, §3.1)."""
     DATA_AUGMENTOR: AugmentorConfig = AugmentorConfig()
@@ -615,9 +617,9 @@ class TargetAssignerConfig(Section):
     MIN_POINTS_IN_GT: Annotated[int, Field(ge=0)] = 1
     """LiDAR points that a box needs to be a target."""
     SEEN_WITHIN: Seconds | None = None
-    """Boxes without those points are targets too if they had them this recently, in an earlier frame of the clip or
-    within the sweeps of its first; ``null``: never."""
-    MIN_POINTS_SEEN: Annotated[int, Field(ge=0)] = 0
+    """Boxes without those points are targets too if the object was seen (MIN_POINTS_SEEN) this recently, in an earlier
+    frame of the clip or within the sweeps of its first; ``null``: never."""
+    MIN_POINTS_KNOWN: Annotated[int, Field(ge=0)] = 0
     """LiDAR points that such a box needs now: 0 teaches what is hidden too, 1 only what is in sight."""
     UNSEEN_WEIGHT: Positive = 1.0
     """Loss weight of the boxes that are targets because of SEEN_WITHIN."""

@@ -93,11 +93,12 @@ def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
 
 def _no_memory(cfg: Config) -> Changes:
     """Targets are boxes with points; with stacked sweeps also boxes that had points within them."""
-    targets = (
-        {f"{_TARGETS}.SEEN_WITHIN": None}
-        if cfg.DATA_CONFIG.NUM_SWEEPS == 0
-        else {f"{_TARGETS}.SEEN_WITHIN": "0.5 s", f"{_TARGETS}.UNSEEN_WEIGHT": 1}
-    )
+    seen_within = None if cfg.DATA_CONFIG.NUM_SWEEPS == 0 else "0.5 s"
+    targets = {
+        f"{_TARGETS}.SEEN_WITHIN": seen_within,
+        f"{_TARGETS}.MIN_POINTS_KNOWN": 0,
+        f"{_TARGETS}.UNSEEN_WEIGHT": 1,
+    }
     return {"MODEL.MEMORY.FUSION": "none", **targets}
 
 
@@ -177,9 +178,18 @@ def _foreground(cfg: Config) -> Changes:
 
 
 def _objects(cfg: Config) -> Changes:
-    """The presence of an object is taught by what is out of sight, the head by what is in sight alone."""
+    """The presence of an object is taught by what is out of sight, the head by what is in sight alone.
+
+    Where a target needs several points, it needs only one once the clip has shown the object with so many.
+    """
     objects = cfg.MODEL.MEMORY.OBJECTS or ObjectsConfig()
-    return {"MODEL.MEMORY.OBJECTS": objects.model_dump(mode="json"), f"{_TARGETS}.SEEN_WITHIN": None}
+    needs_several = cfg.MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT > 1
+    targets = {
+        f"{_TARGETS}.SEEN_WITHIN": "4 s" if needs_several else None,
+        f"{_TARGETS}.MIN_POINTS_KNOWN": 1 if needs_several else 0,
+        f"{_TARGETS}.UNSEEN_WEIGHT": 1,
+    }
+    return {"MODEL.MEMORY.OBJECTS": objects.model_dump(mode="json"), **targets}
 
 
 def _no_objects(cfg: Config) -> Changes:
@@ -189,6 +199,7 @@ def _no_objects(cfg: Config) -> Changes:
     return {
         "MODEL.MEMORY.OBJECTS": None,
         f"{_TARGETS}.SEEN_WITHIN": "4 s",
+        f"{_TARGETS}.MIN_POINTS_KNOWN": 0,
         f"{_TARGETS}.UNSEEN_WEIGHT": 2,
     }
 

@@ -60,7 +60,6 @@ class NuScenesSeqDataset(Dataset[Clip]):
         nusc_dataroot: str | Path | None = None,
         *,
         mask_grid: BEVGrid | None = None,
-        min_points: int = 1,
         cache: Path | None = None,
     ) -> None:
         """Open a split of a data set.
@@ -76,7 +75,6 @@ class NuScenesSeqDataset(Dataset[Clip]):
             nusc_version: Folder of the tables; None: the configuration's.
             nusc_dataroot: Root of the data set; None: the configuration's.
             mask_grid: Grid of the masks; None: that of the pillars, which the memory pools to its own.
-            min_points: LiDAR points with which a frame shows an object.
             cache: Index file, where the data set's folder isn't writable.
 
         Raises:
@@ -89,7 +87,6 @@ class NuScenesSeqDataset(Dataset[Clip]):
         self.seq_len = dataset_cfg.SEQ_LEN if seq_len is None else seq_len
         self.stride = dataset_cfg.STRIDE if stride is None else stride
         self.mask_grid = dataset_cfg.pillar_grid if mask_grid is None else mask_grid
-        self.min_points = min_points
         self.logger = logging.getLogger(__name__) if logger is None else logger
         root = root_path or nusc_dataroot or dataset_cfg.DATA_PATH
         self.index = NuScenesIndex.open(root, nusc_version or dataset_cfg.VERSION, cache=cache)
@@ -243,7 +240,7 @@ class NuScenesSeqDataset(Dataset[Clip]):
         """
         reach = (self.cfg.NUM_SWEEPS + 1.5) * SWEEP_SECONDS
         earlier = [self._load_earlier(number, sensor) for number in self.index.frames_before(first, reach)]
-        return seconds_unseen([*earlier, *frames], self.min_points)[len(earlier) :]
+        return seconds_unseen([*earlier, *frames], self.cfg.MIN_POINTS_SEEN)[len(earlier) :]
 
     def _load_earlier(self, number: int, sensor: Sensor | None) -> Frame:
         """Load the annotations of a key frame before a clip, as seen by the clip's sensor."""

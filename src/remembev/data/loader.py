@@ -58,7 +58,6 @@ def build_seq_loader(
         nusc_version=cfg.DATA_CONFIG.VERSION,
         nusc_dataroot=cfg.DATA_CONFIG.DATA_PATH,
         mask_grid=cfg.memory_grid,
-        min_points=max(1, cfg.MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT),
         cache=cache,
     )
     most = cfg.OPTIMIZATION.NUM_WORKERS

@@ -185,7 +185,7 @@ class AnchorHeadMulti(nn.Module):
     ) -> None:
         super().__init__()
         self.min_points_in_gt = cfg.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT
-        self.min_points_seen = cfg.TARGET_ASSIGNER_CONFIG.MIN_POINTS_SEEN
+        self.min_points_known = cfg.TARGET_ASSIGNER_CONFIG.MIN_POINTS_KNOWN
         seen_within = cfg.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN
         self.unseen_weight = cfg.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT
         self.seen_within = -math.inf if seen_within is None else seen_within + _SAME_TIME
@@ -224,7 +224,7 @@ class AnchorHeadMulti(nn.Module):
         a box that are NaN, such as an unknown velocity, are ignored.
         """
         seen = gt_num_points >= self.min_points_in_gt
-        known = (gt_seconds_unseen <= self.seen_within) & (gt_num_points >= self.min_points_seen)
+        known = (gt_seconds_unseen <= self.seen_within) & (gt_num_points >= self.min_points_known)
         labels = torch.where(seen | known, gt_labels, -1)
         gt_weight = torch.where(seen, 1.0, self.unseen_weight)
         targets = [head.assign(gt_boxes, labels) for head in self.heads]
