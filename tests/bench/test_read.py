@@ -45,7 +45,7 @@ def test_the_dense_way_and_the_kernel_read_the_same_and_a_wide_distance_term_nea
 
 
 def test_the_size_is_that_of_a_full_memory_unless_told_otherwise() -> None:
-    cfg = load_config("nuscenes", ["MODEL.MEMORY.READ.DISTANCE=3 m", "MODEL.MEMORY.FOREGROUND.TOKENS=null"])
+    cfg = load_config("nuscenes", ["MODEL.MEMORY.READ.DISTANCE=3 m"])
     size = ReadSize.of(cfg)
     assert (size.tokens, size.queries, size.distance) == (20_480, 4096, 3.0)
     assert ReadSize.of(cfg, tokens=100).tokens == 100

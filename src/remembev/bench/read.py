@@ -103,7 +103,7 @@ class _Inputs:
 
 
 def _draw(size: ReadSize) -> _Inputs:
-    """Draw random inputs; the tokens are of cells of the grid, one in twenty is not valid."""
+    """Draw random inputs: tokens of cells of the grid, one in twenty not valid; near cells are alike."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -111,10 +111,12 @@ def _draw(size: ReadSize) -> _Inputs:
 
     centres = F.pad(size.grid.centres().flatten(0, 1), (0, 1)).T / size.distance
     cells = torch.randint(size.queries, (size.tokens,), generator=generator)
+    shape = (size.grid.height, size.grid.width)
+    cell_key = F.interpolate(normal(size.key_dim, 16, 16), shape, mode="bilinear").flatten(2)
     return _Inputs(
-        query_key=normal(size.key_dim, size.queries),
+        query_key=cell_key + normal(size.key_dim, size.queries) / 4,
         selection=normal(size.key_dim, size.queries).sigmoid(),
-        key=normal(size.key_dim, size.tokens),
+        key=cell_key[..., cells] + normal(size.key_dim, size.tokens) / 4,
         shrinkage=normal(1, size.tokens).square() + 1,
         value=normal(1, size.value_dim, size.tokens),
         valid=torch.rand(1, size.tokens, generator=generator) < 0.95,

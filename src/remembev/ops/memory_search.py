@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +21,16 @@ _BLOCKS = (32, 4)
 """Block sizes of the search: it compares maxima of blocks first, then the tokens of the best blocks."""
 _LEAST_QUERIES = 192
 """Minimum queries of a chunk: PyTorch runs convolutions of fewer than about 20,000 numbers with slower code."""
+_GROUP = 2**19
+"""Similarities of the tiles that are ranked together."""
 _NEAR_BLOCK = 8
 """Block size of the search nearby, about √(N / K)."""
 _TILES = 8
 """Tiles along an axis, whose queries are searched for together."""
 _MARGIN = 4.0
 """Distance around a tile, in units of positions, within which tokens are nearby: others have a similarity below −8."""
-_MANY_TOKENS = 2048
-"""Tokens from which on those nearby are searched first."""
+_MANY_TOKENS, _DENSE = 4096, 2
+"""Tokens, and tokens per query, from which on those nearby are searched first: few queries are near sparse ones."""
 _ROUNDING = 0.01
 """More than the error of a similarity in float32."""
 
@@ -54,7 +57,8 @@ def nearest_tokens(
     if token.dtype == torch.float32 and token.shape[2] > count * _BLOCKS[0] and runs_triton(token):
         return _search_by_triton(query, token, count)
     query, token = query.transpose(1, 2).contiguous(), token.transpose(1, 2).contiguous()
-    if positions is None or tokens < _MANY_TOKENS or not query.is_cpu or torch.compiler.is_compiling():
+    is_dense = tokens >= max(_MANY_TOKENS, _DENSE * query.shape[1] / agents)
+    if positions is None or not is_dense or not query.is_cpu or torch.compiler.is_compiling():
         return _search(query, token, count)
     query_at, token_at = for_agents(positions[0], agents).transpose(1, 2), positions[1].transpose(1, 2)
     items = zip(query, token, query_at[..., :2], token_at[..., :2], (bias > NEVER).any(dim=1), strict=True)
@@ -66,6 +70,15 @@ def for_agents(per_query: Tensor, agents: int) -> Tensor:
     return per_query[:, :, None].expand(-1, -1, agents, -1).flatten(2)
 
 
+@dataclass(frozen=True)
+class _Tile:
+    """Queries of one place, and the tokens that are searched for them."""
+
+    queries: Tensor  # [Q_t] rows of queries
+    tokens: Tensor  # [N_t] rows of tokens
+    margin: float  # distance from every query within which all readable tokens are among them
+
+
 def _search_nearby_first(
     query: Tensor,  # [Q, F]
     token: Tensor,  # [N', F], the last one missing
@@ -74,62 +87,67 @@ def _search_nearby_first(
     readable: Tensor,  # [N] bool
     count: int,
 ) -> Tensor:
-    """Return the tokens [Q, K] of the largest products, looking further than around a query's tile only if need be.
+    """Return the tokens [Q, K] of the largest products, looking no further than they can be.
 
-    The K best of the tokens nearby are the best of all if the worst of them is better than −½ d², where d is the
-    distance from which on tokens aren't nearby.
+    Where S is the K-th best similarity of the tokens nearby, that of all is no less, and that of a token at a distance
+    d no more than −½ d². So no token further than √(−2 S) is among the K best. Where that is further than was looked,
+    the tokens within it are searched.
     """
-    tile, near, beyond = _tiles(query_at, token_at)
-    near &= readable
+
+    def tile(queries: Tensor, margin: float) -> _Tile:
+        low, high = query_at[queries].amin(dim=0) - margin, query_at[queries].amax(dim=0) + margin
+        near = ((token_at >= low) & (token_at <= high)).all(dim=1) & readable
+        tokens = near.nonzero()[:, 0]
+        if len(tokens) >= count:
+            return _Tile(queries, tokens, margin)
+        return _Tile(queries, torch.arange(len(token_at)), torch.inf)
+
     nearest = torch.empty(len(query), count, dtype=torch.int64)
-    is_certain = torch.zeros(len(query), dtype=torch.bool)
-    for row in range(_TILES):
-        owns = [(tile == row * _TILES + column).nonzero()[:, 0] for column in range(_TILES)]
-        nears = [(near[0, column] & near[1, row]).nonzero()[:, 0] for column in range(_TILES)]
-        tiles = [(own, at) for own, at in zip(owns, nears, strict=True) if len(own) and len(at) >= count]
-        if tiles:
-            own, found, least = _search_tiles(query, token, tiles, count)
-            nearest[own] = found
-            is_certain[own] = least - _ROUNDING > -beyond[own].square() / 2
-    rest = (~is_certain).nonzero()[:, 0]
-    if len(rest):
-        nearest[rest] = _search(query[None, rest], token[None], count)[0]
+    reach = query.new_full((len(query),), _MARGIN)
+    tiles = [tile(queries, _MARGIN) for queries in _tiles(query_at)]
+    while tiles:
+        for group in _grouped(tiles):
+            queries, found, least = _search_tiles(query, token, group, count)
+            nearest[queries] = found
+            reach[queries] = (2 * (_ROUNDING - least)).clamp(min=0).sqrt()
+        left = [one.queries[reach[one.queries] > one.margin] for one in tiles]
+        tiles = [tile(queries, float(reach[queries].max())) for queries in left if len(queries)]
     return nearest
 
 
-def _tiles(query_at: Tensor, token_at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Divide the area of queries at [Q, 2] into tiles.
-
-    Returns:
-        The queries' tiles [Q], row by row; whether the tokens at [N, 2] are nearby in x of each column and in y of each
-        row of tiles [2, T, N]; and the distances [Q] from which on tokens aren't nearby.
-    """
+def _tiles(query_at: Tensor) -> list[Tensor]:
+    """Divide queries at [Q, 2] by place: the rows of each tile that has any."""
     low, high = query_at.amin(dim=0), query_at.amax(dim=0)
     side = ((high - low) / _TILES).clamp(min=1e-6)
     place = ((query_at - low) / side).long().clamp(max=_TILES - 1)
-    edges = low + side * torch.arange(_TILES + 1, device=low.device)[:, None]
-    first, last = edges[:-1] - _MARGIN, edges[1:] + _MARGIN
-    first[0], last[-1] = -torch.inf, torch.inf
-    near = (token_at >= first[:, None]) & (token_at <= last[:, None])
-    beyond = torch.minimum(query_at - first.gather(0, place), last.gather(0, place) - query_at).amin(dim=1)
-    return place[:, 1] * _TILES + place[:, 0], near.permute(2, 0, 1).contiguous(), beyond
+    number = place[:, 0] + _TILES * place[:, 1]
+    rows = number.argsort()
+    return [queries for queries in torch.split(rows, number.bincount().tolist()) if len(queries)]
 
 
-def _search_tiles(
-    query: Tensor, token: Tensor, tiles: Sequence[tuple[Tensor, Tensor]], count: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the queries of all tiles [Q'], the nearest [Q', K] of their tiles' tokens, and the least similarity [Q'].
+def _grouped(tiles: Sequence[_Tile]) -> Iterator[list[_Tile]]:
+    """Group tiles that are ranked together, since each is too small to be worth the calls."""
+    group: list[_Tile] = []
+    for tile in sorted(tiles, key=lambda tile: len(tile.tokens)):
+        group.append(tile)
+        if sum(len(one.queries) for one in group) * len(tile.tokens) > _GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
 
-    ``tiles`` have rows of queries and of tokens. They are ranked together: each is too small to be worth the calls.
-    """
-    owns, nears = [own for own, _ in tiles], [near for _, near in tiles]
-    near = pad_sequence(nears, batch_first=True, padding_value=len(token) - 1)
-    near = F.pad(near, (0, -near.shape[1] % _NEAR_BLOCK), value=len(token) - 1)
-    scores = torch.cat([_products(query[None, own], token[None, at])[0] for own, at in zip(owns, near, strict=True)])
-    best = _nearest_of(scores[None], count, (_NEAR_BLOCK,))[0]
-    of_tiles = torch.split(best, [len(own) for own in owns])
+
+def _search_tiles(query: Tensor, token: Tensor, tiles: Sequence[_Tile], count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the queries of all tiles [Q'], the nearest of their tokens [Q', K], and the least similarity [Q']."""
+    missing = len(token) - 1
+    near = pad_sequence([tile.tokens for tile in tiles], batch_first=True, padding_value=missing)
+    near = F.pad(near, (0, -near.shape[1] % _NEAR_BLOCK), value=missing)
+    products = [_products(query[None, tile.queries], token[None, at]) for tile, at in zip(tiles, near, strict=True)]
+    scores = torch.cat(products, dim=1)
+    best = _nearest_of(scores, count, (_NEAR_BLOCK,))
+    of_tiles = torch.split(best[0], [len(tile.queries) for tile in tiles])
     nearest = torch.cat([at[places] for at, places in zip(near, of_tiles, strict=True)])
-    return torch.cat(owns), nearest, scores.gather(1, best).amin(dim=1)
+    return torch.cat([tile.queries for tile in tiles]), nearest, scores.gather(2, best).amin(dim=2)[0]
 
 
 def _search(query: Tensor, token: Tensor, count: int) -> Tensor:
