@@ -6,8 +6,9 @@ needs no extra.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from remembev.lazy import lazy_names
 
 if TYPE_CHECKING:
     from remembev.config import Config, load_config
@@ -53,8 +54,4 @@ __all__ = [
     "load_config",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'remembev' has no attribute {name!r}")
-    return getattr(import_module(f"remembev.{_ROOMS[name]}"), name)
+__getattr__ = lazy_names(__name__, _ROOMS)

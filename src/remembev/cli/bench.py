@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from remembev.cli.app import DataRoot, Device, Overrides, app, console
-from remembev.config import Config, load_config
 from remembev.errors import UserError
 from remembev.progress import with_progress
 
 if TYPE_CHECKING:
+    from remembev.config import Config
     from remembev.data import NuScenesIndex
     from remembev.models import TemporalPointPillar
     from remembev.streaming import StreamingDetector
@@ -164,6 +164,7 @@ def read(
 
 
 def _open_model(source: str, overrides: list[str] | None) -> TemporalPointPillar:
+    from remembev.config import load_config
     from remembev.models import build_model, load_checkpoint
 
     if source.endswith(".safetensors"):

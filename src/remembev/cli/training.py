@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from remembev.cli.app import DataRoot, Overrides, Reach, app, console, tracks_of
-from remembev.config import DEFAULT_VARIANTS, apply_variant, config_to_yaml, load_config
-from remembev.config.variants import describe_parts
+from remembev.config.variants import DEFAULT_VARIANTS, describe_parts
 from remembev.errors import UserError
 from remembev.files import atomic_write
 
@@ -27,6 +26,7 @@ def import_openpcdet(
     overrides: Overrides = None,
 ) -> None:
     """Import a multi-head PointPillars from OpenPCDet, with the same outputs, and add an untrained memory."""
+    from remembev.config import config_to_yaml
     from remembev.config.openpcdet import load_openpcdet_config
     from remembev.models import save_checkpoint
     from remembev.models.openpcdet import import_openpcdet as import_weights
@@ -68,6 +68,8 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Train a configuration: weights, curves (TensorBoard and CSV) and checkpoints go to OUT."""
+    from remembev.config import apply_variant, load_config
+
     cfg = load_config(config, overrides or ())
     cfg = cfg if variant is None else apply_variant(cfg, variant)
     from lightning.pytorch.utilities import rank_zero_only

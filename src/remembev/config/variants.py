@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import ceil
+from typing import TYPE_CHECKING
 
-from remembev.config.schema import Config, MemoryConfig, ObjectsConfig
 from remembev.errors import ConfigError
+
+if TYPE_CHECKING:
+    from remembev.config.schema import Config, MemoryConfig
 
 Changes = Mapping[str, object]
 """New values by their dotted keys."""
@@ -182,14 +185,14 @@ def _objects(cfg: Config) -> Changes:
 
     Where a target needs several points, it needs only one once the clip has shown the object with so many.
     """
-    objects = cfg.MODEL.MEMORY.OBJECTS or ObjectsConfig()
+    objects = cfg.MODEL.MEMORY.OBJECTS
     needs_several = cfg.MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT > 1
     targets = {
         f"{_TARGETS}.SEEN_WITHIN": "4 s" if needs_several else None,
         f"{_TARGETS}.MIN_POINTS_KNOWN": 1 if needs_several else 0,
         f"{_TARGETS}.UNSEEN_WEIGHT": 1,
     }
-    return {"MODEL.MEMORY.OBJECTS": objects.model_dump(mode="json"), **targets}
+    return {"MODEL.MEMORY.OBJECTS": {} if objects is None else objects.model_dump(mode="json"), **targets}
 
 
 def _no_objects(cfg: Config) -> Changes:
