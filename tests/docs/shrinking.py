@@ -19,7 +19,7 @@ from tests.conftest import SMALL
 from tests.models.openpcdet_reference import random_weights
 from torch import Tensor
 
-from remembev.bench import ReadSize, bench_loader, bench_memory_read, bench_training
+from remembev.bench import ReadSize, bench_loader, bench_memory_read, bench_training, make_selective
 from remembev.config import load_config, shipped_configs
 from remembev.config.variants import apply_variant
 from remembev.data import NuScenesIndex
@@ -114,9 +114,10 @@ def write_data(root: Path) -> None:
 
 
 def write_weights(folder: Path) -> None:
-    """Write the checkpoints and OpenPCDet's files that the pages have from elsewhere."""
+    """Write the checkpoints and OpenPCDet's files that the pages have from elsewhere, given the data."""
     torch.manual_seed(0)
-    model = build_model(load_config("tiny", [*SMALL, "MODEL.POST_PROCESSING.SCORE_THRESH=0.0099"]))
+    model = build_model(load_config("tiny", SMALL))
+    make_selective(model, NuScenesIndex.open(folder / "data", "v1.0-sim"), 0)  # else all of its anchors are boxes
     save_checkpoint(folder / "small.safetensors", model)
     tools = folder / "OpenPCDet" / "tools"
     write_openpcdet(tools)
