@@ -57,6 +57,7 @@ DEFAULTS = {
     "MODEL.DENSE_HEAD.NUM_DIR_BINS": 2,
     "MODEL.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG.0.anchor_rotations": [0.0, 1.57],
     "MODEL.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG.0.align_center": False,
+    "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT": 1,
     "MODEL.DENSE_HEAD.LOSS_CONFIG.LOSS_WEIGHTS.pos_cls_weight": 1.0,
     "MODEL.DENSE_HEAD.LOSS_CONFIG.LOSS_WEIGHTS.neg_cls_weight": 2.0,
     "MODEL.DENSE_HEAD.LOSS_CONFIG.LOSS_WEIGHTS.cls_weight": 1.0,
@@ -74,7 +75,6 @@ DEFAULTS = {
 }
 """What all shipped models have of the schema's defaults: a default that changes would change them."""
 OF_NUSCENES = {
-    "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.MIN_POINTS_IN_GT": 1,
     "MODEL.DENSE_HEAD.LOSS_CONFIG.LOSS_WEIGHTS.dir_weight": 0.2,
     "DATA_CONFIG.DATA_PATH": "data/nuscenes",
     "DATA_CONFIG.VERSION": "v1.0-trainval",

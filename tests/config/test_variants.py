@@ -112,8 +112,8 @@ OPTIONS_OF_TINY: Mapping[str, dict[str, object]] = {
     "findings": {"WRITE": "findings", "READ.NOTHING": True},
     "objects": {
         "OBJECTS": {},
-        f"{TARGETS}.SEEN_WITHIN": "4 s",
-        f"{TARGETS}.MIN_POINTS_KNOWN": 1,
+        f"{TARGETS}.SEEN_WITHIN": None,
+        f"{TARGETS}.MIN_POINTS_KNOWN": 0,
         f"{TARGETS}.UNSEEN_WEIGHT": 1,
     },
     "no_objects": NO_OBJECTS,
