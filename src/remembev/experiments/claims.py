@@ -17,6 +17,7 @@ from remembev.experiments.verdict import Difference, Verdict
 _MEMORY = (
     "MODEL.MEMORY",
     "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.SEEN_WITHIN",
+    "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.MIN_POINTS_KNOWN",
     "MODEL.DENSE_HEAD.TARGET_ASSIGNER_CONFIG.UNSEEN_WEIGHT",
 )
 """A memory, and what the detector is taught to know by it."""
