@@ -61,7 +61,7 @@ def test_a_model_is_trained_and_evaluated_with_and_without_memory(
 
 
 def test_a_variant_of_a_configuration_is_trained_by_its_name(
-    remembev: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    remembev: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained: list[Config] = []
     monkeypatch.setattr(
@@ -69,8 +69,11 @@ def test_a_variant_of_a_configuration_is_trained_by_its_name(
     )
     arguments = ("train", "small", "--data", tmp_path, "--out", tmp_path, "--set", "OPTIMIZATION.LR=0.5")
     assert remembev(*arguments, "--variant", "sweeps+gate").code == 0
+    assert "--set" not in caplog.text
     assert trained == [apply_variant(load_config("small", ["OPTIMIZATION.LR=0.5"]), "sweeps+gate")]
     assert "did you mean gate?" in error(remembev(*arguments, "--variant", "gait"))
+    assert remembev(*arguments, "--set", "DATA_CONFIG.NUM_SWEEPS=0", "--variant", "sweeps+gate").code == 0
+    assert "sets DATA_CONFIG.NUM_SWEEPS to 9, over --set" in caplog.text
 
 
 def test_a_stream_writes_boxes_and_a_movie(remembev: RunCli, checkpoint: Path, sim_root: Path, tmp_path: Path) -> None:

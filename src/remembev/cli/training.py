@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +13,11 @@ from remembev.cli.app import DataRoot, Overrides, Reach, app, console, tracks_of
 from remembev.config.variants import DEFAULT_VARIANTS, describe_parts
 from remembev.errors import UserError
 from remembev.files import atomic_write
+
+if TYPE_CHECKING:
+    from remembev.config import Config
+
+logger = logging.getLogger(__name__)
 
 
 @app.command(name="import-openpcdet")
@@ -71,13 +78,26 @@ def train(
     from remembev.config import apply_variant, load_config
 
     cfg = load_config(config, overrides or ())
-    cfg = cfg if variant is None else apply_variant(cfg, variant)
+    if variant is not None:
+        varied = apply_variant(cfg, variant)
+        _warn_of_overruled(varied, cfg, overrides or (), variant)
+        cfg = varied
     from lightning.pytorch.utilities import rank_zero_only
 
     from remembev.training import train as run_training
 
     run = run_training(cfg, data, out, resume=resume, seed=seed, devices=devices, workers=workers, init=init)
     rank_zero_only(console.print)(f"weights: [bold]{run.weights}[/]")
+
+
+def _warn_of_overruled(varied: Config, cfg: Config, overrides: Sequence[str], variant: str) -> None:
+    """Warn where a variant changes what ``--set`` gave."""
+    from remembev.config import changed_keys
+
+    given = [override.partition("=")[0].strip() for override in overrides]
+    for key, value in changed_keys(varied, cfg).items():
+        if any(key == name or key.startswith(f"{name}.") for name in given):
+            logger.warning("--variant %s sets %s to %s, over --set", variant, key, value)
 
 
 @app.command()
