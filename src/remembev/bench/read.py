@@ -34,8 +34,8 @@ class ReadSize:
     """Metres at which similarity has fallen by ½."""
 
     @classmethod
-    def of(cls, cfg: Config, *, tokens: int | None = None, distance: float | None = None) -> Self:
-        """Return the size of a configuration's read of a full memory, of other tokens or distance where given."""
+    def of(cls, cfg: Config, *, tokens: int | None = None) -> Self:
+        """Return the size of a configuration's read of ``tokens``; None: of a full memory."""
         memory = cfg.MODEL.MEMORY
         capacity = memory.LONG_TERM.MAX_TOKENS + (memory.max_frames - 1) * memory.tokens_per_frame(cfg.memory_grid)
         return cls(
@@ -44,7 +44,7 @@ class ReadSize:
             key_dim=memory.KEY_DIM,
             value_dim=memory.VALUE_DIM,
             top_k=memory.TOP_K,
-            distance=distance or memory.READ.DISTANCE or cls.distance,
+            distance=memory.READ.DISTANCE or cls.distance,
         )
 
     @property
